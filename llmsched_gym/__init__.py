@@ -1,0 +1,1 @@
+"""A Gymnasium benchmark for scheduling compound LLM applications."""

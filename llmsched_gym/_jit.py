@@ -1,0 +1,51 @@
+"""One decorator for every compiled function, with an on-disk cache that cannot go stale.
+
+Numba's own cache looks only at the file that holds a function, so a caller keeps running the old machine code of a callee
+that was edited or upgraded in another file. Here the cache folder carries the digest of all sources of this package:
+any change of any of them starts a fresh folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba.core import config
+
+_PACKAGE = Path(__file__).parent
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _sources_digest() -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def cache_dir() -> Path:
+    """Folder of the compiled code of exactly these sources.
+
+    It lies under ``LLMSCHED_GYM_CACHE``, else ``XDG_CACHE_HOME``, else ``~/.cache``.
+    """
+    root = os.environ.get("LLMSCHED_GYM_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "llmsched_gym" / f"numba-{_sources_digest()}"
+
+
+_CACHE_DIR = str(cache_dir())
+
+
+def kernel(function: F) -> F:
+    """Compile `function` in nopython mode, cached on disk."""
+    previous = config.CACHE_DIR
+    config.CACHE_DIR = _CACHE_DIR
+    try:
+        return cast(F, numba.njit(cache=True)(function))
+    finally:
+        config.CACHE_DIR = previous

@@ -1,0 +1,1 @@
+"""Executors, latency profiles, cluster state and the transitions of jobs, stages and tasks."""

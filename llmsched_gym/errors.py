@@ -1,0 +1,34 @@
+"""Errors that a user's input can cause, told in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something the user gave is not usable.
+
+    The message is one line that names where the value came from, the field, the value, and what is allowed. The
+    command line prints it as it is and exits with code 2.
+
+    Args:
+        source: File, flag, environment argument or URL that held the value.
+        field: Name of the field inside the source; empty if the whole source is meant.
+        value: The offending value.
+        allowed: What would have been accepted, as a phrase ("a number > 0").
+    """
+
+    def __init__(self, source: object, field: str, value: object, allowed: str) -> None:
+        where = f"{source}: {field}" if field else f"{source}"
+        shown = value if isinstance(value, str) and not value else repr(value) if isinstance(value, str) else value
+        text = f"{where}: got {shown}; expected {allowed}"
+        super().__init__(" ".join(text.split()))
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Describe the known names, the one closest to `name` first ("one of a, b, c; did you mean a?")."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    listing = "one of " + ", ".join(names)
+    return f"{listing}; did you mean {close[0]!r}?" if close else listing

@@ -1,0 +1,1 @@
+"""Runner, metrics, statistics, bounds and reports."""

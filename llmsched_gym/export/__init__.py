@@ -1,0 +1,1 @@
+"""Export of episodes to other tools."""

@@ -1,0 +1,1 @@
+"""Application templates, their fitted facts, arrivals, the generator, frozen workloads and trace readers."""

@@ -1,0 +1,1 @@
+"""The six applications: template and sampler of each."""

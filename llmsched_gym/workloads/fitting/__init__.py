@@ -1,0 +1,1 @@
+"""Offline fitting of the shipped facts to measured data."""

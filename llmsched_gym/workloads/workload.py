@@ -1,0 +1,145 @@
+"""The frozen workload: every job that will arrive, with the whole truth about it, as flat arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym.workloads.template import ApplicationTemplate
+
+JOB: Final = np.dtype(
+    [
+        ("arrival_ns", "i8"),
+        ("app", "i4"),  # index into Workload.templates
+        ("first_stage", "i4"),
+        ("n_stages", "i4"),
+    ],
+    align=True,
+)
+"""One row per job, by arrival."""
+
+STAGE: Final = np.dtype(
+    [
+        ("job", "i4"),
+        ("node", "i4"),  # template node of the job's application
+        ("kind", "i4"),  # StageKind
+        ("present", "i4"),  # 0: optional, and this job will skip it
+        ("revealer", "i4"),  # stage whose completion reveals this one; -1: visible on arrival
+        ("first_task", "i4"),
+        ("n_tasks", "i4"),
+        ("n_parents", "i4"),
+        ("first_child", "i4"),  # into Workload.children
+        ("n_children", "i4"),
+        ("first_reveal", "i4"),  # into Workload.reveals
+        ("n_reveals", "i4"),
+    ],
+    align=True,
+)
+"""One row per stage; the stages of a job are adjacent and in a topological order."""
+
+TASK: Final = np.dtype(
+    [
+        ("duration_ns", "i8"),  # regular tasks; 0 for LLM tasks
+        ("output_bytes", "i8"),
+        ("stage", "i4"),
+        ("model", "i4"),  # index into Workload.models; -1 for regular tasks
+        ("prompt_tokens", "i4"),  # LLM tasks; 0 for regular tasks
+        ("output_tokens", "i4"),
+        ("app_prefix", "i4"),  # prefix shared by the application's jobs; -1: none
+        ("app_prefix_tokens", "i4"),  # leading prompt tokens that are this prefix
+        ("job_prefix", "i4"),  # chain of contents within the job; -1: none
+        ("job_prefix_tokens", "i4"),  # leading prompt tokens equal to what the chain held before; >= app_prefix_tokens
+    ],
+    align=True,
+)
+"""One row per task; the tasks of a stage are adjacent."""
+
+HISTORY: Final = np.dtype(
+    [
+        ("presence", "f8"),  # share of jobs with the stage (candidates: mean number of times)
+        ("n_tasks", "f8"),
+        ("prefill_tokens", "f8"),  # prompt tokens that no prefix covers
+        ("output_tokens", "f8"),
+        ("context_tokens", "f8"),  # context summed over decode iterations
+        ("seconds", "f8"),  # regular tasks
+        ("path_share", "f8"),  # stage duration over stage work, all tasks in parallel
+    ],
+    align=True,
+)
+"""Historical means of one template node over jobs of the ``profile`` split; sums over the stage's tasks, given presence.
+
+A dynamic node holds the sums over its whole sub-DAG. They are linear in the latency coefficients, so one history serves
+every latency profile.
+"""
+
+SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Jobs to schedule, with everything about them that a policy must not know yet.
+
+    Attributes:
+        name: Workload name, for tables and figures.
+        templates: Applications; ``jobs["app"]`` indexes them.
+        history: Per application, one `HISTORY` row per template node.
+        models: Names of the models that LLM tasks ask for; ``tasks["model"]`` indexes them.
+        jobs: `JOB` rows, sorted by arrival.
+        stages: `STAGE` rows, grouped by job.
+        tasks: `TASK` rows, grouped by stage.
+        children: Stage indices, concatenated child lists of the stages.
+        reveals: Stage indices, concatenated lists of the stages that each stage reveals.
+        n_app_prefixes: Number of application prefixes; their ids come first, job prefixes follow.
+        n_prefixes: Number of prefixes in all.
+        provenance: How it was made (scenario, split, seed, rate, source file), JSON-able.
+    """
+
+    name: str
+    templates: tuple[ApplicationTemplate, ...]
+    history: tuple[NDArray[Any], ...]
+    models: tuple[str, ...]
+    jobs: NDArray[Any]
+    stages: NDArray[Any]
+    tasks: NDArray[Any]
+    children: NDArray[np.int32]
+    reveals: NDArray[np.int32]
+    n_app_prefixes: int
+    n_prefixes: int
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Freeze the arrays."""
+        for array in (*self.history, self.jobs, self.stages, self.tasks, self.children, self.reveals):
+            array.flags.writeable = False
+
+    @property
+    def n_jobs(self) -> int:
+        """Number of jobs."""
+        return len(self.jobs)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest of the content: equal digests mean equal jobs (provenance and names of files do not count)."""
+        state = hashlib.blake2b(digest_size=16)
+        head = {
+            "schema": SCHEMA_VERSION,
+            "templates": [
+                [t.name, t.type, [[n.name, int(n.kind), n.parents, n.revealed_by, n.candidate_of] for n in t.nodes]]
+                for t in self.templates
+            ],
+            "models": self.models,
+            "prefixes": [self.n_app_prefixes, self.n_prefixes],
+        }
+        state.update(json.dumps(head, sort_keys=True).encode())
+        for array in (*self.history, self.jobs, self.stages, self.tasks):
+            for column in array.dtype.names or ():  # padding bytes of aligned rows are not content
+                state.update(np.ascontiguousarray(array[column]).tobytes())
+        for array in (self.children, self.reveals):
+            state.update(array.tobytes())
+        return state.hexdigest()
