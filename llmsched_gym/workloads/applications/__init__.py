@@ -1,1 +1,16 @@
-"""The six applications: template and sampler of each."""
+"""The six applications of the benchmark, by name.
+
+An application's own module imports ``Application`` from ``applications.base``, because this one imports all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmsched_gym.workloads.applications.base import Application
+
+_ALL: Final[tuple[Application, ...]] = ()
+
+APPLICATIONS: Final[dict[str, Application]] = {application.name: application for application in _ALL}
+
+__all__ = ["APPLICATIONS", "Application"]

@@ -1,0 +1,31 @@
+"""What an application consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmsched_gym.workloads.block import JobBlock
+from llmsched_gym.workloads.template import ApplicationTemplate
+
+
+@dataclass(frozen=True)
+class Application:
+    """A template and a sampler of jobs that follow it.
+
+    Attributes:
+        template: The stages and their topology.
+        prefixes: Names of the prompt prefixes that all jobs share; positions are the application-local prefix ids.
+        sample: ``sample(n, rng)`` draws `n` jobs; the same generator state gives the same jobs.
+    """
+
+    template: ApplicationTemplate
+    prefixes: tuple[str, ...]
+    sample: Callable[[int, np.random.Generator], JobBlock]
+
+    @property
+    def name(self) -> str:
+        """Name of the application."""
+        return self.template.name
