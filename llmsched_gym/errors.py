@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class InputError(ValueError):
@@ -32,3 +36,13 @@ def suggest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     listing = "one of " + ", ".join(names)
     return f"{listing}; did you mean {close[0]!r}?" if close else listing
+
+
+def from_validation(source: object, error: ValidationError) -> InputError:
+    """Turn pydantic's report into one line about its first finding."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    value = "nothing" if first["type"] == "missing" else first["input"]
+    shown = value if isinstance(value, str | int | float | bool) or value is None else f"a {type(value).__name__}"
+    allowed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return InputError(source, field, shown, allowed[:1].lower() + allowed[1:])

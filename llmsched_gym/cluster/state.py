@@ -51,36 +51,47 @@ JOB_STATE: Final = np.dtype(
     [
         ("arrival_ns", "i8"),
         ("finish_ns", "i8"),  # FAR until done
-        ("attained_ns", "i8"),  # slot time received: attained_ns + running_tasks * now
-        ("remaining_ns", "i8"),  # expected slot time of the tasks not finished, by historical means
-        ("true_remaining_ns", "i8"),  # the same by truth (privileged)
+        ("attained_ns", "i8"),  # slot time received is attained_ns + running_tasks * now
+        ("remaining_ns", "i8"),  # expected slot time of everything unfinished: the sum of its stages' work_ns
+        ("total_ns", "i8"),  # expected slot time of a whole job of its application
+        ("path_ns", "i8"),  # longest expected path over its unfinished stages
+        ("true_remaining_ns", "i8"),  # slot time of its unfinished tasks by truth (privileged)
+        ("ideal_ns", "i8"),  # its true critical path at batch size 1 on an idle cluster
         ("app", "i4"),
         ("status", "i4"),  # JobStatus
         ("first_stage", "i4"),
         ("n_stages", "i4"),
-        ("open_stages", "i4"),  # stages neither done nor skipped
+        ("open_stages", "i4"),  # stages neither done nor skipped, hidden ones included
+        ("done_stages", "i4"),
         ("running_tasks", "i4"),
+        ("waiting_tasks", "i4"),  # tasks of ready or running stages that have not started
+        ("row", "i4"),  # its row in the latest observation; -1 outside the window
     ],
     align=True,
 )
+"""One row per job of the workload, by arrival."""
 
 STAGE_STATE: Final = np.dtype(
     [
         ("ready_ns", "i8"),  # FAR until ready
         ("start_ns", "i8"),  # FAR until a task starts
         ("finish_ns", "i8"),  # FAR until done or skipped
-        ("work_ns", "i8"),  # historical mean slot time of the whole stage, times its presence while that is unknown
-        ("duration_ns", "i8"),  # the same for the stage's duration, its tasks in parallel
+        ("task_work_ns", "i8"),  # historical mean slot time of one task, given that the stage is present
+        ("stage_work_ns", "i8"),  # historical mean slot time of the stage, given that it is present
+        ("stage_duration_ns", "i8"),  # historical mean duration, its tasks in parallel, given that it is present
+        ("work_ns", "i8"),  # expected slot time of its unfinished tasks, by what has been revealed
+        ("duration_ns", "i8"),  # expected duration by what has been revealed; 0 once done or skipped
         ("path_ns", "i8"),  # longest expected path from here to the end of the job, this stage included
-        ("true_work_ns", "i8"),  # batch-1 slot time by truth (privileged)
-        ("true_path_ns", "i8"),  # longest batch-1 path from here to the end by truth (privileged)
+        ("true_work_ns", "i8"),  # slot time by truth (privileged)
+        ("true_path_ns", "i8"),  # longest path from here to the end of the job by truth (privileged)
         ("job", "i4"),
         ("node", "i4"),
         ("kind", "i4"),  # StageKind
-        ("pool", "i4"),  # which executors can run it: model index, or the last pool for regular stages; -1 dynamic
+        ("pool", "i4"),  # pool of executors that can run it; -1 for dynamic stages
         ("status", "i4"),  # StageStatus
         ("present", "i4"),
-        ("revealer", "i4"),
+        ("planned", "i4"),  # 1: part of a sub-DAG, unknown to anybody until its planner is done
+        ("influence", "i4"),  # Argus, by counts: 1 for a sink, else maximum over children + number of children
         ("first_task", "i4"),
         ("n_tasks", "i4"),
         ("started_tasks", "i4"),  # tasks start in order: the next is first_task + started_tasks
@@ -90,10 +101,11 @@ STAGE_STATE: Final = np.dtype(
         ("n_children", "i4"),
         ("first_reveal", "i4"),
         ("n_reveals", "i4"),
-        ("depth", "i4"),  # Argus influence by counts: inf(sink) = 1, else max over children + number of children
+        ("row", "i4"),  # its node row in the latest graph observation
     ],
     align=True,
 )
+"""One row per stage, grouped by job, in a topological order within the job."""
 
 TASK_STATE: Final = np.dtype(
     [
@@ -118,21 +130,71 @@ TASK_STATE: Final = np.dtype(
     ],
     align=True,
 )
+"""One row per task, grouped by stage."""
 
 EXECUTOR_STATE: Final = np.dtype(
     [
-        ("pools", "u8"),  # bit p set: runs stages of pool p
-        (
-            "finish_ns",
-            "i8",
-        ),  # regular: when its task ends; LLM: when its next visible or internal event is due; FAR idle
+        ("pools", "u8"),  # bit p set: runs tasks of pool p
+        ("event_ns", "i8"),  # its next event: a regular task's end, an engine segment's end; FAR when idle
         ("busy_ns", "i8"),  # slot time spent on finished tasks
         ("kind", "i4"),  # StageKind.LLM or StageKind.REGULAR
         ("slots", "i4"),  # tasks it can hold: max_num_seqs, or 1
         ("running", "i4"),  # tasks it holds
         ("task", "i4"),  # regular: the task it runs; -1 idle
-        ("engine", "i4"),  # LLM: row among the engines; -1 regular
+        ("engine", "i4"),  # LLM: its row among the engines; -1 for regular executors
         ("location", "i4"),
+        ("heap_position", "i4"),  # where it stands in the event heap; -1 when it has no event
     ],
     align=True,
 )
+"""One row per executor, in the order of the cluster file."""
+
+POOL_STATE: Final = np.dtype([("ready", "i4"), ("free", "i4")], align=True)
+"""One row per pool (models first, then regular): ready stages with tasks to start, and free slots."""
+
+CLOCK: Final = np.dtype(
+    [
+        ("now_ns", "i8"),
+        ("area_ns", "i8"),  # jobs in the system, integrated over time
+        ("arrived", "i4"),  # jobs 0..arrived-1 have arrived
+        ("active", "i4"),  # length of the list of jobs in the system
+        ("done", "i4"),  # finished jobs
+        ("ready", "i4"),  # length of the list of ready stages
+        ("heap", "i4"),  # length of the event heap
+        ("illegal_actions", "i4"),
+        ("decisions", "i4"),
+        ("hidden_candidates", "i8"),  # ready stages beyond the observation window, summed over decisions
+    ],
+    align=True,
+)
+"""A single row: the clock and the counters of an episode."""
+
+
+class ClusterState(NamedTuple):
+    """All that the compiled transitions read and write.
+
+    Attributes:
+        clock: (1,) `CLOCK`.
+        jobs: (n_jobs,) `JOB_STATE`.
+        stages: (n_stages,) `STAGE_STATE`.
+        tasks: (n_tasks,) `TASK_STATE`.
+        executors: (n_executors,) `EXECUTOR_STATE`.
+        pools: (n_pools,) `POOL_STATE`.
+        children: int32; child lists of the stages.
+        reveals: int32; lists of the stages that each stage reveals.
+        active: (n_jobs,) int32; jobs in the system, by arrival.
+        ready: (n_stages,) int32; ready stages with tasks to start, ascending: by job arrival, then stage order.
+        scratch: (n_stages,) int32; stack of the stage transitions.
+    """
+
+    clock: NDArray[Any]
+    jobs: NDArray[Any]
+    stages: NDArray[Any]
+    tasks: NDArray[Any]
+    executors: NDArray[Any]
+    pools: NDArray[Any]
+    children: NDArray[np.int32]
+    reveals: NDArray[np.int32]
+    active: NDArray[np.int32]
+    ready: NDArray[np.int32]
+    scratch: NDArray[np.int32]

@@ -1,0 +1,260 @@
+"""Transitions of jobs, stages and tasks: arrive, become ready, start, finish, reveal, skip.
+
+Both backends run exactly these functions; they differ only in where completions come from.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmsched_gym._jit import kernel
+from llmsched_gym.cluster.state import FAR, ClusterState, JobStatus, StageStatus, TaskStatus
+from llmsched_gym.workloads.template import StageKind
+
+# Numba folds module-level integers into the compiled code; members of an enum it would box.
+_FAR: Final = int(FAR)
+_DYNAMIC: Final = int(StageKind.DYNAMIC)
+_HIDDEN: Final = int(StageStatus.HIDDEN)
+_BLOCKED: Final = int(StageStatus.BLOCKED)
+_READY: Final = int(StageStatus.READY)
+_RUNNING: Final = int(StageStatus.RUNNING)
+_DONE: Final = int(StageStatus.DONE)
+_SKIPPED: Final = int(StageStatus.SKIPPED)
+_JOB_ACTIVE: Final = int(JobStatus.ACTIVE)
+_JOB_DONE: Final = int(JobStatus.DONE)
+_TASK_RUNNING: Final = int(TaskStatus.RUNNING)
+_TASK_DONE: Final = int(TaskStatus.DONE)
+
+
+@kernel
+def arrive(state: ClusterState, job: int, now_ns: int) -> None:
+    """Let a job enter the system; its sources become ready."""
+    clock = state.clock[0]
+    state.active[clock.active] = job
+    clock.active += 1
+    clock.arrived += 1
+    state.jobs[job].status = _JOB_ACTIVE
+    first = state.jobs[job].first_stage
+    for stage in range(first, first + state.jobs[job].n_stages):
+        row = state.stages[stage]
+        if row.status == _BLOCKED and row.pending_parents == 0:
+            _become_ready(state, stage, now_ns)
+    _update_paths(state, job)
+
+
+@kernel
+def start_task(state: ClusterState, stage: int, executor: int, now_ns: int) -> int:
+    """Move the next task of a ready stage onto an executor with a free slot.
+
+    Returns:
+        The task's row.
+    """
+    row = state.stages[stage]
+    job = state.jobs[row.job]
+    task = row.first_task + row.started_tasks
+    if row.started_tasks == 0:
+        row.status = _RUNNING
+        row.start_ns = now_ns
+    row.started_tasks += 1
+    if row.started_tasks == row.n_tasks:
+        _leave_ready(state, stage)
+    job.running_tasks += 1
+    job.waiting_tasks -= 1
+    job.attained_ns -= now_ns
+    started = state.tasks[task]
+    started.status = _TASK_RUNNING
+    started.executor = executor
+    started.start_ns = now_ns
+    state.executors[executor].running += 1
+    _count_free(state, executor, -1)
+    return task
+
+
+@kernel
+def finish_task(state: ClusterState, task: int, now_ns: int) -> None:
+    """Take a finished task off its executor; the last task of a stage completes the stage."""
+    done = state.tasks[task]
+    done.status = _TASK_DONE
+    done.finish_ns = now_ns
+    executor = state.executors[done.executor]
+    executor.running -= 1
+    executor.busy_ns += now_ns - done.start_ns
+    _count_free(state, done.executor, 1)
+    stage = state.stages[done.stage]
+    job = state.jobs[stage.job]
+    job.running_tasks -= 1
+    job.attained_ns += now_ns
+    job.true_remaining_ns -= done.work_ns
+    stage.done_tasks += 1
+    _expect(state, done.stage, stage.work_ns - stage.task_work_ns, stage.duration_ns)
+    if stage.done_tasks == stage.n_tasks:
+        _complete(state, done.stage, _DONE, now_ns)
+        if job.open_stages == 0:
+            _leave_system(state, stage.job, now_ns)
+        else:
+            _update_paths(state, stage.job)
+
+
+@kernel
+def _complete(state: ClusterState, stage: int, status: int, now_ns: int) -> None:
+    """Mark a stage done or skipped, and all that follows from it at this instant.
+
+    A stage first reveals (its revealed stages become known as needed, or are skipped), then releases its children, so that a
+    planner's sub-DAG is known before the placeholder that stands for it is done.
+    """
+    stack = state.scratch
+    stack[0] = stage
+    state.stages[stage].status = status
+    depth = 1
+    while depth > 0:
+        depth -= 1
+        current = stack[depth]
+        row = state.stages[current]
+        row.finish_ns = now_ns
+        job = state.jobs[row.job]
+        job.open_stages -= 1
+        if row.status == _DONE:
+            job.done_stages += 1
+        _expect(state, current, 0, 0)
+        for k in range(row.first_reveal, row.first_reveal + row.n_reveals):
+            revealed = state.reveals[k]
+            target = state.stages[revealed]
+            if target.present == 0:
+                target.status = _SKIPPED
+                stack[depth] = revealed
+                depth += 1
+            else:
+                target.status = _BLOCKED
+                _expect(state, revealed, target.stage_work_ns, target.stage_duration_ns)
+                if target.pending_parents == 0 and _become_ready(state, revealed, now_ns):
+                    stack[depth] = revealed
+                    depth += 1
+        for k in range(row.first_child, row.first_child + row.n_children):
+            child = state.children[k]
+            target = state.stages[child]
+            target.pending_parents -= 1
+            if target.pending_parents == 0 and target.status == _BLOCKED and _become_ready(state, child, now_ns):
+                stack[depth] = child
+                depth += 1
+
+
+@kernel
+def _become_ready(state: ClusterState, stage: int, now_ns: int) -> bool:
+    """Make a stage ready; a dynamic stage has nothing to run: it is done at once, and the caller must complete it.
+
+    Returns:
+        True if the stage is done already.
+    """
+    row = state.stages[stage]
+    row.ready_ns = now_ns
+    if row.kind == _DYNAMIC:
+        row.status = _DONE
+        return True
+    row.status = _READY
+    state.jobs[row.job].waiting_tasks += row.n_tasks
+    _expect(state, stage, row.task_work_ns * row.n_tasks, row.stage_duration_ns)  # the number of tasks is known now
+    _join_ready(state, stage)
+    return False
+
+
+@kernel
+def _expect(state: ClusterState, stage: int, work_ns: int, duration_ns: int) -> None:
+    """Change what is expected of a stage, and of its job with it."""
+    row = state.stages[stage]
+    state.jobs[row.job].remaining_ns += work_ns - row.work_ns
+    row.work_ns = work_ns
+    row.duration_ns = duration_ns
+
+
+@kernel
+def _update_paths(state: ClusterState, job: int) -> None:
+    """Recompute the longest expected paths and influences of a job from sinks to sources.
+
+    Stages of a plan that has not been made count nothing: the dynamic stage stands for them.
+    """
+    owner = state.jobs[job]
+    longest = 0
+    for stage in range(owner.first_stage + owner.n_stages - 1, owner.first_stage - 1, -1):
+        row = state.stages[stage]
+        path, influence, known_children = 0, 0, 0
+        for k in range(row.first_child, row.first_child + row.n_children):
+            child = state.stages[state.children[k]]
+            path = max(path, child.path_ns)
+            if child.status != _SKIPPED and (child.planned == 0 or child.status != _HIDDEN):
+                influence = max(influence, child.influence)
+                known_children += 1
+        row.path_ns = path + row.duration_ns  # nothing is expected of a stage that is done, skipped or not planned yet
+        row.influence = max(influence + known_children, 1)
+        longest = max(longest, row.path_ns)
+    owner.path_ns = longest
+
+
+@kernel
+def _leave_system(state: ClusterState, job: int, now_ns: int) -> None:
+    clock = state.clock[0]
+    state.jobs[job].status = _JOB_DONE
+    state.jobs[job].finish_ns = now_ns
+    _remove_sorted(state.active, clock.active, job)
+    clock.active -= 1
+    clock.done += 1
+
+
+@kernel
+def _join_ready(state: ClusterState, stage: int) -> None:
+    clock = state.clock[0]
+    position = clock.ready
+    while position > 0 and state.ready[position - 1] > stage:
+        state.ready[position] = state.ready[position - 1]
+        position -= 1
+    state.ready[position] = stage
+    clock.ready += 1
+    state.pools[state.stages[stage].pool].ready += 1
+
+
+@kernel
+def _leave_ready(state: ClusterState, stage: int) -> None:
+    clock = state.clock[0]
+    _remove_sorted(state.ready, clock.ready, stage)
+    clock.ready -= 1
+    state.pools[state.stages[stage].pool].ready -= 1
+
+
+@kernel
+def _remove_sorted(values, length: int, value: int) -> None:  # noqa: ANN001 (an int32 array)
+    low, high = 0, length
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    for i in range(low, length - 1):
+        values[i] = values[i + 1]
+
+
+@kernel
+def _count_free(state: ClusterState, executor: int, change: int) -> None:
+    mask = state.executors[executor].pools
+    for pool in range(len(state.pools)):
+        if (mask >> pool) & 1:
+            state.pools[pool].free += change
+
+
+@kernel
+def least_loaded(state: ClusterState, pool: int) -> int:
+    """Return the executor of a pool that holds the fewest tasks among those with a free slot; -1 if all are full."""
+    best, fewest = -1, 0
+    for e in range(len(state.executors)):
+        row = state.executors[e]
+        if (row.pools >> pool) & 1 and row.running < row.slots and (best < 0 or row.running < fewest):
+            best, fewest = e, row.running
+    return best
+
+
+@kernel
+def can_dispatch(state: ClusterState) -> bool:
+    """Tell whether some ready stage has a free compatible slot: a decision is due."""
+    for pool in range(len(state.pools)):
+        if state.pools[pool].ready > 0 and state.pools[pool].free > 0:
+            return True
+    return False

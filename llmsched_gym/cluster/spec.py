@@ -1,0 +1,175 @@
+"""Cluster specifications: which executors there are, read from YAML or a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llmsched_gym.cluster.latency import LatencyProfile, load_profile
+from llmsched_gym.errors import InputError, from_validation
+from llmsched_gym.workloads.template import StageKind
+from llmsched_gym.workloads.workload import Workload
+
+ANY_MODEL = "default"
+"""Model name of tasks that any LLM executor may serve."""
+
+_Strict = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LLMExecutors(BaseModel):
+    """A group of equal LLM executors: replicas of one serving engine with continuous batching.
+
+    Attributes:
+        kind: "llm".
+        count: Number of replicas.
+        latency: Latency profile, by name (`llmsched-gym latency list`) or file.
+        model: Resident model; serves the tasks that ask for it or for "default".
+        max_num_seqs: Largest number of running sequences, as in vLLM.
+        max_num_batched_tokens: Token budget of one iteration, as in vLLM.
+        kv_tokens: Capacity of the KV cache in tokens; rounded down to whole blocks.
+        block_size: Tokens per KV block.
+        watermark: Share of the KV blocks that admission leaves free.
+        prefix_caching: Whether prompt prefixes are reused.
+        location: Where it is; for later use by locality-aware placement.
+    """
+
+    model_config = _Strict
+
+    kind: Literal["llm"]
+    count: int = Field(default=1, ge=1, le=10_000)
+    latency: str
+    model: str = ANY_MODEL
+    max_num_seqs: int = Field(default=16, ge=1, le=4096)
+    max_num_batched_tokens: int = Field(default=2048, ge=1, le=1_000_000)
+    kv_tokens: int = Field(default=100_000, ge=1, le=100_000_000)
+    block_size: int = Field(default=16, ge=1, le=1024)
+    watermark: float = Field(default=0.0, ge=0.0, lt=1.0)
+    prefix_caching: bool = True
+    location: int = Field(default=0, ge=0)
+
+
+class RegularExecutors(BaseModel):
+    """A group of equal regular executors, each running one tool task at a time.
+
+    Attributes:
+        kind: "regular".
+        count: Number of executors.
+        location: Where they are; for later use by locality-aware placement.
+    """
+
+    model_config = _Strict
+
+    kind: Literal["regular"]
+    count: int = Field(default=1, ge=1, le=100_000)
+    location: int = Field(default=0, ge=0)
+
+
+class ClusterSpec(BaseModel):
+    """The executors of a cluster.
+
+    Attributes:
+        name: For tables and manifests.
+        executors: Groups of equal executors; their order is the order of executors in observations.
+    """
+
+    model_config = _Strict
+
+    name: str = "cluster"
+    executors: tuple[Annotated[LLMExecutors | RegularExecutors, Field(discriminator="kind")], ...] = Field(min_length=1)
+
+    @property
+    def llm(self) -> tuple[LLMExecutors, ...]:
+        """The groups of LLM executors."""
+        return tuple(group for group in self.executors if isinstance(group, LLMExecutors))
+
+    @property
+    def n_regular(self) -> int:
+        """Number of regular executors."""
+        return sum(group.count for group in self.executors if isinstance(group, RegularExecutors))
+
+    @property
+    def n_executors(self) -> int:
+        """Number of executors of both kinds."""
+        return sum(group.count for group in self.executors)
+
+    @property
+    def reference_profile(self) -> LatencyProfile | None:
+        """Profile that turns tokens into expected batch-1 time in observations: the first group's; None without LLM executors."""
+        return load_profile(self.llm[0].latency) if self.llm else None
+
+    def pools_of(self, group: LLMExecutors | RegularExecutors, models: tuple[str, ...]) -> int:
+        """Return the bit mask of the pools that a group serves: bit m for model m of the workload, the last for regular."""
+        if isinstance(group, RegularExecutors):
+            return 1 << len(models)
+        return sum(1 << m for m, model in enumerate(models) if model in (group.model, ANY_MODEL))
+
+    def check_serves(self, workload: Workload) -> None:
+        """Check that every task of a workload can run here.
+
+        Raises:
+            InputError: A kind of executor or a model is missing, or a prompt with its output exceeds every KV cache.
+        """
+        source = f"cluster {self.name}"
+        tasks, stages = workload.tasks, workload.stages
+        regular = bool(np.any(stages["kind"] == StageKind.REGULAR))
+        if regular and self.n_regular == 0:
+            raise InputError(source, "executors", "no regular executor", f"at least one: workload {workload.name} calls tools")
+        for m, model in enumerate(workload.models):
+            of_model = tasks[tasks["model"] == m]
+            if not len(of_model):
+                continue
+            serving = [group for group in self.llm if self.pools_of(group, workload.models) >> m & 1]
+            if not serving:
+                raise InputError(source, "executors.model", f"no executor with model {model}", f"one that serves workload {workload.name}")
+            need = int((of_model["prompt_tokens"].astype(np.int64) + of_model["output_tokens"]).max())
+            room = min(_usable_kv_tokens(group) for group in serving)
+            if need > room:
+                raise InputError(source, "executors.kv_tokens", room, f"at least {need} usable tokens: the longest prompt with its output in workload {workload.name}")
+
+
+def _usable_kv_tokens(group: LLMExecutors) -> int:
+    blocks = group.kv_tokens // group.block_size
+    return (blocks - int(group.watermark * blocks)) * group.block_size
+
+
+def load_cluster(given: str | Path | Mapping[str, Any] | ClusterSpec) -> ClusterSpec:
+    """Read a cluster from a YAML file or a mapping.
+
+    Raises:
+        InputError: The file cannot be read, or a field is wrong.
+    """
+    if isinstance(given, ClusterSpec):
+        return given
+    source: object = "cluster"
+    content: Any = given
+    if isinstance(given, str | Path):
+        source = given
+        content = read_yaml(given, "a cluster file (YAML)")
+    try:
+        return ClusterSpec.model_validate(content)
+    except ValidationError as error:
+        raise from_validation(source, error) from None
+
+
+def read_yaml(path: str | Path, what: str) -> Any:
+    """Return the content of a YAML file.
+
+    Raises:
+        InputError: It cannot be read or is not YAML.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
+        raise InputError(path, "", reason, what) from None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}" if mark else ""
+        raise InputError(path, line, getattr(error, "problem", None) or "not YAML", what) from None
