@@ -1,0 +1,130 @@
+"""Tools for turning measured rows into facts tables: reading, quantile tables, rank statistics, provenance.
+
+Nothing here runs when jobs are drawn. Numbers are rounded to six significant digits, so that fitting the same data again
+writes the same file on any machine.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from llmsched_gym.errors import InputError
+from llmsched_gym.workloads.facts import Quantiles
+
+Floats = NDArray[np.float64]
+Facts = dict[str, Any]
+
+LEVELS = tuple(round(0.025 * i, 3) for i in range(41))
+"""Levels of a quantile table: 0, 0.025, ..., 1."""
+
+
+def read_table(data_dir: Path, name: str) -> list[dict[str, str]]:
+    """Rows of ``data_dir/name`` (CSV with a header).
+
+    Raises:
+        InputError: The file is missing or has no rows.
+    """
+    path = data_dir / name
+    if not path.is_file():
+        raise InputError(path, "", "no such file", "a CSV file of the measured data")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise InputError(path, "", "no rows", "at least one row")
+    return rows
+
+
+def column(rows: Iterable[Mapping[str, str]], name: str) -> Floats:
+    """One numeric column as floats."""
+    return np.array([float(row[name]) for row in rows])
+
+
+def read_summary(data_dir: Path, name: str) -> dict[str, Any]:
+    """JSON document ``data_dir/name``."""
+    path = data_dir / name
+    if not path.is_file():
+        raise InputError(path, "", "no such file", "a JSON file of the measured data")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def provenance(data_dir: Path, name: str) -> Facts:
+    """Source, commit and licence of a data file, from its ``.meta.json`` sidecar or its ``_meta`` member."""
+    if name.endswith(".json"):
+        meta = read_summary(data_dir, name)["_meta"]
+    else:
+        meta = read_summary(data_dir, f"{name}.meta.json")
+    origins = meta.get("sources", [meta])
+    return {
+        key: "; ".join(dict.fromkeys(str(origin[key]) for origin in origins if key in origin))
+        for key in ("source", "commit", "licence")
+    }
+
+
+def assumed(value: Any, reason: str) -> Facts:
+    """Facts entry for a number that no data gives."""
+    return {"value": value, "assumed": True, "reason": reason}
+
+
+def significant(values: ArrayLike) -> Any:
+    """Round to six significant digits; nested lists of plain numbers."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim:
+        return [significant(value) for value in array]
+    number = float(f"{float(array):.6g}")
+    return int(number) if number.is_integer() else number
+
+
+def quantile_table(values: ArrayLike, origin: Mapping[str, Any], levels: Sequence[float] = LEVELS) -> Facts:
+    """Quantile table of measured values, with its distance from them.
+
+    Args:
+        values: Measured values.
+        origin: Provenance.
+        levels: Probabilities from 0 to 1.
+
+    Returns:
+        A facts entry that ``Quantiles.of`` reads; ``fit`` holds n and the KS distance of whole numbers drawn from it.
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    table = significant(np.quantile(rows, levels))
+    entry: Facts = {"levels": list(levels), "values": table, **origin}
+    drawn = Quantiles.of(entry)((np.arange(8192) + 0.5) / 8192)
+    drawn = np.rint(drawn) if np.array_equal(rows, np.rint(rows)) else drawn
+    return entry | {"fit": {"n": len(rows), "ks": significant(ks_distance(rows, drawn))}}
+
+
+def ks_distance(first: ArrayLike, second: ArrayLike) -> float:
+    """Two-sample Kolmogorov-Smirnov distance."""
+    a, b = np.sort(np.ravel(first)), np.sort(np.ravel(second))
+    points = np.concatenate([a, b])
+    below = np.searchsorted(a, points, side="right") / len(a) - np.searchsorted(b, points, side="right") / len(b)
+    return float(np.max(np.abs(below)))
+
+
+def spearman(first: ArrayLike, second: ArrayLike) -> float:
+    """Rank correlation, ties at their mean rank."""
+    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+
+
+def score_correlation(rank_correlation: float) -> float:
+    """Correlation of normal scores that a Gaussian copula needs for a given Spearman correlation."""
+    return float(2.0 * np.sin(np.pi / 6.0 * rank_correlation))
+
+
+def lagged_pairs(series: Iterable[Sequence[float]], lag: int) -> Floats:
+    """(pairs, 2) values that are `lag` apart in the same job, over all jobs."""
+    pairs = [(values[i], values[i + lag]) for values in series for i in range(len(values) - lag)]
+    return np.array(pairs, dtype=np.float64).reshape(-1, 2)
+
+
+def _ranks(values: ArrayLike) -> Floats:
+    _, inverse, counts = np.unique(np.ravel(values), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2.0)[inverse]
