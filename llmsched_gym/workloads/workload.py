@@ -72,7 +72,7 @@ HISTORY: Final = np.dtype(
     ],
     align=True,
 )
-"""Historical means of one template node over jobs of the ``profile`` split; sums over the stage's tasks, given presence.
+"""Means of one template node over jobs of the ``profile`` split: sums over the stage's tasks, given presence.
 
 A dynamic node holds the sums over its whole sub-DAG. They are linear in the latency coefficients, so one history serves
 every latency profile.

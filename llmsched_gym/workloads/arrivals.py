@@ -1,0 +1,211 @@
+"""When jobs arrive: Poisson, Gamma, Markov-modulated, diurnal, or as in a recorded trace.
+
+Every process has a long-run mean rate equal to the one asked for, and returns int64 nanoseconds. Random variates are
+made from uniforms with `detmath` only, so that a seed gives the same times on every machine.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from llmsched_gym.errors import InputError
+from llmsched_gym.workloads import detmath
+from llmsched_gym.workloads.traces import TraceFormat, read_trace
+
+Nanoseconds = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_NS: Final = 1e9
+
+
+class _Process(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Poisson(_Process):
+    """Independent arrivals: exponential gaps."""
+
+    kind: Literal["poisson"] = "poisson"
+
+    def sample(self, n: int, rate_per_s: float, rng: np.random.Generator) -> Nanoseconds:
+        """Return `n` arrival times, ascending, as int64 ns."""
+        return _to_ns(np.cumsum(_exponential(rng, n)) / check_rate(rate_per_s))
+
+
+class Gamma(_Process):
+    """Independent Gamma gaps with a given coefficient of variation.
+
+    Attributes:
+        cv: Standard deviation over mean of the gaps; 1 is Poisson, above is burstier.
+    """
+
+    kind: Literal["gamma"] = "gamma"
+    cv: float = Field(gt=0.0, le=20.0)
+
+    def sample(self, n: int, rate_per_s: float, rng: np.random.Generator) -> Nanoseconds:
+        """Return `n` arrival times, ascending, as int64 ns."""
+        shape = 1.0 / (self.cv * self.cv)
+        return _to_ns(np.cumsum(_gamma(rng, n, shape)) / shape / check_rate(rate_per_s))
+
+
+class MarkovModulated(_Process):
+    """Poisson arrivals whose rate jumps between states, visited in turn, each for an exponential time.
+
+    Attributes:
+        ratios: Relative rate of each state; only their proportions count.
+        dwell_s: Mean time in each state, in seconds.
+    """
+
+    kind: Literal["mmpp"] = "mmpp"
+    ratios: tuple[Annotated[float, Field(ge=0.0)], ...] = Field(default=(1.0, 5.0), min_length=2)
+    dwell_s: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(default=(60.0, 15.0), min_length=2)
+
+    @model_validator(mode="after")
+    def _states_match(self) -> Self:
+        if len(self.ratios) != len(self.dwell_s):
+            raise ValueError(f"dwell_s needs one time per state, {len(self.ratios)} of them")
+        if not any(ratio > 0.0 for ratio in self.ratios):
+            raise ValueError("ratios needs a state with a ratio > 0")
+        return self
+
+    def sample(self, n: int, rate_per_s: float, rng: np.random.Generator) -> Nanoseconds:
+        """Return `n` arrival times, ascending, as int64 ns. The first state is drawn from the stationary shares."""
+        rate = check_rate(rate_per_s)
+        target = np.cumsum(_exponential(rng, n))
+        cycle_s = np.cumsum(self.dwell_s)
+        per_cycle = sum(ratio * dwell for ratio, dwell in zip(self.ratios, self.dwell_s, strict=True))
+        rates = np.array(self.ratios) * (rate * float(cycle_s[-1]) / per_cycle)
+        state = int(np.searchsorted(cycle_s, rng.random() * cycle_s[-1], side="right"))
+        time, expected = [np.zeros(1)], [np.zeros(1)]
+        while n and expected[-1][-1] <= target[-1]:
+            states = (state + np.arange(256)) % len(rates)
+            state = (state + 256) % len(rates)
+            dwell = _exponential(rng, 256) * np.array(self.dwell_s)[states]
+            time.append(time[-1][-1] + np.cumsum(dwell))
+            expected.append(expected[-1][-1] + np.cumsum(dwell * rates[states]))
+        return _to_ns(np.interp(target, np.concatenate(expected), np.concatenate(time)))
+
+
+class Diurnal(_Process):
+    """Poisson arrivals with rate proportional to 1 + amplitude · sin(2π (t / period + phase)).
+
+    Attributes:
+        amplitude: Relative swing of the rate, 0 to 1.
+        period_s: Length of a day, in seconds.
+        phase: Where in the period time zero lies; 0 is the mean rate, rising.
+    """
+
+    kind: Literal["diurnal"] = "diurnal"
+    amplitude: float = Field(default=0.5, ge=0.0, le=1.0)
+    period_s: float = Field(default=86_400.0, gt=0.0)
+    phase: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+    def sample(self, n: int, rate_per_s: float, rng: np.random.Generator) -> Nanoseconds:
+        """Return `n` arrival times, ascending, as int64 ns."""
+        target = np.cumsum(_exponential(rng, n)) / (check_rate(rate_per_s) * self.period_s)  # in periods' expectations
+        share = np.linspace(0.0, 1.0, 2049)
+        turn = share + self.phase
+        cosine = _cosine_of_turns(turn - np.floor(turn))
+        expected = share + self.amplitude / (2.0 * np.pi) * (cosine[0] - cosine)
+        expected[-1] = 1.0  # whole turns cancel but for rounding
+        whole = np.floor(target)
+        return _to_ns((whole + np.interp(target - whole, expected, share)) * self.period_s)
+
+
+class Trace(_Process):
+    """Arrival times of a recorded trace: a window of it that starts at a random request.
+
+    Attributes:
+        path: The user's trace file.
+        format: ``azure`` (public CSV), ``mooncake`` (JSONL) or ``csv`` (columns t_s, in_tokens, out_tokens).
+        rescale: Stretch time so that the whole trace has the rate asked for; if False, keep the recorded times and
+            ignore the rate.
+    """
+
+    kind: Literal["trace"] = "trace"
+    path: str
+    format: TraceFormat = "azure"
+    rescale: bool = True
+
+    def sample(self, n: int, rate_per_s: float, rng: np.random.Generator) -> Nanoseconds:
+        """Return `n` arrival times, ascending, as int64 ns; the first is 0.
+
+        Raises:
+            InputError: An unreadable trace, one with fewer than `n` requests, or one without duration.
+        """
+        times = read_trace(self.path, self.format).arrival_ns
+        if n > len(times):
+            raise InputError(self.path, "requests", len(times), f"at least {n}, one per job")
+        first = int(rng.integers(0, len(times) - n + 1))
+        window = times[first : first + n] - times[min(first, len(times) - 1)]
+        if not self.rescale:
+            return window
+        span = int(times[-1] - times[0])
+        if span <= 0:
+            raise InputError(self.path, "timestamps", "all equal", "a trace that spans some time")
+        recorded_rate = (len(times) - 1) / (span / _NS)
+        return np.rint(window * (recorded_rate / check_rate(rate_per_s))).astype(np.int64)
+
+
+Arrivals = Annotated[Poisson | Gamma | MarkovModulated | Diurnal | Trace, Field(discriminator="kind")]
+"""Any arrival process; the field ``kind`` tells which."""
+
+
+def check_rate(rate_per_s: Any) -> float:
+    """Return `rate_per_s` as a float.
+
+    Raises:
+        InputError: It is not a finite number above 0.
+    """
+    allowed = "jobs per second, a number > 0"
+    if isinstance(rate_per_s, bool) or not isinstance(rate_per_s, (int, float, np.integer, np.floating)):
+        raise InputError("workload", "rate", rate_per_s, allowed)
+    if not np.isfinite(rate_per_s) or rate_per_s <= 0:
+        raise InputError("workload", "rate", rate_per_s, allowed)
+    return float(rate_per_s)
+
+
+def _to_ns(seconds: Floats) -> Nanoseconds:
+    if len(seconds) and not seconds[-1] < 9e9:
+        raise InputError("workload", "rate", f"last arrival at {seconds[-1]:.3g} s", "a rate that ends within 9e9 s")
+    return np.rint(seconds * _NS).astype(np.int64)
+
+
+def _exponential(rng: np.random.Generator, n: int) -> Floats:
+    return -detmath.log(1.0 - rng.random(n))
+
+
+def _gamma(rng: np.random.Generator, n: int, shape: float) -> Floats:
+    """Gamma variates of unit scale, by Marsaglia and Tsang's rejection (ACM TOMS 26, 2000)."""
+    if shape < 1.0:  # their boost: Gamma(k) = Gamma(k + 1) · U^(1/k)
+        boost = detmath.exp(np.maximum(detmath.log(1.0 - rng.random(n)) / shape, -690.0))
+        return _gamma(rng, n, shape + 1.0) * boost
+    d = shape - 1.0 / 3.0
+    c = 1.0 / np.sqrt(9.0 * d)
+    variates = np.empty(n)
+    missing = np.arange(n)
+    while len(missing):
+        z = detmath.normal_quantile(np.maximum(rng.random(len(missing)), 2.0**-54))
+        accept_below = detmath.log(1.0 - rng.random(len(missing)))
+        root = 1.0 + c * z
+        cube = root * root * root
+        valid = cube > 0.0
+        bound = 0.5 * z * z + d - d * cube + d * detmath.log(np.where(valid, cube, 1.0))
+        accepted = valid & (accept_below < bound)
+        variates[missing[accepted]] = d * cube[accepted]
+        missing = missing[~accepted]
+    return variates
+
+
+def _cosine_of_turns(turn: Floats) -> Floats:
+    """Cosine of 2π `turn` for 0 <= turn <= 1, by its power series (error below 1e-12)."""
+    x = 2.0 * np.pi * (turn - 0.5)  # within ±π; cos(x + π) = -cos x
+    square = x * x
+    series = np.ones_like(x)
+    for k in range(30, 0, -2):
+        series = 1.0 - square / (k * (k - 1)) * series
+    return -series

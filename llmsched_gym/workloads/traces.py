@@ -1,0 +1,164 @@
+"""Readers of public inference traces, from a path that the user gives.
+
+- Azure LLM inference traces (https://github.com/Azure/AzurePublicDataset, CC-BY-4.0): CSV with ``TIMESTAMP`` such as
+  ``2023-11-16 18:17:03.9799600``, ``ContextTokens``, ``GeneratedTokens``.
+- Mooncake traces (https://github.com/kvcache-ai/Mooncake, Apache-2.0): JSON lines with ``timestamp`` in ms,
+  ``input_length``, ``output_length``, ``hash_ids``.
+- A reduced CSV with ``t_s``, ``in_tokens``, ``out_tokens``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym.errors import InputError, suggest
+
+TraceFormat = Literal["azure", "mooncake", "csv"]
+
+MAX_TOKENS: Final = 2**31 - 1
+_MAX_SECONDS: Final = 4e6
+_TIMESTAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)?")
+
+
+@dataclass(frozen=True)
+class RequestTrace:
+    """Requests of a trace.
+
+    Attributes:
+        arrival_ns: int64, ascending, the first is 0.
+        prompt_tokens: int32, at least 1.
+        output_tokens: int32, at least 1.
+    """
+
+    arrival_ns: NDArray[np.int64]
+    prompt_tokens: NDArray[np.int32]
+    output_tokens: NDArray[np.int32]
+
+
+def read_trace(path: str | Path, format: TraceFormat) -> RequestTrace:
+    """Read a trace; rows may come in any order of time, equal times keep the file's order.
+
+    Args:
+        path: The file.
+        format: ``azure``, ``mooncake`` or ``csv``.
+
+    Raises:
+        InputError: Unknown format, unreadable file, no row, or the first bad row.
+    """
+    if format not in get_args(TraceFormat):
+        raise InputError(path, "format", format, suggest(str(format), get_args(TraceFormat)))
+    names, to_ns = _COLUMNS[format]
+    rows: list[tuple[int, int, int]] = []
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            lines = _json_lines(path, file) if format == "mooncake" else _csv_rows(path, file, names)
+            for line, row in lines:
+                where = f"{path}, line {line}"
+                values = [_value(where, row, name) for name in names]
+                rows.append(
+                    (
+                        to_ns(where, names[0], values[0]),
+                        _tokens(where, names[1], values[1]),
+                        _tokens(where, names[2], values[2]),
+                    )
+                )
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, "", _reason(error), "a readable UTF-8 text file") from error
+    if not rows:
+        raise InputError(path, "", "no request", "at least one row after the header")
+    table = np.array(rows, dtype=np.int64)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    return RequestTrace(table[:, 0] - table[0, 0], table[:, 1].astype(np.int32), table[:, 2].astype(np.int32))
+
+
+def _csv_rows(path: str | Path, file: Any, names: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    reader = csv.DictReader(file)
+    for name in names:
+        if name not in (reader.fieldnames or ()):
+            raise InputError(f"{path}, line 1", name, "no such column", f"a header with {', '.join(names)}")
+    for row in reader:
+        yield reader.line_num, row
+
+
+def _json_lines(path: str | Path, file: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, text in enumerate(file, start=1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}, line {number}", "", error.msg, "one JSON object per line") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {number}", "", type(row).__name__, "one JSON object per line")
+        yield number, row
+
+
+def _value(where: str, row: Mapping[str, Any], name: str) -> Any:
+    value = row.get(name)
+    if value is None:
+        raise InputError(where, name, "nothing", "a value")
+    return value
+
+
+def _tokens(where: str, name: str, value: Any) -> int:
+    number = _number(value)
+    if number is None or number != math.floor(number) or not 1 <= number <= MAX_TOKENS:
+        raise InputError(where, name, value, f"an integer from 1 to {MAX_TOKENS}")
+    return int(number)
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number as a float, else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _from_timestamp(where: str, name: str, value: Any) -> int:
+    allowed = "a time such as 2023-11-16 18:17:03.9799600"
+    match = _TIMESTAMP.fullmatch(str(value).strip())
+    if match is None:
+        raise InputError(where, name, value, allowed)
+    try:
+        seconds = datetime.fromisoformat(match[1]).replace(tzinfo=UTC).timestamp()
+    except ValueError as error:
+        raise InputError(where, name, value, allowed) from error
+    return int(seconds) * 1_000_000_000 + int((match[2] or "").ljust(9, "0"))
+
+
+def _from_number(unit_ns: int) -> Callable[[str, str, Any], int]:
+    def convert(where: str, name: str, value: Any) -> int:
+        number = _number(value)
+        limit = _MAX_SECONDS * 1e9 / unit_ns
+        if number is None or not 0 <= number <= limit:
+            raise InputError(where, name, value, f"a number from 0 to {limit:g}")
+        return round(number * unit_ns)
+
+    return convert
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or "unreadable" if isinstance(error, OSError) else "bytes that are not UTF-8"
+
+
+_COLUMNS: Final[dict[str, tuple[tuple[str, str, str], Callable[[str, str, Any], int]]]] = {
+    "azure": (("TIMESTAMP", "ContextTokens", "GeneratedTokens"), _from_timestamp),
+    "mooncake": (("timestamp", "input_length", "output_length"), _from_number(1_000_000)),
+    "csv": (("t_s", "in_tokens", "out_tokens"), _from_number(1_000_000_000)),
+}
+"""Per format: names of the time, prompt and output columns, and what turns a time into ns."""
