@@ -1,0 +1,108 @@
+"""What a policy is, and the one way in which most of them decide: by rank among what can be dispatched now."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym.envs.columns import Candidate, Job, System
+
+Observation = Mapping[str, NDArray[Any]]
+"""The environment's observation: named arrays, columns as in `llmsched_gym.envs.columns`."""
+
+ObservationMode = Literal["table", "graph"]
+
+
+class Policy(ABC):
+    """A scheduler: maps observations to actions.
+
+    Action ``i`` below ``len(action_mask) - 1`` dispatches the next task of candidate row ``i``; the last action waits
+    for the next event.
+
+    Attributes:
+        name: Name in tables and figures.
+        privileged: True if it reads ``truth``, what no real scheduler could know; marked in every table.
+        observation: Observation mode that the environment must be built with.
+    """
+
+    name: str
+    privileged: bool = False
+    observation: ObservationMode = "table"
+
+    def reset(self, info: Mapping[str, Any]) -> None:  # noqa: B027 (most policies keep no state between decisions)
+        """Begin an episode.
+
+        Args:
+            info: What the environment's ``reset`` returned; ``info["policy_seed"]`` seeds the policy's own randomness.
+        """
+
+    @abstractmethod
+    def act(self, obs: Observation) -> int:
+        """Choose a legal action."""
+
+
+class PriorityPolicy(Policy):
+    """Dispatches the legal candidate of the highest rank, and waits only when nothing can be dispatched.
+
+    Ties go to the earliest row, which is the job that arrived first and, within it, the first stage.
+    """
+
+    @abstractmethod
+    def keys(self, obs: Observation, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
+        """Rank candidates.
+
+        Args:
+            obs: The observation.
+            rows: int (n,), n >= 2. Rows of ``obs["candidates"]`` that can be dispatched, ascending.
+
+        Returns:
+            One or more float (n,) arrays: the smallest first key wins, the second key decides among equals, and so on.
+        """
+
+    def act(self, obs: Observation) -> int:
+        """Choose the dispatch with the smallest keys."""
+        mask = obs["action_mask"]
+        rows = np.flatnonzero(mask[:-1])
+        if rows.size == 0:
+            return len(mask) - 1
+        if rows.size == 1:
+            return int(rows[0])
+        return first_smallest(rows, *self.keys(obs, rows))
+
+
+def first_smallest(rows: NDArray[np.intp], *keys: NDArray[Any]) -> int:
+    """Return the row with the smallest keys, compared in turn; the earliest row among equals.
+
+    Args:
+        rows: int (n,), not empty.
+        keys: Arrays (n,), aligned with `rows`.
+    """
+    *leading, last = keys
+    for position, key in enumerate(leading):
+        kept = key == key.min()
+        rows, last = rows[kept], last[kept]
+        for later in range(position + 1, len(leading)):
+            leading[later] = leading[later][kept]
+    return int(rows[last.argmin()])
+
+
+def candidate_column(obs: Observation, rows: NDArray[np.intp], column: Candidate) -> NDArray[np.float32]:
+    """Return one column of the given candidates, float32 (n,)."""
+    return obs["candidates"][rows, column]
+
+
+def job_column(obs: Observation, rows: NDArray[np.intp], column: Job) -> NDArray[np.float32]:
+    """Return one column of the jobs that the given candidates belong to, float32 (n,).
+
+    Jobs that a small job window leaves out get infinity, so that they rank behind the jobs that are known.
+    """
+    jobs = obs["candidates"][rows, Candidate.JOB].astype(np.intp)
+    values = obs["jobs"][jobs, column]
+    system = obs["system"]
+    if system[System.JOBS] > system[System.JOB_ROWS]:
+        values = np.where(jobs < 0, np.float32(np.inf), values)
+    return values
