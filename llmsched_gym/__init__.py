@@ -1,1 +1,13 @@
-"""A Gymnasium benchmark for scheduling compound LLM applications."""
+"""A Gymnasium benchmark for scheduling compound LLM applications.
+
+Importing this package registers the environments ``LLMSched/Mixed-v0``, ``LLMSched/Predefined-v0``, ``LLMSched/Chain-v0``,
+``LLMSched/Planning-v0``, ``LLMSched/Toy-v0`` and ``LLMSched/TwoJobs-v0``.
+"""
+
+from __future__ import annotations
+
+from llmsched_gym.registration import register_environments
+
+__version__ = "0.1.0"
+
+register_environments()

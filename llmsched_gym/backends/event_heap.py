@@ -1,0 +1,77 @@
+"""A binary heap of executors by the time of their next event, with in-place updates.
+
+Ties break by executor index, so the order of events never depends on the order of insertions.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmsched_gym._jit import kernel
+from llmsched_gym.cluster.state import FAR
+
+_FAR: Final = int(FAR)
+
+
+@kernel
+def set_event(clock, heap, executors, executor: int, event_ns: int) -> None:  # noqa: ANN001
+    """Set the time of an executor's next event; FAR takes it off the heap.
+
+    Args:
+        clock: `CLOCK` record; its field ``heap`` is the length of the heap.
+        heap: int32 (n_executors,), executor indices.
+        executors: `EXECUTOR_STATE` rows.
+        executor: Whose event.
+        event_ns: When.
+    """
+    executors[executor].event_ns = event_ns
+    position = executors[executor].heap_position
+    if event_ns == _FAR:
+        if position < 0:
+            return
+        clock.heap -= 1
+        last = heap[clock.heap]
+        executors[executor].heap_position = -1
+        if last == executor:
+            return
+        heap[position] = last
+        executors[last].heap_position = position
+        _settle(clock, heap, executors, position)
+        return
+    if position < 0:
+        position = clock.heap
+        heap[position] = executor
+        executors[executor].heap_position = position
+        clock.heap += 1
+    _settle(clock, heap, executors, position)
+
+
+@kernel
+def _settle(clock, heap, executors, position: int) -> None:  # noqa: ANN001
+    """Move one entry up or down to where it belongs."""
+    while position > 0 and _before(executors, heap[position], heap[(position - 1) // 2]):
+        position = _swap(heap, executors, position, (position - 1) // 2)
+    while True:
+        child = 2 * position + 1
+        if child >= clock.heap:
+            return
+        if child + 1 < clock.heap and _before(executors, heap[child + 1], heap[child]):
+            child += 1
+        if not _before(executors, heap[child], heap[position]):
+            return
+        position = _swap(heap, executors, position, child)
+
+
+@kernel
+def _before(executors, left: int, right: int) -> bool:  # noqa: ANN001
+    if executors[left].event_ns != executors[right].event_ns:
+        return executors[left].event_ns < executors[right].event_ns
+    return left < right
+
+
+@kernel
+def _swap(heap, executors, position: int, other: int) -> int:  # noqa: ANN001
+    heap[position], heap[other] = heap[other], heap[position]
+    executors[heap[position]].heap_position = position
+    executors[heap[other]].heap_position = other
+    return other

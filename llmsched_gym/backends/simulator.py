@@ -1,0 +1,205 @@
+"""The discrete-event simulator: a cluster whose completions come from engine models and known durations.
+
+Time moves from event to event. At an instant, first everything that ends then is finished, then the jobs that arrive then
+arrive, then decisions are made; only after them do the LLM engines plan on, so that a task dispatched at the very start
+of an iteration is part of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym._jit import kernel
+from llmsched_gym.backends import engine
+from llmsched_gym.backends.event_heap import set_event
+from llmsched_gym.cluster.initial import initial_state
+from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, least_loaded, start_task
+from llmsched_gym.cluster.spec import ClusterSpec
+from llmsched_gym.cluster.state import FAR, ClusterState
+from llmsched_gym.workloads.workload import Workload
+
+_FAR: Final = int(FAR)
+
+
+class Simulation(NamedTuple):
+    """Where the simulator keeps what is not part of the cluster's state.
+
+    Attributes:
+        engines: One row per LLM executor (backends/engine_state.py).
+        sequences: Sequences that each engine holds.
+        waiting: Queue of each engine.
+        prefixes: Prefix cache of each engine.
+        heap: (n_executors,) int32; executors by next event.
+        unplanned: (n_executors + 1,) int32; count, then executors whose engine must plan on before time moves.
+        finished: int32; rows of the tasks that an engine has just finished.
+    """
+
+    engines: NDArray[Any]
+    sequences: NDArray[Any]
+    waiting: NDArray[Any]
+    prefixes: NDArray[Any]
+    heap: NDArray[np.int32]
+    unplanned: NDArray[np.int32]
+    finished: NDArray[np.int32]
+
+
+def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simulation]:
+    """Set up a workload on a simulated cluster and move to the first decision.
+
+    Raises:
+        InputError: The cluster cannot run some task.
+    """
+    state = initial_state(workload, cluster)
+    arrays = engine.new_engines(cluster.llm, workload.n_prefixes, workload.n_app_prefixes)
+    largest = max((group.max_num_seqs for group in cluster.llm), default=1)
+    simulation = Simulation(
+        *arrays,
+        heap=np.zeros(len(state.executors), np.int32),
+        unplanned=np.zeros(len(state.executors) + 1, np.int32),
+        finished=np.zeros(largest, np.int32),
+    )
+    advance(state, simulation)
+    return state, simulation
+
+
+@kernel
+def dispatch(state: ClusterState, simulation: Simulation, stage: int, executor: int) -> None:
+    """Start the next task of a ready stage on an executor that can run it and has a free slot."""
+    now_ns = state.clock[0].now_ns
+    task = start_task(state, stage, executor, now_ns)
+    row = state.executors[executor]
+    if row.engine < 0:
+        row.task = task
+        set_event(state.clock[0], simulation.heap, state.executors, executor, now_ns + state.tasks[task].duration_ns)
+        return
+    engine.submit(
+        simulation.engines, simulation.sequences, simulation.waiting, simulation.prefixes, state.tasks, row.engine, task, now_ns
+    )
+    _follow_engine(state, simulation, executor)
+
+
+@kernel
+def wait(state: ClusterState, simulation: Simulation) -> None:
+    """Let time pass until something visible has happened and a decision is due, or everything is done."""
+    while not _step_time(state, simulation):
+        pass
+    advance(state, simulation)
+
+
+@kernel
+def advance(state: ClusterState, simulation: Simulation) -> None:
+    """Let time pass until a decision is due, or everything is done."""
+    while not can_dispatch(state) and state.clock[0].done < len(state.jobs):
+        _step_time(state, simulation)
+
+
+@kernel
+def next_event_ns(state: ClusterState, simulation: Simulation) -> int:
+    """Return the time of the next event, visible or not; FAR if nothing will ever happen without a dispatch.
+
+    Engines that have not planned on yet have an event to come, whose time is not known: it counts as now.
+    """
+    clock = state.clock[0]
+    if simulation.unplanned[0] > 0:
+        return clock.now_ns
+    time_ns = state.executors[simulation.heap[0]].event_ns if clock.heap > 0 else _FAR
+    if clock.arrived < len(state.jobs):
+        time_ns = min(time_ns, state.jobs[clock.arrived].arrival_ns)
+    return time_ns
+
+
+@kernel
+def run_fcfs(state: ClusterState, simulation: Simulation) -> int:
+    """Run to the end, always starting the oldest ready stage that has a free slot, without leaving compiled code.
+
+    Returns:
+        The number of dispatches.
+    """
+    dispatches = 0
+    while state.clock[0].done < len(state.jobs):
+        position = 0
+        while position < state.clock[0].ready and can_dispatch(state):
+            stage = state.ready[position]
+            pool = state.stages[stage].pool
+            if state.pools[pool].free > 0:
+                dispatch(state, simulation, stage, least_loaded(state, pool))
+                dispatches += 1
+                if position < state.clock[0].ready and state.ready[position] == stage:
+                    continue  # the stage has more tasks to start
+            else:
+                position += 1
+        advance(state, simulation)
+    return dispatches
+
+
+@kernel
+def _step_time(state: ClusterState, simulation: Simulation) -> bool:
+    """Move to the next event time and let all that is due then happen.
+
+    Returns:
+        Whether anything visible happened: a task finished or a job arrived. Ends of engine segments that finish nothing
+        are not visible, as they are not on a real server.
+    """
+    clock = state.clock[0]
+    for k in range(1, simulation.unplanned[0] + 1):
+        e = simulation.unplanned[k]
+        row = state.executors[e].engine
+        engine.plan(
+            simulation.engines, simulation.sequences, simulation.waiting, simulation.prefixes, state.tasks, row
+        )
+        set_event(clock, simulation.heap, state.executors, e, simulation.engines[row].event_ns)
+    simulation.unplanned[0] = 0
+    time_ns = next_event_ns(state, simulation)
+    if time_ns == _FAR:
+        raise RuntimeError("jobs are unfinished, but nothing will ever happen: some stage can never become ready")
+    clock.area_ns += clock.active * (time_ns - clock.now_ns)
+    clock.now_ns = time_ns
+    visible = False
+    while clock.heap > 0 and state.executors[simulation.heap[0]].event_ns == time_ns:
+        visible |= _executor_event(state, simulation, simulation.heap[0])
+    while clock.arrived < len(state.jobs) and state.jobs[clock.arrived].arrival_ns == time_ns:
+        arrive(state, clock.arrived, time_ns)
+        visible = True
+    return visible
+
+
+@kernel
+def _executor_event(state: ClusterState, simulation: Simulation, executor: int) -> bool:
+    """Finish what ends on an executor now; tells whether any task did."""
+    row = state.executors[executor]
+    now_ns = state.clock[0].now_ns
+    set_event(state.clock[0], simulation.heap, state.executors, executor, _FAR)
+    if row.engine < 0:
+        task = row.task
+        row.task = -1
+        finish_task(state, task, now_ns)
+        return True
+    count = engine.complete(
+        simulation.engines,
+        simulation.sequences,
+        simulation.waiting,
+        simulation.prefixes,
+        state.tasks,
+        row.engine,
+        simulation.finished,
+    )
+    for k in range(count):
+        finish_task(state, simulation.finished[k], now_ns)
+    _follow_engine(state, simulation, executor)
+    return count > 0
+
+
+@kernel
+def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -> None:
+    """Take over an engine's next event, or remember that the engine has to plan on."""
+    event_ns = simulation.engines[state.executors[executor].engine].event_ns
+    set_event(state.clock[0], simulation.heap, state.executors, executor, event_ns)
+    if event_ns == _FAR:
+        for k in range(1, simulation.unplanned[0] + 1):
+            if simulation.unplanned[k] == executor:
+                return
+        simulation.unplanned[0] += 1
+        simulation.unplanned[simulation.unplanned[0]] = executor

@@ -1,0 +1,137 @@
+"""Names, units and meaning of every observation column: the one place that documents them.
+
+All tables are float32; times are seconds, relative to now where they tell an age. "Expected" values are historical means
+over jobs of the ``profile`` split, at batch size 1; a policy never sees the truth about anything that has not been revealed.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Candidate(IntEnum):
+    """Columns of ``candidates``: one row per ready stage with tasks to start, by job arrival, then stage order."""
+
+    JOB = 0
+    """Row of its job in ``jobs``; -1 if the job window is too small for it."""
+    APP = 1
+    """Application index."""
+    NODE = 2
+    """Template node index within the application."""
+    KIND = 3
+    """`StageKind`: 0 LLM, 1 regular."""
+    TASKS_WAITING = 4
+    """Tasks not started."""
+    TASKS_RUNNING = 5
+    TASKS_DONE = 6
+    READY_S = 7
+    """Seconds since it became ready."""
+    PROMPT_TOKENS = 8
+    """Prompt tokens of its next task; 0 for regular stages."""
+    WORK_S = 9
+    """Expected slot time of its unfinished tasks, seconds."""
+    DURATION_S = 10
+    """Expected duration of the stage with all tasks in parallel, seconds."""
+    PATH_S = 11
+    """Longest expected path from this stage to the end of its job, seconds."""
+    INFLUENCE = 12
+    """Argus influence by counts: 1 for a sink, else the maximum over children plus the number of children."""
+    FREE_SLOTS = 13
+    """Free slots on the executors that can run it."""
+
+
+class Job(IntEnum):
+    """Columns of ``jobs``: one row per job in the system, by arrival."""
+
+    APP = 0
+    AGE_S = 1
+    """Seconds since arrival."""
+    ATTAINED_S = 2
+    """Slot time received so far, running tasks included, seconds."""
+    REMAINING_S = 3
+    """Expected slot time of everything unfinished, by what has been revealed, seconds."""
+    TOTAL_S = 4
+    """Expected slot time of a whole job of this application, seconds."""
+    PATH_S = 5
+    """Longest expected path over its unfinished stages, seconds."""
+    TASKS_RUNNING = 6
+    TASKS_WAITING = 7
+    """Tasks of its ready stages that have not started."""
+    STAGES_DONE = 8
+
+
+class Executor(IntEnum):
+    """Columns of ``executors``: one row per executor, in cluster order."""
+
+    KIND = 0
+    """`StageKind`: 0 LLM, 1 regular."""
+    SLOTS = 1
+    """Tasks it can hold."""
+    RUNNING = 2
+    """Tasks it holds."""
+    KV_USED = 3
+    """Share of its KV blocks in use; 0 for regular executors."""
+    DECODED_TOKENS = 4
+    """Tokens generated so far by the sequences it holds."""
+    BUSY_S = 5
+    """Slot time spent on finished tasks, seconds."""
+
+
+class System(IntEnum):
+    """Entries of ``system``."""
+
+    TIME_S = 0
+    """Seconds since the episode began."""
+    JOBS = 1
+    """Jobs in the system."""
+    CANDIDATES = 2
+    """Valid rows of ``candidates``."""
+    HIDDEN_CANDIDATES = 3
+    """Ready stages that did not fit into ``candidates``."""
+    JOB_ROWS = 4
+    """Valid rows of ``jobs``."""
+    NODES = 5
+    """Valid rows of ``nodes`` (graph observation; 0 otherwise)."""
+    EDGES = 6
+    """Valid rows of ``edges`` (graph observation; 0 otherwise)."""
+
+
+class Node(IntEnum):
+    """Columns of ``nodes`` (graph observation): the unfinished stages that the scheduler may know of, grouped by job.
+
+    Optional stages whose presence is still unknown are listed with their expected work; stages of a plan that has not been
+    made are not.
+    """
+
+    JOB = 0
+    """Row of its job in ``jobs``."""
+    APP = 1
+    NODE = 2
+    """Template node index within the application."""
+    KIND = 3
+    """`StageKind`: 0 LLM, 1 regular, 2 dynamic (a sub-DAG not planned yet)."""
+    STATUS = 4
+    """`StageStatus`."""
+    CANDIDATE = 5
+    """Row in ``candidates``; -1 if it is not listed there."""
+    TASKS_WAITING = 6
+    """Tasks not started: known once ready, expected before."""
+    TASKS_RUNNING = 7
+    WORK_S = 8
+    """Expected slot time of its unfinished tasks (presence included while unknown), seconds."""
+    DURATION_S = 9
+    """Expected duration (presence included while unknown), seconds."""
+    PATH_S = 10
+    """Longest expected path from here to the end of the job, seconds."""
+    INFLUENCE = 11
+
+
+class Truth(IntEnum):
+    """Columns of ``truth`` (privileged environments only): one row per row of ``candidates``, at batch size 1."""
+
+    JOB_REMAINING_S = 0
+    """Slot time of everything the job has not finished, seconds."""
+    STAGE_WORK_S = 1
+    """Slot time of the whole stage, seconds."""
+    STAGE_PATH_S = 2
+    """Longest path from this stage to the end of its job, seconds."""

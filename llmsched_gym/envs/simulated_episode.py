@@ -1,0 +1,138 @@
+"""One episode on the simulator: a decision in, the next observation out, in a single compiled call."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym._jit import kernel
+from llmsched_gym.backends import simulator
+from llmsched_gym.backends.engine import write_load
+from llmsched_gym.backends.simulator import Simulation
+from llmsched_gym.cluster.lifecycle import can_dispatch, least_loaded
+from llmsched_gym.cluster.spec import ClusterSpec
+from llmsched_gym.cluster.state import FAR, ClusterState
+from llmsched_gym.envs.columns import Executor
+from llmsched_gym.envs.observation import write_mask, write_tables
+from llmsched_gym.workloads.workload import Workload
+
+_FAR = int(FAR)
+_KV_USED = int(Executor.KV_USED)
+_DECODED = int(Executor.DECODED_TOKENS)
+
+
+class Tables(NamedTuple):
+    """Freshly zeroed arrays for one default observation (shapes in `SchedulingEnv`)."""
+
+    candidates: NDArray[np.float32]
+    jobs: NDArray[np.float32]
+    executors: NDArray[np.float32]
+    system: NDArray[np.float32]
+    action_mask: NDArray[np.int8]
+
+
+class SimulatedEpisode:
+    """A workload on a simulated cluster, from the first decision to the last completion.
+
+    Args:
+        workload: Jobs to run.
+        cluster: Executors to run them on.
+        placements: 1, or the number of executors where actions choose one.
+
+    Raises:
+        InputError: The cluster cannot run some task.
+    """
+
+    def __init__(self, workload: Workload, cluster: ClusterSpec, placements: int) -> None:
+        self.state: ClusterState
+        self.simulation: Simulation
+        self.state, self.simulation = simulator.start(workload, cluster)
+        self._placements = placements
+        self._clock: Any = self.state.clock[0]
+
+    @property
+    def done(self) -> bool:
+        """Whether all jobs are finished."""
+        return self._clock["done"] == len(self.state.jobs)
+
+    @property
+    def now_ns(self) -> int:
+        """The time of the present decision."""
+        return int(self._clock["now_ns"])
+
+    @property
+    def area_ns(self) -> int:
+        """Jobs in the system, integrated over time so far."""
+        return int(self._clock["area_ns"])
+
+    @property
+    def illegal_actions(self) -> int:
+        """Illegal actions so far."""
+        return int(self._clock["illegal_actions"])
+
+    def observe(self, tables: Tables) -> None:
+        """Fill `tables` with the present observation."""
+        _observe(self.state, self.simulation, self._placements, *tables)
+
+    def step(self, action: int, tables: Tables) -> bool:
+        """Carry out a decision, move to the next one and fill `tables` with what is seen then.
+
+        Returns:
+            Whether all jobs are finished.
+        """
+        return _step(self.state, self.simulation, action, self._placements, *tables)
+
+
+@kernel
+def _step(state, simulation, action, placements, candidates, jobs, executors, system, mask) -> bool:  # noqa: ANN001
+    clock = state.clock[0]
+    clock.decisions += 1
+    clock.hidden_candidates += max(clock.ready - len(candidates), 0)
+    last = len(mask) - 1
+    if action == last and simulator.next_event_ns(state, simulation) != _FAR:
+        simulator.wait(state, simulation)
+    else:
+        row, executor = _legal(state, action, min(clock.ready, len(candidates)), placements)
+        stage = state.ready[row]
+        if executor < 0:
+            executor = least_loaded(state, state.stages[stage].pool)
+        simulator.dispatch(state, simulation, stage, executor)
+        simulator.advance(state, simulation)
+    _observe(state, simulation, placements, candidates, jobs, executors, system, mask)
+    return clock.done == len(state.jobs)
+
+
+@kernel
+def _legal(state, action: int, rows: int, placements: int):  # noqa: ANN001, ANN202
+    """Return (ready row, executor or -1) of an action; an illegal action counts and becomes the oldest legal dispatch."""
+    row = action // placements
+    if 0 <= row < rows:
+        pool = state.stages[state.ready[row]].pool
+        if placements == 1:
+            if state.pools[pool].free > 0:
+                return row, -1
+        else:
+            chosen = state.executors[action % placements]
+            if (chosen.pools >> pool) & 1 and chosen.running < chosen.slots:
+                return row, action % placements
+    state.clock[0].illegal_actions += 1
+    for oldest in range(state.clock[0].ready):
+        if state.pools[state.stages[state.ready[oldest]].pool].free > 0:
+            return oldest, -1
+    raise RuntimeError("no dispatch is possible: the episode is over")
+
+
+@kernel
+def _observe(state, simulation, placements, candidates, jobs, executors, system, mask) -> None:  # noqa: ANN001
+    write_tables(state, candidates, jobs, executors, system)
+    done = state.clock[0].done == len(state.jobs)
+    can_wait = done or simulator.next_event_ns(state, simulation) != _FAR
+    write_mask(state, can_wait, placements, mask)
+    for e in range(len(state.executors)):
+        engine = state.executors[e].engine
+        if engine >= 0:
+            used, decoded = write_load(simulation.engines, simulation.sequences, engine, state.clock[0].now_ns)
+            executors[e, _KV_USED] = used
+            executors[e, _DECODED] = decoded

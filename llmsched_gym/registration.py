@@ -1,0 +1,28 @@
+"""The table of environments: one id per scenario."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import gymnasium as gym
+
+ENVIRONMENTS: Final = {
+    "LLMSched/Mixed-v0": "mixed",
+    "LLMSched/Predefined-v0": "predefined",
+    "LLMSched/Chain-v0": "chain",
+    "LLMSched/Planning-v0": "planning",
+    "LLMSched/Toy-v0": "toy",
+    "LLMSched/TwoJobs-v0": "two_jobs",
+}
+"""Environment id → scenario name."""
+
+
+def register_environments() -> None:
+    """Register every id with Gymnasium; doing it again changes nothing."""
+    for name, scenario in ENVIRONMENTS.items():
+        if name not in gym.registry:
+            gym.register(
+                id=name,
+                entry_point="llmsched_gym.envs.scheduling_env:SchedulingEnv",
+                kwargs={"scenario": scenario},
+            )

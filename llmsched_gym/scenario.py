@@ -1,0 +1,164 @@
+"""Scenarios: a named setting of workload, cluster and load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from llmsched_gym.cluster.load import Part, saturation_rates
+from llmsched_gym.cluster.spec import ClusterSpec, load_cluster, read_yaml
+from llmsched_gym.errors import InputError, from_validation, suggest
+from llmsched_gym.workloads import toy
+from llmsched_gym.workloads.applications import APPLICATIONS
+from llmsched_gym.workloads.arrivals import Arrivals, Poisson
+from llmsched_gym.workloads.generator import generate
+from llmsched_gym.workloads.history import application_history
+from llmsched_gym.workloads.splits import SPLITS
+from llmsched_gym.workloads.workload import Workload
+
+SCENARIOS = ("mixed", "predefined", "chain", "planning", "toy", "two_jobs")
+"""Names of the scenarios that come with the package."""
+
+_FIXED = {"toy": toy.toy, "two_jobs": toy.two_jobs}
+
+
+class Scenario(BaseModel):
+    """What is scheduled, on what, and how busy it is.
+
+    Attributes:
+        name: For tables and manifests.
+        applications: Share of the jobs of each application; empty for a fixed workload.
+        fixed: Instead of applications: a built-in workload ("toy", "two_jobs") that is the same for every seed.
+        jobs: Number of jobs.
+        load: Offered work over capacity of the busiest pool of executors; not with `rate`.
+        rate: Jobs per second.
+        arrivals: Arrival process.
+        cluster: Executors.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+    name: str
+    applications: dict[str, float] = Field(default_factory=dict)
+    fixed: str | None = None
+    jobs: int = Field(default=300, ge=1, le=1_000_000)
+    load: float | None = Field(default=None, gt=0.0, le=100.0)
+    rate: float | None = Field(default=None, gt=0.0, le=1e6)
+    arrivals: Arrivals = Field(default_factory=Poisson, discriminator="kind")
+    cluster: ClusterSpec
+
+    @model_validator(mode="after")
+    def _one_source_of_jobs(self) -> Self:
+        if (self.fixed is None) == (not self.applications):
+            raise ValueError("expected either applications or fixed")
+        if self.fixed is not None and self.fixed not in _FIXED:
+            raise ValueError(f"expected fixed to be {suggest(self.fixed, _FIXED)}")
+        for name, share in self.applications.items():
+            if name not in APPLICATIONS:
+                raise ValueError(f"expected the name {name!r} in applications to be {suggest(name, APPLICATIONS)}")
+            if share <= 0.0:
+                raise ValueError(f"expected a share > 0 for {name}")
+        if self.fixed is None and (self.load is None) == (self.rate is None):
+            raise ValueError("expected either load or rate")
+        return self
+
+    def replaced(self, jobs: int | None = None, load: float | None = None, rate: float | None = None) -> Scenario:
+        """Return this scenario with another number of jobs, load or rate where given.
+
+        Raises:
+            InputError: A value is out of range, load and rate are both given, or the scenario's workload is fixed.
+        """
+        changes: dict[str, Any] = {} if jobs is None else {"jobs": jobs}
+        if load is not None or rate is not None:
+            if load is not None and rate is not None:
+                raise InputError(f"scenario {self.name}", "rate", rate, "either a load or a rate, not both")
+            changes |= {"load": load, "rate": rate}
+        if not changes:
+            return self
+        if self.fixed is not None:
+            field, value = next((k, v) for k, v in changes.items() if v is not None)
+            raise InputError(f"scenario {self.name}", field, value, "no value: its workload is fixed")
+        try:
+            return Scenario.model_validate({**dict(self), **changes})
+        except ValidationError as error:
+            raise from_validation(f"scenario {self.name}", error) from None
+
+    def arrival_rate(self, cluster: ClusterSpec | None = None) -> float:
+        """Return the arrival rate in jobs/s: as given, or so that the load on `cluster` (default: its own) is as given."""
+        if self.rate is not None:
+            return self.rate
+        if self.load is None:
+            raise InputError(f"scenario {self.name}", "load", None, "a load or a rate")
+        parts: list[Part] = [
+            (share, APPLICATIONS[name].template, application_history(name)) for name, share in self.applications.items()
+        ]
+        return self.load * min(saturation_rates(cluster or self.cluster, parts).values())
+
+    def build(self, split: str, seed: int, cluster: ClusterSpec | None = None) -> Workload:
+        """Draw the jobs of one seed of a split.
+
+        Args:
+            split: "train", "eval" or "profile".
+            seed: Integer from 0.
+            cluster: What a load is relative to; default: the scenario's cluster.
+
+        Raises:
+            InputError: Bad split or seed.
+        """
+        if self.fixed is not None:
+            return _FIXED[self.fixed]()
+        rate = self.arrival_rate(cluster)
+        return generate(self.name, self.applications, self.arrivals, rate, self.jobs, split, seed)
+
+    def check_split(self, split: str) -> None:
+        """Check the name of a split.
+
+        Raises:
+            InputError: It is not known.
+        """
+        if split not in SPLITS:
+            raise InputError("environment", "split", split, suggest(split, SPLITS))
+
+
+def load_scenario(given: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
+    """Read a scenario by name, from a YAML file (any string with a dot or slash), or from a mapping.
+
+    In a file, ``cluster`` may be a mapping or the path of a cluster file, relative to the scenario file.
+
+    Raises:
+        InputError: Unknown name, unreadable file, or a wrong field.
+    """
+    if isinstance(given, Scenario):
+        return given
+    if isinstance(given, Mapping):
+        return _validated("scenario", dict(given), Path())
+    text = str(given)
+    if text in SCENARIOS:
+        return _shipped(text)
+    if not any(mark in text for mark in "./\\"):
+        raise InputError("scenario", "", text, suggest(text, SCENARIOS) + ", or a YAML file")
+    return _validated(given, read_yaml(given, "a scenario file (YAML)"), Path(given).parent)
+
+
+@lru_cache
+def _shipped(name: str) -> Scenario:
+    with resources.as_file(resources.files("llmsched_gym") / "scenarios") as folder:
+        path = folder / f"{name}.yaml"
+        return _validated(path, read_yaml(path, "a scenario file (YAML)"), folder)
+
+
+def _validated(source: object, content: Any, folder: Path) -> Scenario:
+    if not isinstance(content, dict):
+        raise InputError(source, "", f"a {type(content).__name__}", "a mapping of scenario fields")
+    cluster = content.get("cluster")
+    if isinstance(cluster, str):
+        content = {**content, "cluster": load_cluster(folder / cluster)}
+    try:
+        return Scenario.model_validate(content)
+    except ValidationError as error:
+        raise from_validation(source, error) from None
