@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from llmsched_gym.workloads.applications import code_generation
 from llmsched_gym.workloads.applications.base import Application
 
-_ALL: Final[tuple[Application, ...]] = ()
+_ALL: Final[tuple[Application, ...]] = (code_generation.APPLICATION,)
 
 APPLICATIONS: Final[dict[str, Application]] = {application.name: application for application in _ALL}
 

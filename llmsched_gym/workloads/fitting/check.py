@@ -93,11 +93,11 @@ def rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
         record: dict[str, Any] = {"quantity": item.quantity, "unit": item.unit, "n_measured": item.observations}
         for side, values in (("measured", item.measured), ("generated", item.generated)):
             if item.labels:
-                shown = dict(zip(item.labels, values, strict=True))
+                shown = dict(zip(item.labels, values.tolist(), strict=True))
             else:
-                shown = {f"p{level}": np.quantile(values, level / 100) for level in (5, 25, 50, 75, 95)}
-                shown["mean"] = np.mean(values)
-            record |= {f"{side} {label}": round(float(value), 4) for label, value in shown.items()}
+                shown = {f"p{level}": float(np.quantile(values, level / 100)) for level in (5, 25, 50, 75, 95)}
+                shown["mean"] = float(np.mean(values))
+            record |= {f"{side} {label}": round(value, 4) for label, value in shown.items()}
         records.append(record | {"distance": round(item.distance, 4), "source": item.source})
     return records
 

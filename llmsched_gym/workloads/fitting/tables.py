@@ -1,7 +1,7 @@
 """Tools for turning measured rows into facts tables: reading, quantile tables, rank statistics, provenance.
 
-Nothing here runs when jobs are drawn. Numbers are rounded to six significant digits, so that fitting the same data again
-writes the same file on any machine.
+Nothing here runs when jobs are drawn. Numbers are rounded to six significant digits, so that fitting the same data
+again writes the same file on any machine.
 """
 
 from __future__ import annotations
