@@ -192,7 +192,7 @@ def share(engine: Any, entries: Any, task: Any, sequence: Any, tokens: int) -> N
     """Let the entries take over the full blocks of the sequence's first `tokens` tokens where they continue them."""
     full = tokens // engine.block_size
     start = app_share(engine, task)
-    if task.app_prefix >= 0:
+    if engine.prefix_caching != 0 and task.app_prefix >= 0:
         app = entries[task.app_prefix]
         if sequence.app_blocks == app.blocks and min(full, start) > app.blocks:
             app.blocks = min(full, start)
