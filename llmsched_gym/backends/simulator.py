@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.backends import engine
+from llmsched_gym.backends.engine_state import EngineConfig, new_engines
 from llmsched_gym.backends.event_heap import set_event
+from llmsched_gym.backends.kv_cache import available
 from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, least_loaded, start_task
-from llmsched_gym.cluster.spec import ClusterSpec
+from llmsched_gym.cluster.latency import load_profile
+from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
 from llmsched_gym.cluster.state import FAR, ClusterState
 from llmsched_gym.workloads.workload import Workload
 
@@ -53,8 +56,9 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
         InputError: The cluster cannot run some task.
     """
     state = initial_state(workload, cluster)
-    arrays = engine.new_engines(cluster.llm, workload.n_prefixes, workload.n_app_prefixes)
-    largest = max((group.max_num_seqs for group in cluster.llm), default=1)
+    configs = [config for group in cluster.llm for config in [_engine_config(group)] * group.count]
+    largest = max((config.max_num_seqs for config in configs), default=1)
+    arrays = new_engines(configs, largest, workload.n_prefixes)
     simulation = Simulation(
         *arrays,
         heap=np.zeros(len(state.executors), np.int32),
@@ -63,6 +67,18 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
     )
     advance(state, simulation)
     return state, simulation
+
+
+def _engine_config(group: LLMExecutors) -> EngineConfig:
+    return EngineConfig(
+        profile=load_profile(group.latency),
+        max_num_seqs=group.max_num_seqs,
+        max_num_batched_tokens=group.max_num_batched_tokens,
+        kv_blocks=group.kv_tokens // group.block_size,
+        block_size=group.block_size,
+        watermark=group.watermark,
+        prefix_caching=group.prefix_caching,
+    )
 
 
 @kernel
@@ -203,3 +219,15 @@ def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -
                 return
         simulation.unplanned[0] += 1
         simulation.unplanned[simulation.unplanned[0]] = executor
+
+
+@kernel
+def engine_load(state: ClusterState, simulation: Simulation, executor: int) -> tuple[float, int]:
+    """Return the share of KV blocks in use on an LLM executor, and the tokens that its sequences have generated so far."""
+    row = state.executors[executor].engine
+    engine_row = simulation.engines[row]
+    step = engine.progress(simulation.engines, simulation.sequences, row, state.clock[0].now_ns)
+    decoded = 0
+    for k in range(engine_row.decoding):
+        decoded += step - simulation.sequences[row, k].first_step
+    return 1.0 - available(engine_row) / engine_row.total_blocks, decoded

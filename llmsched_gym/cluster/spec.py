@@ -118,18 +118,21 @@ class ClusterSpec(BaseModel):
         tasks, stages = workload.tasks, workload.stages
         regular = bool(np.any(stages["kind"] == StageKind.REGULAR))
         if regular and self.n_regular == 0:
-            raise InputError(source, "executors", "no regular executor", f"at least one: workload {workload.name} calls tools")
+            need_one = f"at least one: workload {workload.name} calls tools"
+            raise InputError(source, "executors", "no regular executor", need_one)
         for m, model in enumerate(workload.models):
             of_model = tasks[tasks["model"] == m]
             if not len(of_model):
                 continue
             serving = [group for group in self.llm if self.pools_of(group, workload.models) >> m & 1]
             if not serving:
-                raise InputError(source, "executors.model", f"no executor with model {model}", f"one that serves workload {workload.name}")
-            need = int((of_model["prompt_tokens"].astype(np.int64) + of_model["output_tokens"]).max())
+                missing = f"no executor with model {model}"
+                raise InputError(source, "executors.model", missing, f"one that serves workload {workload.name}")
+            need = int((of_model["prompt_tokens"].astype(np.int64) + of_model["output_tokens"]).max()) - 1
             room = min(_usable_kv_tokens(group) for group in serving)
             if need > room:
-                raise InputError(source, "executors.kv_tokens", room, f"at least {need} usable tokens: the longest prompt with its output in workload {workload.name}")
+                longest = f"the longest prompt with its output in workload {workload.name}"
+                raise InputError(source, "executors.kv_tokens", room, f"at least {need} usable tokens: {longest}")
 
 
 def _usable_kv_tokens(group: LLMExecutors) -> int:

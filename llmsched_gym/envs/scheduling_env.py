@@ -186,7 +186,7 @@ class SchedulingEnv(gym.Env[Observation, np.int64]):
             First observation and info.
         """
         if seed is not None:
-            check_seed("environment", seed)
+            check_seed(seed, "environment")
         super().reset(seed=None if seed is None else seed)
         drawn = int(self.np_random.integers(2**31)) if seed is None else int(seed)
         self._workload = self._fixed or self.scenario.build(self._split, drawn, self.cluster)

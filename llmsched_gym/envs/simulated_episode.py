@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.backends import simulator
-from llmsched_gym.backends.engine import write_load
 from llmsched_gym.backends.simulator import Simulation
 from llmsched_gym.cluster.lifecycle import can_dispatch, least_loaded
 from llmsched_gym.cluster.spec import ClusterSpec
@@ -131,8 +130,7 @@ def _observe(state, simulation, placements, candidates, jobs, executors, system,
     can_wait = done or simulator.next_event_ns(state, simulation) != _FAR
     write_mask(state, can_wait, placements, mask)
     for e in range(len(state.executors)):
-        engine = state.executors[e].engine
-        if engine >= 0:
-            used, decoded = write_load(simulation.engines, simulation.sequences, engine, state.clock[0].now_ns)
+        if state.executors[e].engine >= 0:
+            used, decoded = simulator.engine_load(state, simulation, e)
             executors[e, _KV_USED] = used
             executors[e, _DECODED] = decoded
