@@ -25,9 +25,15 @@ class InputError(ValueError):
 
     def __init__(self, source: object, field: str, value: object, allowed: str) -> None:
         where = f"{source}: {field}" if field else f"{source}"
-        shown = value if isinstance(value, str) and not value else repr(value) if isinstance(value, str) else value
+        shown = repr(value) if isinstance(value, str) else value
         text = f"{where}: got {shown}; expected {allowed}"
         super().__init__(" ".join(text.split()))
+        plain = value is None or isinstance(value, str | bool | int | float)
+        self._given = (str(source), field, value if plain else str(value), allowed)
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, object, str]]:
+        """Pickle by the arguments, so that the error survives the way back from a worker process."""
+        return type(self), self._given
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
