@@ -1,0 +1,138 @@
+"""Web search: a ReAct agent that thinks, searches, reads the result, and thinks again until it answers.
+
+Facts: ``facts/web_search.json``, fitted to ReAct runs on HotpotQA and FEVER. A job belongs to one of the two data sets,
+which have their own few-shot prompt, step counts and observation lengths. The last thought holds the answer (ReAct's
+``Finish`` action), so a job of k steps has k LLM calls and k - 1 searches; a thought that ends in a search reveals
+this search and the next thought. Thoughts hardly tell how many steps follow; a search that finds little makes a
+further step likelier, so observation tables differ by whether the job then ends (after the first search: also soon).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym.workloads import detmath
+from llmsched_gym.workloads.applications.base import Application
+from llmsched_gym.workloads.block import BYTES_PER_TOKEN, JobBlock
+from llmsched_gym.workloads.detmath import Floats
+from llmsched_gym.workloads.facts import Ints, Quantiles, categorical, load_facts, normals
+from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+
+MAX_STEPS: Final = 7
+DATASETS: Final = ("hotpotqa", "fever")
+_SLOTS: Final = 2 * MAX_STEPS - 1
+
+
+def _nodes() -> list[TemplateNode]:
+    nodes = [TemplateNode("think_1", StageKind.LLM)]
+    for k in range(1, MAX_STEPS):
+        gate = f"think_{k}"
+        nodes.append(TemplateNode(f"search_{k}", StageKind.REGULAR, (gate,), revealed_by=gate))
+        nodes.append(TemplateNode(f"think_{k + 1}", StageKind.LLM, (f"search_{k}",), revealed_by=gate))
+    return nodes
+
+
+TEMPLATE: Final = ApplicationTemplate("web_search", "chain", tuple(_nodes()))
+APP_PREFIXES: Final = ("react_hotpotqa", "react_fever")
+
+
+def sample(n: int, rng: np.random.Generator) -> JobBlock:
+    """Draw `n` jobs; thoughts are slots 0, 2, ..., searches 1, 3, ...; a job's thoughts form one growing context."""
+    facts = load_facts("web_search")
+    dataset = categorical(rng.random(n), facts["datasets"]["value"]["share"])
+    steps = np.empty(n, dtype=np.int64)
+    draw = rng.random(n)
+    for number, name in enumerate(DATASETS):
+        mine = dataset == number
+        steps[mine] = 1 + categorical(draw[mine], facts[f"steps_{name}"]["counts"])
+    thoughts, observations = _texts(facts, dataset, steps, rng)
+    seconds = _search_seconds(facts, dataset, rng)
+
+    prefix = np.array([facts[f"prefix_tokens_{name}"]["value"] for name in DATASETS])[dataset]
+    question = _by_dataset(facts, "question", dataset, rng.random((n, 1)))[:, 0]
+    thinks = np.arange(MAX_STEPS) < steps[:, None]
+    thoughts = np.where(thinks, thoughts, 0)
+    room = facts["context_limit"]["value"] - prefix - question - thoughts.sum(axis=1)
+    observed = np.minimum(np.cumsum(np.where(thinks[:, 1:], observations, 0), axis=1), room[:, None])
+    written = np.cumsum(thoughts, axis=1)
+    prompt = np.repeat((prefix + question)[:, None], MAX_STEPS, axis=1)
+    prompt[:, 1:] += written[:, :-1] + observed
+
+    gate = np.minimum(2 * ((np.arange(_SLOTS) + 1) // 2 - 1), 2 * (steps[:, None] - 1))
+    gate[:, 0] = -1
+    tokens = np.zeros((3, n, _SLOTS), dtype=np.int64)  # prompt, output, context that the conversation already holds
+    tokens[0, :, ::2], tokens[1, :, ::2] = prompt, thoughts
+    tokens[2, :, 0], tokens[2, :, 2::2] = prefix, prompt[:, :-1] + thoughts[:, :-1]
+    duration = np.zeros((n, _SLOTS), dtype=np.int64)
+    duration[:, 1::2] = np.rint(seconds * 1e9).astype(np.int64)
+    output_bytes = np.zeros((n, _SLOTS), dtype=np.int64)
+    output_bytes[:, 1::2] = np.diff(observed, axis=1, prepend=0) * BYTES_PER_TOKEN
+    llm = np.arange(_SLOTS) % 2 == 0
+    present = np.arange(_SLOTS) < 2 * steps[:, None] - 1
+    return JobBlock(
+        exists=np.ones((n, _SLOTS), dtype=bool),
+        node=np.tile(np.arange(_SLOTS), (n, 1)),
+        present=present,
+        revealer=gate,
+        parents=np.broadcast_to(np.eye(_SLOTS, k=-1, dtype=bool), (n, _SLOTS, _SLOTS)),
+        n_tasks=present.astype(np.int64),
+        prompt_tokens=tokens[0][:, :, None],
+        output_tokens=tokens[1][:, :, None],
+        duration_ns=duration[:, :, None],
+        app_prefix=np.where(llm, dataset[:, None], -1),
+        app_prefix_tokens=np.where(llm, prefix[:, None], 0),
+        job_prefix=np.where(llm, 0, -1) * np.ones((n, 1), dtype=np.int64),
+        job_prefix_tokens=tokens[2],
+        output_bytes=output_bytes[:, :, None],
+    )
+
+
+def _texts(facts: Mapping[str, Any], dataset: Ints, steps: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Tokens of each thought (n, 7) and each observation (n, 6), by a Gaussian copula within the job."""
+    n = len(dataset)
+    strength = {
+        key: np.array([facts[f"correlations_{name}"][key] for name in DATASETS])[dataset][:, None]
+        for key in ("thoughts", "observation_thought", "observations")
+    }
+    common = strength["observations"]
+    seen = np.sqrt(common) * normals(rng, (n, 1)) + np.sqrt(1.0 - common) * normals(rng, (n, MAX_STEPS - 1))
+    share, pull = strength["thoughts"], strength["observation_thought"]
+    before = np.concatenate([normals(rng, (n, 1)), seen], axis=1)  # the question, then what was read last
+    score = np.sqrt(share) * normals(rng, (n, 1)) + pull * before
+    score = score + np.sqrt(1.0 - share - pull * pull) * normals(rng, (n, MAX_STEPS))
+    level, read = detmath.normal_cdf(score), detmath.normal_cdf(seen)
+
+    last = steps[:, None] - 1
+    step = np.arange(MAX_STEPS)
+    middle = _by_dataset(facts, "thought_middle", dataset, level)
+    middle[:, :1] = _by_dataset(facts, "thought_first", dataset, level[:, :1])
+    thoughts = np.where(step == last, _by_dataset(facts, "thought_final", dataset, level), middle)
+    observations = np.empty((n, MAX_STEPS - 1), dtype=np.int64)
+    for k in range(MAX_STEPS - 1):
+        table = f"observation_{min(k + 1, 3)}"
+        more, ending = (_by_dataset(facts, f"{table}_{kind}", dataset, read[:, k]) for kind in ("more", "last"))
+        observations[:, k] = np.where(k == last[:, 0] - 1, ending, more)
+    soon = _by_dataset(facts, "observation_1_soon", dataset, read[:, 0])
+    observations[:, 0] = np.where(last[:, 0] == 2, soon, observations[:, 0])
+    return thoughts, observations
+
+
+def _search_seconds(facts: Mapping[str, Any], dataset: Ints, rng: np.random.Generator) -> Floats:
+    """Seconds of each action (n, 6): a search, or a look-up in the page that the last search fetched."""
+    shape = (len(dataset), MAX_STEPS - 1)
+    share = np.array([facts[f"lookup_share_{name}"]["by_step"] for name in DATASETS])
+    lookup = rng.random(shape) < share[dataset][:, np.minimum(np.arange(MAX_STEPS - 1), 2)]
+    return np.where(lookup, facts["lookup_seconds"]["value"], Quantiles.of(facts["search_seconds"])(rng.random(shape)))
+
+
+def _by_dataset(facts: Mapping[str, Any], table: str, dataset: Ints, u: NDArray[np.float64]) -> Ints:
+    """Whole numbers from the table of each job's data set; `u` (n, ...) uniforms."""
+    hotpotqa, fever = (Quantiles.of(facts[f"{table}_{name}"]).whole(u) for name in DATASETS)
+    return np.where(dataset.reshape(-1, *(1,) * (u.ndim - 1)) == 0, hotpotqa, fever)
+
+
+APPLICATION: Final = Application(TEMPLATE, APP_PREFIXES, sample)
