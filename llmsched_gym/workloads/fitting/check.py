@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.fitting.tables import ks_distance
 
 JOBS = 4000
@@ -82,6 +81,8 @@ def statistics(
 
 def check(name: str, data_dir: Path, jobs: int = JOBS, seed: int = 0) -> list[Comparison]:
     """Draw `jobs` jobs of application `name` and compare them with the data."""
+    from llmsched_gym.workloads.applications import APPLICATIONS  # needs the facts, which fitting must do without
+
     block = APPLICATIONS[name].sample(jobs, np.random.default_rng(seed))
     return import_module(f"llmsched_gym.workloads.fitting.{name}").compare(data_dir, block)
 

@@ -92,7 +92,7 @@ def quantile_table(values: ArrayLike, origin: Mapping[str, Any], levels: Sequenc
     Returns:
         A facts entry that ``Quantiles.of`` reads; ``fit`` holds n and the KS distance of whole numbers drawn from it.
     """
-    rows = np.asarray(values, dtype=np.float64)
+    rows = np.ravel(np.asarray(values, dtype=np.float64))
     table = significant(np.quantile(rows, levels))
     entry: Facts = {"levels": list(levels), "values": table, **origin}
     drawn = Quantiles.of(entry)((np.arange(8192) + 0.5) / 8192)
