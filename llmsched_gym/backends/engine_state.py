@@ -18,7 +18,7 @@ from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.cluster.state import FAR
 from llmsched_gym.errors import InputError
 
-MAX_BLOCK_SIZE: Final = 256
+MAX_BLOCK_SIZE: Final = 1024
 """Largest KV block, in tokens, that an engine row has room to count residues for."""
 
 ENGINE: Final = np.dtype(
@@ -105,7 +105,7 @@ class EngineConfig:
         max_num_seqs: Most running sequences.
         max_num_batched_tokens: Most tokens per iteration; at least `max_num_seqs`.
         kv_blocks: KV cache capacity in blocks.
-        block_size: Tokens per block, 1 to 256.
+        block_size: Tokens per block, 1 to 1024.
         watermark: Share of the blocks that admissions leave free.
         prefix_caching: Reuse KV blocks of shared prefixes.
     """

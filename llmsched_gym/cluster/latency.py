@@ -1,12 +1,45 @@
-"""Latency profiles: how long one iteration of an LLM engine takes."""
+"""Latency profiles: how long one iteration of an LLM engine takes.
+
+A profile is four coefficients and where they come from. Profiles ship as JSON files in `profiles/`; users write their
+own:
+
+    {
+      "schema": 1,
+      "name": "llama-2-7b-h100",
+      "iteration_ms": 5.8,            a, once per iteration
+      "decode_ms": 0.02,              b, per sequence that decodes
+      "prefill_ms": 0.019,            c, per prompt token computed
+      "context_ms": 0.000176,         d, per token of KV cache that a decoding sequence attends to
+      "provenance": {...}             optional, free: source, licence, hardware, fit error
+    }
+"""
 
 from __future__ import annotations
 
+import json
+import math
+import os
+import tempfile
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
+
+from llmsched_gym.errors import InputError, suggest
 
 PS_PER_MS: Final = 1_000_000_000
 """Picoseconds in a millisecond."""
+
+SCHEMA_VERSION: Final = 1
+"""Version of the profile files."""
+
+PROFILES: Final = Path(__file__).parent / "profiles"
+"""Folder of the profiles that ship."""
+
+COEFFICIENTS: Final = ("iteration_ms", "decode_ms", "prefill_ms", "context_ms")
+"""Fields of a profile file that hold a, b, c and d."""
+
+_MAX_MS: Final = 1e6
 
 
 @dataclass(frozen=True)
@@ -18,7 +51,7 @@ class LatencyProfile:
         iteration_ps: a, once per iteration.
         decode_ps: b, per sequence that decodes.
         prefill_ps: c, per prompt token computed.
-        context_ps: d, per token of KV cache that a decoding sequence attends to (before the step).
+        context_ps: d, per prompt and generated token of the decoding sequences.
         provenance: Source, licence, hardware, fit error; JSON-able.
     """
 
@@ -28,3 +61,136 @@ class LatencyProfile:
     prefill_ps: int
     context_ps: int
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_ms(
+        cls,
+        name: str,
+        coefficients_ms: tuple[float, ...],
+        provenance: dict[str, Any] | None = None,
+        source: object = "",
+    ) -> LatencyProfile:
+        """Make a profile of a, b, c, d in milliseconds.
+
+        Args:
+            name: Profile name.
+            coefficients_ms: a > 0; b, c, d >= 0.
+            provenance: Where they come from.
+            source: What to name in errors; default: the profile.
+
+        Raises:
+            InputError: There are not four coefficients, or one is out of range.
+        """
+        source = source or f"latency profile {name}"
+        if len(coefficients_ms) != len(COEFFICIENTS):
+            raise InputError(source, "coefficients", coefficients_ms, "four numbers a, b, c, d in milliseconds")
+        for key, value in zip(COEFFICIENTS, coefficients_ms, strict=True):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise InputError(source, key, value, "a number of milliseconds")
+            if not 0.0 <= value <= _MAX_MS:
+                raise InputError(source, key, value, f"milliseconds from 0 to {_MAX_MS:g}")
+        a, b, c, d = (round(value * PS_PER_MS) for value in coefficients_ms)
+        if a == 0:
+            raise InputError(source, COEFFICIENTS[0], coefficients_ms[0], "a number > 0: an iteration takes time")
+        return cls(name, a, b, c, d, provenance or {})
+
+    @property
+    def coefficients_ms(self) -> tuple[float, float, float, float]:
+        """a, b, c and d in milliseconds."""
+        a, b, c, d = (
+            value / PS_PER_MS for value in (self.iteration_ps, self.decode_ps, self.prefill_ps, self.context_ps)
+        )
+        return a, b, c, d
+
+    def save(self, path: str | Path) -> None:
+        """Write the profile as JSON, whole or not at all.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        content = {"schema": SCHEMA_VERSION, "name": self.name}
+        content |= dict(zip(COEFFICIENTS, self.coefficients_ms, strict=True)) | {"provenance": self.provenance}
+        target = Path(path)
+        try:
+            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+                os.replace(temporary, target)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise InputError(path, "", type(error).__name__, "a file that can be written") from None
+
+
+def read_profile(path: str | Path) -> LatencyProfile:
+    """Read a profile file.
+
+    Raises:
+        InputError: The file cannot be read or is not a profile.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, "", type(error).__name__, "a readable latency profile") from None
+    except json.JSONDecodeError as error:
+        raise InputError(path, f"line {error.lineno}", error.msg, "a latency profile in JSON") from None
+    if not isinstance(content, dict):
+        raise InputError(path, "", type(content).__name__, "a JSON object with the fields of a latency profile")
+    known = {"schema", "name", "provenance", *COEFFICIENTS}
+    for key in content:
+        if key not in known:
+            raise InputError(path, "field", key, suggest(key, known))
+    for key in known - {"provenance"}:
+        if key not in content:
+            raise InputError(path, key, "nothing", "a value")
+    if content["schema"] != SCHEMA_VERSION:
+        raise InputError(path, "schema", content["schema"], f"version {SCHEMA_VERSION}")
+    if not isinstance(content["name"], str) or not content["name"]:
+        raise InputError(path, "name", content["name"], "a name")
+    provenance = content.get("provenance", {})
+    if not isinstance(provenance, dict):
+        raise InputError(path, "provenance", provenance, "a JSON object")
+    return LatencyProfile.from_ms(content["name"], tuple(content[key] for key in COEFFICIENTS), provenance, path)
+
+
+def list_profiles() -> list[str]:
+    """Names of the profiles that ship, sorted."""
+    return sorted(path.stem for path in PROFILES.glob("*.json"))
+
+
+@cache
+def _shipped(name: str) -> LatencyProfile:
+    return read_profile(PROFILES / f"{name}.json")
+
+
+def load_profile(name_or_path: str | Path) -> LatencyProfile:
+    """Find a profile by the name of one that ships, or by the path of a JSON file.
+
+    Raises:
+        InputError: There is no such profile, or the file is not usable.
+    """
+    text = str(name_or_path)
+    if text in list_profiles():
+        return _shipped(text)
+    if text.endswith(".json") or os.sep in text or Path(text).is_file():
+        return read_profile(text)
+    raise InputError("latency profile", "name", text, f"the path of a JSON file, or {suggest(text, list_profiles())}")
+
+
+def describe(profile: LatencyProfile) -> list[tuple[str, str]]:
+    """What there is to show of a profile: (label, text) rows, the provenance flattened."""
+    units = ("ms per iteration", "ms per decoding sequence", "ms per prompt token", "ms per context token")
+    rows = [("name", profile.name)]
+    for letter, unit, value in zip("abcd", units, profile.coefficients_ms, strict=True):
+        rows.append((f"{letter}, {unit}", f"{value:.6g}"))
+    return rows + _flatten("", profile.provenance)
+
+
+def _flatten(prefix: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [row for key, inner in value.items() for row in _flatten(f"{prefix}.{key}" if prefix else key, inner)]
+    if isinstance(value, list):
+        return [(prefix, "; ".join(str(item) for item in value))] if value else []
+    return [(prefix, f"{value:.4g}" if isinstance(value, float) else str(value))]
