@@ -1,7 +1,7 @@
 """A Gymnasium benchmark for scheduling compound LLM applications.
 
-Importing this package registers the environments ``LLMSched/Mixed-v0``, ``LLMSched/Predefined-v0``, ``LLMSched/Chain-v0``,
-``LLMSched/Planning-v0``, ``LLMSched/Toy-v0`` and ``LLMSched/TwoJobs-v0``.
+Importing this package registers the environments ``LLMSched/Mixed-v0``, ``LLMSched/Predefined-v0``,
+``LLMSched/Chain-v0``, ``LLMSched/Planning-v0``, ``LLMSched/Toy-v0`` and ``LLMSched/TwoJobs-v0``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One decorator for every compiled function, with an on-disk cache that cannot go stale.
 
-Numba's own cache looks only at the file that holds a function, so a caller keeps running the old machine code of a callee
-that was edited or upgraded in another file. Here the cache folder carries the digest of all sources of this package:
-any change of any of them starts a fresh folder.
+Numba's own cache looks only at the file that holds a function, so a caller keeps running the old machine code of a
+callee that was edited or upgraded in another file. Here the cache folder carries the digest of all sources of this
+package: any change of any of them starts a fresh folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core import config
+from numba.core import config as _numba_config
+
+config: Any = _numba_config
+"""Numba sets the attributes of this module at run time, from the environment."""
 
 _PACKAGE = Path(__file__).parent
 

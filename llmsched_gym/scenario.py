@@ -89,7 +89,7 @@ class Scenario(BaseModel):
             raise from_validation(f"scenario {self.name}", error) from None
 
     def arrival_rate(self, cluster: ClusterSpec | None = None) -> float:
-        """Return the arrival rate in jobs/s: as given, or so that the load on `cluster` (default: its own) is as given."""
+        """Return the arrival rate in jobs/s: as given, or such that `cluster` (default: its own) has the load given."""
         if self.rate is not None:
             return self.rate
         if self.load is None:

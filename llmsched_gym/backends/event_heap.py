@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llmsched_gym._jit import kernel
-from llmsched_gym.cluster.state import FAR
+from llmsched_gym.cluster.state import FAR, Rows
 
 _FAR: Final = int(FAR)
 
 
 @kernel
-def set_event(clock, heap, executors, executor: int, event_ns: int) -> None:  # noqa: ANN001
+def set_event(clock: Rows, heap: NDArray[np.int32], executors: Rows, executor: int, event_ns: int) -> None:
     """Set the time of an executor's next event; FAR takes it off the heap.
 
     Args:
@@ -47,7 +50,7 @@ def set_event(clock, heap, executors, executor: int, event_ns: int) -> None:  # 
 
 
 @kernel
-def _settle(clock, heap, executors, position: int) -> None:  # noqa: ANN001
+def _settle(clock: Rows, heap: NDArray[np.int32], executors: Rows, position: int) -> None:
     """Move one entry up or down to where it belongs."""
     while position > 0 and _before(executors, heap[position], heap[(position - 1) // 2]):
         position = _swap(heap, executors, position, (position - 1) // 2)
@@ -63,14 +66,14 @@ def _settle(clock, heap, executors, position: int) -> None:  # noqa: ANN001
 
 
 @kernel
-def _before(executors, left: int, right: int) -> bool:  # noqa: ANN001
+def _before(executors: Rows, left: int, right: int) -> bool:
     if executors[left].event_ns != executors[right].event_ns:
         return executors[left].event_ns < executors[right].event_ns
     return left < right
 
 
 @kernel
-def _swap(heap, executors, position: int, other: int) -> int:  # noqa: ANN001
+def _swap(heap: NDArray[np.int32], executors: Rows, position: int, other: int) -> int:
     heap[position], heap[other] = heap[other], heap[position]
     executors[heap[position]].heap_position = position
     executors[heap[other]].heap_position = other

@@ -1,13 +1,13 @@
 """The discrete-event simulator: a cluster whose completions come from engine models and known durations.
 
-Time moves from event to event. At an instant, first everything that ends then is finished, then the jobs that arrive then
-arrive, then decisions are made; only after them do the LLM engines plan on, so that a task dispatched at the very start
-of an iteration is part of it.
+Time moves from event to event. At an instant, first everything that ends then is finished, then the jobs that arrive
+then arrive, then decisions are made; only after them do the LLM engines plan on, so that a task dispatched at the
+very start of an iteration is part of it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,10 @@ from llmsched_gym.backends.engine_state import EngineConfig, new_engines
 from llmsched_gym.backends.event_heap import set_event
 from llmsched_gym.backends.kv_cache import available
 from llmsched_gym.cluster.initial import initial_state
-from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, least_loaded, start_task
 from llmsched_gym.cluster.latency import load_profile
+from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, least_loaded, start_task
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
-from llmsched_gym.cluster.state import FAR, ClusterState
+from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.workloads.workload import Workload
 
 _FAR: Final = int(FAR)
@@ -40,10 +40,10 @@ class Simulation(NamedTuple):
         finished: int32; rows of the tasks that an engine has just finished.
     """
 
-    engines: NDArray[Any]
-    sequences: NDArray[Any]
-    waiting: NDArray[Any]
-    prefixes: NDArray[Any]
+    engines: Rows
+    sequences: Rows
+    waiting: Rows
+    prefixes: Rows
     heap: NDArray[np.int32]
     unplanned: NDArray[np.int32]
     finished: NDArray[np.int32]
@@ -92,7 +92,14 @@ def dispatch(state: ClusterState, simulation: Simulation, stage: int, executor: 
         set_event(state.clock[0], simulation.heap, state.executors, executor, now_ns + state.tasks[task].duration_ns)
         return
     engine.submit(
-        simulation.engines, simulation.sequences, simulation.waiting, simulation.prefixes, state.tasks, row.engine, task, now_ns
+        simulation.engines,
+        simulation.sequences,
+        simulation.waiting,
+        simulation.prefixes,
+        state.tasks,
+        row.engine,
+        task,
+        now_ns,
     )
     _follow_engine(state, simulation, executor)
 
@@ -163,9 +170,7 @@ def _step_time(state: ClusterState, simulation: Simulation) -> bool:
     for k in range(1, simulation.unplanned[0] + 1):
         e = simulation.unplanned[k]
         row = state.executors[e].engine
-        engine.plan(
-            simulation.engines, simulation.sequences, simulation.waiting, simulation.prefixes, state.tasks, row
-        )
+        engine.plan(simulation.engines, simulation.sequences, simulation.waiting, simulation.prefixes, state.tasks, row)
         set_event(clock, simulation.heap, state.executors, e, simulation.engines[row].event_ns)
     simulation.unplanned[0] = 0
     time_ns = next_event_ns(state, simulation)
@@ -223,7 +228,7 @@ def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -
 
 @kernel
 def engine_load(state: ClusterState, simulation: Simulation, executor: int) -> tuple[float, int]:
-    """Return the share of KV blocks in use on an LLM executor, and the tokens that its sequences have generated so far."""
+    """Return the share of KV blocks in use on an LLM executor, and the tokens its sequences have generated so far."""
     row = state.executors[executor].engine
     engine_row = simulation.engines[row]
     step = engine.progress(simulation.engines, simulation.sequences, row, state.clock[0].now_ns)

@@ -20,6 +20,7 @@ from llmsched_gym.cluster.state import (
     STAGE_STATE,
     TASK_STATE,
     ClusterState,
+    Rows,
     StageStatus,
 )
 from llmsched_gym.workloads.template import StageKind
@@ -31,7 +32,8 @@ _NO_LATENCY = LatencyProfile("none", 0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Expectations:
-    """Historical means of one application's template nodes at batch size 1, in int64 ns, given that the stage is present.
+    """Historical means of one application's template nodes at batch size 1, in int64 ns, given that the stage is
+    present.
 
     Attributes:
         presence: float64 (nodes,). Share of jobs with the stage.
@@ -79,7 +81,8 @@ def task_work_ns(tasks: NDArray[Any], profile: LatencyProfile | None) -> NDArray
         profile: Latency of the executor; may be None when no task is an LLM task.
 
     Returns:
-        int64 (n,) ns: the duration of a regular task; one prefill iteration and ``output - 1`` decode iterations of an LLM task.
+        int64 (n,) ns: the duration of a regular task; one prefill iteration and ``output - 1`` decode iterations of
+        an LLM task.
     """
     latency = profile or _NO_LATENCY
     output = tasks["output_tokens"].astype(np.int64)
@@ -197,7 +200,7 @@ def _pools(executors: NDArray[Any], n_pools: int) -> NDArray[Any]:
 
 
 @kernel
-def _fill_truth(jobs, stages, tasks, children) -> None:  # noqa: ANN001 (record arrays of the dtypes above)
+def _fill_truth(jobs: Rows, stages: Rows, tasks: Rows, children: NDArray[np.int32]) -> None:
     """Sum up the true slot times, and the true longest paths from sinks to sources."""
     for stage in range(len(stages) - 1, -1, -1):
         row = stages[stage]

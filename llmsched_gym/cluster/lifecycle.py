@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.state import FAR, ClusterState, JobStatus, StageStatus, TaskStatus
 from llmsched_gym.workloads.template import StageKind
@@ -99,8 +102,8 @@ def finish_task(state: ClusterState, task: int, now_ns: int) -> None:
 def _complete(state: ClusterState, stage: int, status: int, now_ns: int) -> None:
     """Mark a stage done or skipped, and all that follows from it at this instant.
 
-    A stage first reveals (its revealed stages become known as needed, or are skipped), then releases its children, so that a
-    planner's sub-DAG is known before the placeholder that stands for it is done.
+    A stage first reveals (its revealed stages become known as needed, or are skipped), then releases its children,
+    so that a planner's sub-DAG is known before the placeholder that stands for it is done.
     """
     stack = state.scratch
     stack[0] = stage
@@ -220,7 +223,7 @@ def _leave_ready(state: ClusterState, stage: int) -> None:
 
 
 @kernel
-def _remove_sorted(values, length: int, value: int) -> None:  # noqa: ANN001 (an int32 array)
+def _remove_sorted(values: NDArray[np.int32], length: int, value: int) -> None:
     low, high = 0, length
     while low < high:
         middle = (low + high) // 2
@@ -254,7 +257,7 @@ def least_loaded(state: ClusterState, pool: int) -> int:
 @kernel
 def can_dispatch(state: ClusterState) -> bool:
     """Tell whether some ready stage has a free compatible slot: a decision is due."""
+    due = False
     for pool in range(len(state.pools)):
-        if state.pools[pool].ready > 0 and state.pools[pool].free > 0:
-            return True
-    return False
+        due |= state.pools[pool].ready > 0 and state.pools[pool].free > 0
+    return due

@@ -99,11 +99,11 @@ class ClusterSpec(BaseModel):
 
     @property
     def reference_profile(self) -> LatencyProfile | None:
-        """Profile that turns tokens into expected batch-1 time in observations: the first group's; None without LLM executors."""
+        """The first group's profile, which turns tokens into expected times; None without LLM executors."""
         return load_profile(self.llm[0].latency) if self.llm else None
 
     def pools_of(self, group: LLMExecutors | RegularExecutors, models: tuple[str, ...]) -> int:
-        """Return the bit mask of the pools that a group serves: bit m for model m of the workload, the last for regular."""
+        """Return the mask of the pools that a group serves: bit m for model m of the workload, the last for regular."""
         if isinstance(group, RegularExecutors):
             return 1 << len(models)
         return sum(1 << m for m, model in enumerate(models) if model in (group.model, ANY_MODEL))

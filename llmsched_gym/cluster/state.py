@@ -7,10 +7,13 @@ nothing in here is handed to a policy, which sees only observations. Times are i
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+Rows: TypeAlias = Any
+"""A record array, or one record of it, inside compiled code; type checkers do not know the fields of a dtype."""
 
 FAR: Final = np.iinfo(np.int64).max
 """A time that never comes."""
@@ -187,12 +190,12 @@ class ClusterState(NamedTuple):
         scratch: (n_stages,) int32; stack of the stage transitions.
     """
 
-    clock: NDArray[Any]
-    jobs: NDArray[Any]
-    stages: NDArray[Any]
-    tasks: NDArray[Any]
-    executors: NDArray[Any]
-    pools: NDArray[Any]
+    clock: Rows
+    jobs: Rows
+    stages: Rows
+    tasks: Rows
+    executors: Rows
+    pools: Rows
     children: NDArray[np.int32]
     reveals: NDArray[np.int32]
     active: NDArray[np.int32]

@@ -1,7 +1,8 @@
 """Names, units and meaning of every observation column: the one place that documents them.
 
-All tables are float32; times are seconds, relative to now where they tell an age. "Expected" values are historical means
-over jobs of the ``profile`` split, at batch size 1; a policy never sees the truth about anything that has not been revealed.
+All tables are float32; times are seconds, relative to now where they tell an age. "Expected" values are historical
+means over jobs of the ``profile`` split, at batch size 1; a policy never sees the truth about anything that has not
+been revealed.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ class System(IntEnum):
 class Node(IntEnum):
     """Columns of ``nodes`` (graph observation): the unfinished stages that the scheduler may know of, grouped by job.
 
-    Optional stages whose presence is still unknown are listed with their expected work; stages of a plan that has not been
-    made are not.
+    Optional stages whose presence is still unknown are listed with their expected work; stages of a plan that has
+    not been made are not.
     """
 
     JOB = 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.cluster.state import ClusterState, StageStatus
+from llmsched_gym.cluster.state import ClusterState, Rows, StageStatus
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
 from llmsched_gym.workloads.template import StageKind
 
@@ -74,7 +75,13 @@ _T_PATH: Final = int(Truth.STAGE_PATH_S)
 
 
 @kernel
-def write_tables(state: ClusterState, candidates, jobs, executors, system) -> None:  # noqa: ANN001
+def write_tables(
+    state: ClusterState,
+    candidates: NDArray[np.float32],
+    jobs: NDArray[np.float32],
+    executors: NDArray[np.float32],
+    system: NDArray[np.float32],
+) -> None:
     """Fill the default observation.
 
     Args:
@@ -133,7 +140,7 @@ def write_tables(state: ClusterState, candidates, jobs, executors, system) -> No
 
 
 @kernel
-def write_mask(state: ClusterState, can_wait: bool, placements: int, mask) -> None:  # noqa: ANN001
+def write_mask(state: ClusterState, can_wait: bool, placements: int, mask: NDArray[np.int8]) -> None:
     """Fill the action mask.
 
     Args:
@@ -158,7 +165,9 @@ def write_mask(state: ClusterState, can_wait: bool, placements: int, mask) -> No
 
 
 @kernel
-def write_graph(state: ClusterState, nodes, edges, system) -> None:  # noqa: ANN001
+def write_graph(
+    state: ClusterState, nodes: NDArray[np.float32], edges: NDArray[np.int32], system: NDArray[np.float32]
+) -> None:
     """Fill the graph of the unfinished stages that the scheduler may know of.
 
     Jobs are listed whole, by arrival, as long as their nodes and edges fit.
@@ -231,7 +240,7 @@ def write_graph(state: ClusterState, nodes, edges, system) -> None:  # noqa: ANN
 
 
 @kernel
-def write_truth(state: ClusterState, truth) -> None:  # noqa: ANN001
+def write_truth(state: ClusterState, truth: NDArray[np.float32]) -> None:
     """Fill what only privileged policies may see: float32 (N, len(Truth)), zeros."""
     for i in range(min(state.clock[0].ready, len(truth))):
         stage = state.stages[state.ready[i]]
@@ -241,7 +250,7 @@ def write_truth(state: ClusterState, truth) -> None:  # noqa: ANN001
 
 
 @kernel
-def window_sizes(jobs, stages, children):  # noqa: ANN001, ANN201
+def window_sizes(stages: Rows, children: NDArray[np.int32]) -> tuple[int, int, int]:
     """Bound how much can be seen at once: ready stages, nodes and edges, summed over all jobs of a workload.
 
     A greedy cover of each job's graph by paths bounds how many of its stages can be ready together (stages that can be

@@ -17,11 +17,11 @@ def outcome(state: ClusterState) -> dict[str, Any]:
     """Summarise a finished episode.
 
     Returns:
-        Per job, by arrival: ``jct_s``, ``slowdown`` (JCT over the job's own critical path at batch size 1 on an idle cluster),
-        ``wait_s`` (mean over its stages of the time between ready and started), ``app``. Totals: ``makespan_s`` (first
-        arrival to last completion), ``llm_utilisation`` and ``regular_utilisation`` (busy slot time over slots times
-        makespan), ``preemptions``, ``prefix_hit_rate`` (prompt tokens taken from prefix caches), ``decisions``,
-        ``illegal_actions``, ``hidden_candidates``, ``digest``.
+        Per job, by arrival: ``jct_s``, ``slowdown`` (JCT over the job's own critical path at batch size 1 on an idle
+        cluster), ``wait_s`` (mean over its stages of the time between ready and started), ``app``. Totals:
+        ``makespan_s`` (first arrival to last completion), ``llm_utilisation`` and ``regular_utilisation`` (busy slot
+        time over slots times makespan), ``preemptions``, ``prefix_hit_rate`` (prompt tokens taken from prefix
+        caches), ``decisions``, ``illegal_actions``, ``hidden_candidates``, ``digest``.
     """
     clock, jobs, stages, tasks = state.clock[0], state.jobs, state.stages, state.tasks
     jct_ns = jobs["finish_ns"] - jobs["arrival_ns"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -31,23 +31,23 @@ _NODES_PER_JOB = 48
 _EDGES_PER_JOB = 96
 
 
-class SchedulingEnv(gym.Env[Observation, np.int64]):
+class SchedulingEnv(gym.Env[Any, np.int64]):
     """Schedule compound LLM jobs, whose stages become known as they run, on tool and batched LLM executors.
 
     ## Description
-    Jobs of several applications arrive over time. Each is a DAG of stages with one or more parallel tasks; LLM tasks share
-    batched LLM executors, tool tasks take a regular executor each. How long a task takes, which optional stages a job
-    will need, and which sub-DAG a planner will produce are unknown until they are revealed.
+    Jobs of several applications arrive over time. Each is a DAG of stages with one or more parallel tasks; LLM tasks
+    share batched LLM executors, tool tasks take a regular executor each. How long a task takes, which optional stages
+    a job will need, and which sub-DAG a planner will produce are unknown until they are revealed.
 
     ## Action Space
-    ``Discrete(N + 1)``: action ``i < N`` starts the next task of the stage in row ``i`` of ``candidates`` on the compatible
-    executor that holds the fewest tasks; action ``N`` waits for the next event. With ``placement="agent"`` the space is
-    ``Discrete(N * E + 1)`` and action ``i * E + e`` names executor ``e`` too. A decision is due whenever a ready stage has a
-    free compatible slot, and time does not move on a dispatch. An illegal action is counted and replaced by the oldest
-    legal dispatch. At least one action is always legal.
+    ``Discrete(N + 1)``: action ``i < N`` starts the next task of the stage in row ``i`` of ``candidates`` on the
+    compatible executor that holds the fewest tasks; action ``N`` waits for the next event. With ``placement="agent"``
+    the space is ``Discrete(N * E + 1)`` and action ``i * E + e`` names executor ``e`` too. A decision is due whenever
+    a ready stage has a free compatible slot, and time does not move on a dispatch. An illegal action is counted and
+    replaced by the oldest legal dispatch. At least one action is always legal.
 
     ## Observation Space
-    A ``Dict`` of fixed-size arrays, padded with zeros; columns are named and documented in `llmsched_gym.envs.columns`:
+    A ``Dict`` of fixed-size arrays, padded with zeros; `llmsched_gym.envs.columns` names and documents the columns:
 
     - ``candidates`` float32 (N, 14): ready stages with tasks to start, oldest job first;
     - ``jobs`` float32 (J, 9): jobs in the system, oldest first;
@@ -61,13 +61,13 @@ class SchedulingEnv(gym.Env[Observation, np.int64]):
     ``system``, ``info`` and the results; they become visible as shown ones start. The same holds for ``max_jobs``.
 
     ## Rewards
-    ``reward="jct"`` (default): minus the integral of the number of jobs in the system since the last decision, over the number
-    of jobs: an episode's return is minus the mean job completion time in seconds. ``"terminal_jct"``: the same value at
-    the end, 0 before. ``"makespan"``: minus the seconds that passed.
+    ``reward="jct"`` (default): minus the integral of the number of jobs in the system since the last decision, over
+    the number of jobs: an episode's return is minus the mean job completion time in seconds. ``"terminal_jct"``: the
+    same value at the end, 0 before. ``"makespan"``: minus the seconds that passed.
 
     ## Episode End
-    Terminates when the last job is finished; ``info["result"]`` then holds the results (`llmsched_gym.envs.outcome`). Never
-    truncates.
+    Terminates when the last job is finished; ``info["result"]`` then holds the results (`llmsched_gym.envs.outcome`).
+    Never truncates.
 
     ## Arguments
     See below; all can be given to ``gymnasium.make``.
@@ -95,7 +95,7 @@ class SchedulingEnv(gym.Env[Observation, np.int64]):
         InputError: An argument is not usable; the message names it.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}
 
     def __init__(
         self,
@@ -153,8 +153,8 @@ class SchedulingEnv(gym.Env[Observation, np.int64]):
         tables: dict[str, spaces.Space[Any]] = {
             name: spaces.Box(-np.inf, np.inf, shape, np.float32) for name, shape in self._shapes.items()
         }
-        n_actions = n * self._placements + 1
-        tables["action_mask"] = spaces.MultiBinary(n_actions)
+        self._n_actions = n * self._placements + 1
+        tables["action_mask"] = spaces.MultiBinary(self._n_actions)
         if self._graph:
             self._graph_shapes = ((m, len(Node)), (edges, 2))
             tables["nodes"] = spaces.Box(-np.inf, np.inf, self._graph_shapes[0], np.float32)
@@ -162,20 +162,22 @@ class SchedulingEnv(gym.Env[Observation, np.int64]):
         if self._privileged:
             tables["truth"] = spaces.Box(-np.inf, np.inf, (n, len(Truth)), np.float32)
         self.observation_space = spaces.Dict(tables)
-        self.action_space = spaces.Discrete(n_actions)
+        self.action_space = spaces.Discrete(self._n_actions)
 
     def _window(self, name: str, given: int | None) -> tuple[int, int, int]:
         """Return the numbers of candidate, node and edge rows."""
         if given is None:
             if self._fixed is None:
                 raise InputError("environment", name, None, "a number >= 1, or a fixed workload to size it to")
-            ready, nodes, edges = window_sizes(self._fixed.jobs, self._fixed.stages, self._fixed.children)
+            ready, nodes, edges = window_sizes(self._fixed.stages, self._fixed.children)
             return max(int(ready), 1), max(int(nodes), 1), max(int(edges), 1)
         if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
             raise InputError("environment", name, given, "a whole number >= 1")
         return int(given), int(given) * _NODES_PER_JOB, int(given) * _EDGES_PER_JOB
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
         """Draw the jobs of the next episode and move to its first decision.
 
         Args:
@@ -251,7 +253,7 @@ class SchedulingEnv(gym.Env[Observation, np.int64]):
             np.zeros(shapes["jobs"], np.float32),
             np.zeros(shapes["executors"], np.float32),
             np.zeros(shapes["system"], np.float32),
-            np.zeros(self.action_space.n, np.int8),
+            np.zeros(self._n_actions, np.int8),
         )
 
     def _seen(self, tables: Tables) -> tuple[Observation, dict[str, Any]]:
@@ -266,7 +268,7 @@ class SchedulingEnv(gym.Env[Observation, np.int64]):
             "action_mask": mask,
         }
         if self._graph:
-            nodes, edges = (np.zeros(shape, t) for shape, t in zip(self._graph_shapes, (np.float32, np.int32), strict=True))
+            nodes, edges = np.zeros(self._graph_shapes[0], np.float32), np.zeros(self._graph_shapes[1], np.int32)
             write_graph(episode.state, nodes, edges, system)
             observation["nodes"], observation["edges"] = nodes, edges
         if self._privileged:

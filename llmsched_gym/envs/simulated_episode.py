@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 from llmsched_gym.backends import simulator
 from llmsched_gym.backends.simulator import Simulation
-from llmsched_gym.cluster.lifecycle import can_dispatch, least_loaded
+from llmsched_gym.cluster.lifecycle import least_loaded
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState
 from llmsched_gym.envs.columns import Executor
@@ -85,7 +85,17 @@ class SimulatedEpisode:
 
 
 @kernel
-def _step(state, simulation, action, placements, candidates, jobs, executors, system, mask) -> bool:  # noqa: ANN001
+def _step(
+    state: ClusterState,
+    simulation: Simulation,
+    action: int,
+    placements: int,
+    candidates: NDArray[np.float32],
+    jobs: NDArray[np.float32],
+    executors: NDArray[np.float32],
+    system: NDArray[np.float32],
+    mask: NDArray[np.int8],
+) -> bool:
     clock = state.clock[0]
     clock.decisions += 1
     clock.hidden_candidates += max(clock.ready - len(candidates), 0)
@@ -104,8 +114,8 @@ def _step(state, simulation, action, placements, candidates, jobs, executors, sy
 
 
 @kernel
-def _legal(state, action: int, rows: int, placements: int):  # noqa: ANN001, ANN202
-    """Return (ready row, executor or -1) of an action; an illegal action counts and becomes the oldest legal dispatch."""
+def _legal(state: ClusterState, action: int, rows: int, placements: int) -> tuple[int, int]:
+    """Return (ready row, executor or -1) of an action; an illegal one counts and becomes the oldest dispatch."""
     row = action // placements
     if 0 <= row < rows:
         pool = state.stages[state.ready[row]].pool
@@ -124,7 +134,16 @@ def _legal(state, action: int, rows: int, placements: int):  # noqa: ANN001, ANN
 
 
 @kernel
-def _observe(state, simulation, placements, candidates, jobs, executors, system, mask) -> None:  # noqa: ANN001
+def _observe(
+    state: ClusterState,
+    simulation: Simulation,
+    placements: int,
+    candidates: NDArray[np.float32],
+    jobs: NDArray[np.float32],
+    executors: NDArray[np.float32],
+    system: NDArray[np.float32],
+    mask: NDArray[np.int8],
+) -> None:
     write_tables(state, candidates, jobs, executors, system)
     done = state.clock[0].done == len(state.jobs)
     can_wait = done or simulator.next_event_ns(state, simulation) != _FAR

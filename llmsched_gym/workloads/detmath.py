@@ -90,5 +90,6 @@ def _polynomial(coefficients: tuple[float, ...], x: Floats) -> Floats:
     return value
 
 
-_TABLE_P: Final = np.concatenate([[1e-12, 1e-9, 1e-7], np.linspace(1e-6, 1e-3, 400), np.linspace(1e-3, 0.999, 4001)[1:-1], 1.0 - np.linspace(1e-3, 1e-6, 400), [1 - 1e-7, 1 - 1e-9, 1 - 1e-12]])  # fmt: skip
+_LOWER_TAIL: Final = np.concatenate([[1e-12, 1e-9, 1e-7], np.linspace(1e-6, 1e-3, 400)])
+_TABLE_P: Final = np.concatenate([_LOWER_TAIL, np.linspace(1e-3, 0.999, 4001)[1:-1], 1.0 - _LOWER_TAIL[::-1]])
 _TABLE_X: Final = normal_quantile(_TABLE_P)
