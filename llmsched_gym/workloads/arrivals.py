@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from llmsched_gym.errors import InputError
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.traces import TraceFormat, read_trace
+from llmsched_gym.workloads.validate import MAX_ARRIVAL_NS
 
 Nanoseconds = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -141,14 +142,14 @@ class Trace(_Process):
         if n > len(times):
             raise InputError(self.path, "requests", len(times), f"at least {n}, one per job")
         first = int(rng.integers(0, len(times) - n + 1))
-        window = times[first : first + n] - times[min(first, len(times) - 1)]
+        window = times[first : first + n] - times[first : first + 1]
         if not self.rescale:
             return window
         span = int(times[-1] - times[0])
         if span <= 0:
             raise InputError(self.path, "timestamps", "all equal", "a trace that spans some time")
         recorded_rate = (len(times) - 1) / (span / _NS)
-        return np.rint(window * (recorded_rate / check_rate(rate_per_s))).astype(np.int64)
+        return _to_ns(window.astype(np.float64) * (recorded_rate / check_rate(rate_per_s) / _NS))
 
 
 Arrivals = Annotated[Poisson | Gamma | MarkovModulated | Diurnal | Trace, Field(discriminator="kind")]
@@ -170,8 +171,8 @@ def check_rate(rate_per_s: Any) -> float:
 
 
 def _to_ns(seconds: Floats) -> Nanoseconds:
-    if len(seconds) and not seconds[-1] < 9e9:
-        raise InputError("workload", "rate", f"last arrival at {seconds[-1]:.3g} s", "a rate that ends within 9e9 s")
+    if len(seconds) and not seconds[-1] <= MAX_ARRIVAL_NS / _NS:
+        raise InputError("workload", "rate", f"last arrival at {seconds[-1]:.3g} s", "a rate that ends within 1e9 s")
     return np.rint(seconds * _NS).astype(np.int64)
 
 

@@ -41,7 +41,7 @@ class JobBlock:
             sampled from one prompt.
         job_prefix_tokens: int (n, S). Leading prompt tokens of the slot that equal what the chain holds when the slot
             starts (siblings: the whole prompt; a growing conversation: the previous prompt plus its output);
-            >= app_prefix_tokens.
+            >= app_prefix_tokens. Ignored where job_prefix is -1.
         output_bytes: int (n, S, T) or None. Regular tasks' output; LLM outputs are 4 bytes per token.
     """
 
@@ -188,6 +188,8 @@ def _fill_tasks(
     tasks["prompt_tokens"][at] = np.where(llm, block.prompt_tokens[job, slot, task], 0)
     tasks["output_tokens"][at] = np.where(llm, output, 0)
     tasks["app_prefix"][at] = np.where(llm & (app_prefix >= 0), app_prefix + first_prefix, -1)
-    tasks["app_prefix_tokens"][at] = np.where(llm, block.app_prefix_tokens[job, slot], 0)
+    shared = block.app_prefix_tokens[job, slot]
+    chained = np.where(job_prefix >= 0, block.job_prefix_tokens[job, slot], shared)
+    tasks["app_prefix_tokens"][at] = np.where(llm, shared, 0)
     tasks["job_prefix"][at] = np.where(llm, job_prefix, -1)
-    tasks["job_prefix_tokens"][at] = np.where(llm, block.job_prefix_tokens[job, slot], 0)
+    tasks["job_prefix_tokens"][at] = np.where(llm, chained, 0)

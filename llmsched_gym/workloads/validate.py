@@ -12,8 +12,8 @@ from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import HISTORY, Workload
 
-MAX_ARRIVAL_NS: Final = 4 * 10**15
-"""Latest arrival (46 days): seconds as floats still name every nanosecond."""
+MAX_ARRIVAL_NS: Final = 10**18
+"""Latest arrival (31 years)."""
 MAX_DURATION_NS: Final = 10**15
 """Longest regular task (11 days)."""
 MAX_TOKENS: Final = 10**7
@@ -159,7 +159,11 @@ def _check_tasks(workload: Workload, source: object) -> None:
     prompt = tasks["prompt_tokens"]
     holds = (shared >= 0) & (shared <= prompt) & ((app >= 0) | (shared == 0))
     _require(holds, source, "tasks[{}].app_prefix_tokens", shared, "0 to the prompt's tokens, 0 without a prefix")
-    holds = np.where(job >= 0, (chained >= shared) & (chained <= prompt), chained == 0)
+    holds = np.where(job >= 0, (chained >= shared) & (chained <= prompt), chained == shared)
     _require(
-        holds, source, "tasks[{}].job_prefix_tokens", chained, "app_prefix_tokens to the prompt's, 0 without a prefix"
+        holds,
+        source,
+        "tasks[{}].job_prefix_tokens",
+        chained,
+        "app_prefix_tokens (without a job prefix) to the prompt's",
     )

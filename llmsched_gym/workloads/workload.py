@@ -54,7 +54,7 @@ TASK: Final = np.dtype(
         ("app_prefix", "i4"),  # prefix shared by the application's jobs; -1: none
         ("app_prefix_tokens", "i4"),  # leading prompt tokens that are this prefix
         ("job_prefix", "i4"),  # chain of contents within the job; -1: none
-        ("job_prefix_tokens", "i4"),  # leading prompt tokens equal to what the chain held before; >= app_prefix_tokens
+        ("job_prefix_tokens", "i4"),  # leading prompt tokens that the chain held before; app_prefix_tokens if none
     ],
     align=True,
 )
