@@ -10,13 +10,14 @@ further step likelier, so observation tables differ by whether the job then ends
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.workloads import detmath
-from llmsched_gym.workloads.applications.base import Application
+from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application, static_block
 from llmsched_gym.workloads.block import BYTES_PER_TOKEN, JobBlock
 from llmsched_gym.workloads.detmath import Floats
 from llmsched_gym.workloads.facts import Ints, Quantiles, categorical, load_facts, normals
@@ -24,7 +25,8 @@ from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, Temp
 
 MAX_STEPS: Final = 7
 DATASETS: Final = ("hotpotqa", "fever")
-_SLOTS: Final = 2 * MAX_STEPS - 1
+_THINK: Final = slice(0, None, 2)
+_SEARCH: Final = slice(1, None, 2)
 
 
 def _nodes() -> list[TemplateNode]:
@@ -56,39 +58,27 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
     question = _by_dataset(facts, "question", dataset, rng.random((n, 1)))[:, 0]
     thinks = np.arange(MAX_STEPS) < steps[:, None]
     thoughts = np.where(thinks, thoughts, 0)
-    room = facts["context_limit"]["value"] - prefix - question - thoughts.sum(axis=1)
+    room = MAX_CONTEXT_TOKENS - prefix - question - thoughts.sum(axis=1)
     observed = np.minimum(np.cumsum(np.where(thinks[:, 1:], observations, 0), axis=1), room[:, None])
     written = np.cumsum(thoughts, axis=1)
     prompt = np.repeat((prefix + question)[:, None], MAX_STEPS, axis=1)
     prompt[:, 1:] += written[:, :-1] + observed
 
-    gate = np.minimum(2 * ((np.arange(_SLOTS) + 1) // 2 - 1), 2 * (steps[:, None] - 1))
-    gate[:, 0] = -1
-    tokens = np.zeros((3, n, _SLOTS), dtype=np.int64)  # prompt, output, context that the conversation already holds
-    tokens[0, :, ::2], tokens[1, :, ::2] = prompt, thoughts
-    tokens[2, :, 0], tokens[2, :, 2::2] = prefix, prompt[:, :-1] + thoughts[:, :-1]
-    duration = np.zeros((n, _SLOTS), dtype=np.int64)
-    duration[:, 1::2] = np.rint(seconds * 1e9).astype(np.int64)
-    output_bytes = np.zeros((n, _SLOTS), dtype=np.int64)
-    output_bytes[:, 1::2] = np.diff(observed, axis=1, prepend=0) * BYTES_PER_TOKEN
-    llm = np.arange(_SLOTS) % 2 == 0
-    present = np.arange(_SLOTS) < 2 * steps[:, None] - 1
-    return JobBlock(
-        exists=np.ones((n, _SLOTS), dtype=bool),
-        node=np.tile(np.arange(_SLOTS), (n, 1)),
-        present=present,
-        revealer=gate,
-        parents=np.broadcast_to(np.eye(_SLOTS, k=-1, dtype=bool), (n, _SLOTS, _SLOTS)),
-        n_tasks=present.astype(np.int64),
-        prompt_tokens=tokens[0][:, :, None],
-        output_tokens=tokens[1][:, :, None],
-        duration_ns=duration[:, :, None],
-        app_prefix=np.where(llm, dataset[:, None], -1),
-        app_prefix_tokens=np.where(llm, prefix[:, None], 0),
-        job_prefix=np.where(llm, 0, -1) * np.ones((n, 1), dtype=np.int64),
-        job_prefix_tokens=tokens[2],
-        output_bytes=output_bytes[:, :, None],
-    )
+    block = static_block(TEMPLATE, n, n_tasks=1)
+    block.present[:] = np.arange(len(TEMPLATE.nodes)) < 2 * steps[:, None] - 1
+    block.revealer[:] = np.minimum(block.revealer, 2 * (steps[:, None] - 1))  # absent steps: the last thought
+    block.n_tasks[:] = block.present
+    block.prompt_tokens[:, _THINK, 0] = prompt
+    block.output_tokens[:, _THINK, 0] = thoughts
+    block.app_prefix[:, _THINK] = dataset[:, None]
+    block.app_prefix_tokens[:, _THINK] = prefix[:, None]
+    block.job_prefix[:, _THINK] = 0
+    block.job_prefix_tokens[:, _THINK] = prefix[:, None]
+    block.job_prefix_tokens[:, 2::2] = prompt[:, :-1] + thoughts[:, :-1]
+    block.duration_ns[:, _SEARCH, 0] = np.rint(seconds * 1e9).astype(np.int64)
+    output_bytes = np.zeros_like(block.duration_ns)
+    output_bytes[:, _SEARCH, 0] = np.diff(observed, axis=1, prepend=0) * BYTES_PER_TOKEN
+    return replace(block, output_bytes=output_bytes)
 
 
 def _texts(facts: Mapping[str, Any], dataset: Ints, steps: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:

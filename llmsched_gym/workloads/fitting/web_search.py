@@ -64,7 +64,6 @@ def fit(data_dir: Path) -> Facts:
     origin = provenance(data_dir, STEPS)
     facts: Facts = {
         "datasets": assumed({"names": list(RUNS), "share": [0.5, 0.5]}, "both data sets ask equally often"),
-        "context_limit": assumed(4096, "context of Llama-2; observations are cut to fit, as the agent's would be"),
     }
     prefixes = read_table(data_dir, PREFIXES)
     for dataset, runs in RUNS.items():
