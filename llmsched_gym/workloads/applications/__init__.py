@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmsched_gym.workloads.applications import code_generation, document_merging, sequence_sorting
+from llmsched_gym.workloads.applications import (
+    code_generation,
+    document_merging,
+    sequence_sorting,
+    task_automation,
+    web_search,
+)
 from llmsched_gym.workloads.applications.base import Application
 
 _ALL: Final[tuple[Application, ...]] = (
     sequence_sorting.APPLICATION,
     document_merging.APPLICATION,
     code_generation.APPLICATION,
+    web_search.APPLICATION,
+    task_automation.APPLICATION,
 )
 
 APPLICATIONS: Final[dict[str, Application]] = {application.name: application for application in _ALL}
