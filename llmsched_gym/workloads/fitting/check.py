@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -116,8 +117,8 @@ def picture(name: str, data_dir: Path, out: Path, jobs: int = JOBS, seed: int = 
         _draw(panel, item)
     for panel in panels[len(comparisons) :]:
         panel.set_axis_off()
-    sources = ", ".join(dict.fromkeys(item.source for item in comparisons))
-    figure.suptitle(f"{name.replace('_', ' ')}: measured and generated ({jobs:,} jobs)\ndata: {sources}", fontsize=10)
+    sources = textwrap.fill("data: " + "; ".join(dict.fromkeys(item.source for item in comparisons)), 150)
+    figure.suptitle(f"{name.replace('_', ' ')}: measured and generated ({jobs:,} jobs)\n{sources}", fontsize=10)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     temporary = out.with_name(out.name + ".tmp")
@@ -147,13 +148,14 @@ def _draw(panel: Any, item: Comparison) -> None:
             (item.generated, generated, {"color": "#e07b39", "linewidth": 1.2}),
         ):
             ordered = np.sort(values)
-            panel.step(ordered, np.arange(1, len(ordered) + 1) / len(ordered), where="post", label=label, **style)
+            at, below = np.append(ordered[0], ordered), np.arange(len(ordered) + 1) / len(ordered)
+            panel.step(at, below, where="post", label=label, **style)
         low, high = np.min(item.measured), np.max(item.measured)
         if low > 0 and high > 30 * low:
             panel.set_xscale("log")
         panel.set_xlabel(item.unit, fontsize=8)
         panel.set_ylabel("fraction of values at or below", fontsize=8)
     name = "largest difference" if item.labels else "KS"
-    panel.set_title(f"{item.quantity} ({name} {item.distance:.3f})", fontsize=8)
+    panel.set_title(f"{item.quantity} ({name} {item.distance:.2g})", fontsize=8)
     panel.legend(fontsize=7)
     panel.tick_params(labelsize=7)

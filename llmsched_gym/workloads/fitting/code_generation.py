@@ -114,9 +114,22 @@ def _correlations(jobs: Jobs, by_dataset: list[Jobs]) -> Facts:
             "lags": list(LAGS),
             "measured": significant(target),
             "fitted": significant(share + (1 - share) * decay ** np.array(LAGS)),
-            "not_modelled": "first code against rounds (rank correlation 0.10); a reflection against the code it is"
-            " about (0.20); exact repetition of the previous code's length (41 % of consecutive rounds)",
+            "not modelled": _not_modelled(jobs),
         },
+    }
+
+
+def _not_modelled(jobs: Jobs) -> Facts:
+    """Rank correlations and shares that the sampler leaves out, being weak or without effect on lengths."""
+    about = [pair for job in jobs for pair in zip(job["implementation"][:-1], job["reflection"][:-1], strict=True)]
+    repeats = lagged_pairs([job["implementation"].tolist() for job in jobs], 1)
+    first = [job["implementation"][0] for job in jobs]
+    return {
+        "first code against rounds": significant(spearman(first, [len(job["implementation"]) for job in jobs])),
+        "code against its reflection": significant(spearman(*np.array(about).T)),
+        "share of rounds whose code is as long as the code before": significant(
+            np.mean(repeats[:, 0] == repeats[:, 1])
+        ),
     }
 
 
