@@ -104,7 +104,7 @@ class EngineConfig:
         profile: How long an iteration takes.
         max_num_seqs: Most running sequences.
         max_num_batched_tokens: Most tokens per iteration; at least `max_num_seqs`.
-        kv_blocks: KV cache capacity in blocks.
+        kv_blocks: KV cache capacity in blocks; the default never runs short.
         block_size: Tokens per block, 1 to 1024.
         watermark: Share of the blocks that admissions leave free.
         prefix_caching: Reuse KV blocks of shared prefixes.
@@ -113,7 +113,7 @@ class EngineConfig:
     profile: LatencyProfile
     max_num_seqs: int = 128
     max_num_batched_tokens: int = 2048
-    kv_blocks: int = 7424
+    kv_blocks: int = 1 << 20
     block_size: int = 16
     watermark: float = 0.01
     prefix_caching: bool = True

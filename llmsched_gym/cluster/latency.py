@@ -142,7 +142,7 @@ def read_profile(path: str | Path) -> LatencyProfile:
     for key in content:
         if key not in known:
             raise InputError(path, "field", key, suggest(key, known))
-    for key in known - {"provenance"}:
+    for key in ("schema", "name", *COEFFICIENTS):
         if key not in content:
             raise InputError(path, key, "nothing", "a value")
     if content["schema"] != SCHEMA_VERSION:

@@ -1,0 +1,262 @@
+"""Serve a log of independent requests with one engine: for checks against other simulators and servers, and fits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym._jit import kernel
+from llmsched_gym.backends.engine import complete, plan, submit
+from llmsched_gym.backends.engine_state import EngineConfig, kv_tokens_needed, new_engines
+from llmsched_gym.cluster.state import FAR, TASK_STATE
+from llmsched_gym.errors import InputError
+
+COLUMNS: Final = (
+    "request_id",
+    "arrival_s",
+    "prompt_tokens",
+    "output_tokens",
+    "first_scheduled_s",
+    "first_token_s",
+    "finish_s",
+    "restarts",
+)
+"""Columns of a replay's result file."""
+
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "arrival": ("arrival_s", "arrival", "arrival_time_s", "arrival_time"),
+    "prompt": ("prompt_tokens", "prompt", "input_tokens", "num_prefill_tokens"),
+    "output": ("output_tokens", "output", "num_decode_tokens"),
+}
+_MAX_SECONDS: Final = 1e6
+_MAX_TOKENS: Final = 2**24
+
+SEGMENT: Final = np.dtype(
+    [
+        ("iterations", "i8"),  # with one batch
+        ("n_decode", "i8"),
+        ("prefill_tokens", "i8"),
+        ("prefill_context", "i8"),  # tokens in KV before the chunk that goes on with a prefill
+        ("prefill_resumed", "i8"),  # tokens of that chunk
+        ("decode_context", "i8"),  # prompt + generated tokens of the decoding sequences, in the first iteration
+    ]
+)
+"""What an engine did between two events."""
+
+
+class RequestLog(NamedTuple):
+    """Requests in the order of a file.
+
+    Attributes:
+        ids: Their names.
+        arrival_ns: int64 (n,).
+        prompt_tokens: int64 (n,), at least 1.
+        output_tokens: int64 (n,), at least 1.
+    """
+
+    ids: list[str]
+    arrival_ns: NDArray[np.int64]
+    prompt_tokens: NDArray[np.int64]
+    output_tokens: NDArray[np.int64]
+
+
+def _number(source: str, field: str, text: str | None, high: float) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value <= high:
+        raise InputError(source, field, text or "", f"a number from 0 to {high:g}")
+    return value
+
+
+def _tokens(source: str, field: str, text: str | None) -> int:
+    value = _number(source, field, text, _MAX_TOKENS)
+    if value < 1 or value != int(value):
+        raise InputError(source, field, text or "", f"a whole number from 1 to {_MAX_TOKENS}")
+    return int(value)
+
+
+def read_requests(path: str | Path) -> RequestLog:
+    """Read a request log: CSV with columns for arrival (s), prompt and output tokens, and others that are ignored.
+
+    Args:
+        path: File. Columns `arrival_s`, `prompt_tokens` and `output_tokens` (or their usual other names), `request_id`
+            (optional); rows in any order; token counts may be written "260.0".
+
+    Returns:
+        The requests.
+
+    Raises:
+        InputError: The file cannot be read, a column is missing, or a row is not usable (file, line, column).
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, "", type(error).__name__, "a readable CSV file of requests") from None
+    reader = csv.DictReader(io.StringIO(text))
+    header = [name.strip() for name in reader.fieldnames or ()]
+    reader.fieldnames = header
+    names: dict[str, str] = {}
+    for quantity, known in _NAMES.items():
+        present = [name for name in known if name in header]
+        if not present:
+            raise InputError(path, "header", ",".join(header), f"a column {' or '.join(known)}")
+        names[quantity] = present[0]
+    log = RequestLog([], *(np.zeros(0, np.int64) for _ in range(3)))
+    rows: list[tuple[int, int, int]] = []
+    for row in reader:
+        source = f"{path}, line {reader.line_num}"
+        arrival = _number(source, names["arrival"], row[names["arrival"]], _MAX_SECONDS)
+        prompt, output = (_tokens(source, names[key], row[names[key]]) for key in ("prompt", "output"))
+        log.ids.append(row.get("request_id") or str(len(rows)))
+        rows.append((round(arrival * 1e9), prompt, output))
+    if not rows:
+        raise InputError(path, "", "no rows", "at least one request")
+    columns = np.array(rows, np.int64)
+    return RequestLog(log.ids, columns[:, 0], columns[:, 1], columns[:, 2])
+
+
+@kernel
+def _drive(
+    engines: Any,
+    sequences: Any,
+    waiting: Any,
+    prefixes: Any,
+    tasks: Any,
+    order: NDArray[np.int64],
+    submitted: int,
+    finished: NDArray[np.int32],
+    trace: NDArray[Any],
+) -> tuple[int, int]:
+    """Run engine 0 on `tasks`, which arrive at their start_ns, until all is done or `trace` is full.
+
+    Returns:
+        How many requests are submitted and how many rows of `trace` are written. All is done if that is less than its
+        length.
+    """
+    engine = engines[0]
+    written = 0
+    while written < len(trace):
+        arrival = tasks[order[submitted]].start_ns if submitted < len(order) else FAR
+        now = min(engine.event_ns, arrival)
+        if now == FAR:
+            break
+        if engine.event_ns == now:
+            row = trace[written]
+            row.iterations = engine.segment
+            row.n_decode = engine.decoding
+            row.prefill_tokens = engine.prefill_tokens
+            row.decode_context = engine.context_tokens
+            written += 1
+            complete(engines, sequences, waiting, prefixes, tasks, 0, finished)
+        while submitted < len(order) and tasks[order[submitted]].start_ns == now:
+            submit(engines, sequences, waiting, prefixes, tasks, 0, order[submitted], now)
+            submitted += 1
+        if engine.event_ns == FAR:
+            resumes = engine.running > engine.decoding
+            done, missing = engine.prefill_done, engine.prefill_target - engine.prefill_done
+            plan(engines, sequences, waiting, prefixes, tasks, 0)
+            if written < len(trace):
+                trace[written].prefill_context = done if resumes else 0
+                trace[written].prefill_resumed = min(missing, engine.prefill_tokens) if resumes else 0
+    return submitted, written
+
+
+def serve(log: RequestLog, config: EngineConfig, source: object = "requests") -> tuple[NDArray[Any], NDArray[Any]]:
+    """Serve requests with one engine.
+
+    Args:
+        log: The requests; served by arrival, ties in their order.
+        config: The engine. Requests share no prefixes.
+        source: What to name in errors.
+
+    Returns:
+        `TASK_STATE` rows in the order of `log` (times, restarts), and `SEGMENT` rows in order of time.
+
+    Raises:
+        InputError: A request can never fit in the KV cache.
+    """
+    n = len(log.ids)
+    tasks = np.zeros(n, TASK_STATE)
+    tasks["start_ns"] = log.arrival_ns
+    tasks["prompt_tokens"], tasks["output_tokens"] = log.prompt_tokens, log.output_tokens
+    tasks["app_prefix"] = tasks["job_prefix"] = -1
+    worst = int(np.argmax(log.prompt_tokens + log.output_tokens))
+    needed = kv_tokens_needed(int(log.prompt_tokens[worst]), int(log.output_tokens[worst]))
+    if needed > config.kv_tokens:
+        raise InputError(
+            source,
+            f"request {log.ids[worst]}: KV tokens",
+            needed,
+            f"at most {config.kv_tokens}, the engine's KV capacity above the watermark",
+        )
+    state = new_engines([config], n, 0)
+    order = np.argsort(log.arrival_ns, kind="stable").astype(np.int64)
+    finished = np.zeros(config.max_num_seqs, np.int32)
+    trace = np.zeros(4 * n + 1024, SEGMENT)
+    parts: list[NDArray[Any]] = []
+    submitted, written = 0, len(trace)
+    while written == len(trace):
+        submitted, written = _drive(*state, tasks, order, submitted, finished, trace)
+        parts.append(trace[:written].copy())
+    return tasks, np.concatenate(parts)
+
+
+def replay(requests_csv: str | Path, config: EngineConfig) -> list[dict[str, str]]:
+    """Serve the requests of a file with one engine.
+
+    Where KV blocks run short, results differ from Vidur's vLLM schedulers: those want one block free for every running
+    request in every iteration, V1 only when a request starts a block, so V1 preempts an iteration or two later.
+
+    Args:
+        requests_csv: See `read_requests`.
+        config: The engine.
+
+    Returns:
+        One row per request in the file's order, as text, with `COLUMNS` as keys; times in seconds with nine decimals.
+
+    Raises:
+        InputError: The file is not usable, or a request can never fit in the KV cache.
+    """
+    log = read_requests(requests_csv)
+    tasks, _ = serve(log, config, requests_csv)
+    rows: list[dict[str, str]] = []
+    for name, task in zip(log.ids, tasks, strict=True):
+        times = ("start_ns", "scheduled_ns", "first_token_ns", "finish_ns")
+        arrival, scheduled, first, finish = (f"{int(task[key]) // 10**9}.{int(task[key]) % 10**9:09d}" for key in times)
+        tokens = (str(task["prompt_tokens"]), str(task["output_tokens"]))
+        values = (name, arrival, *tokens, scheduled, first, finish, str(task["restarts"]))
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return rows
+
+
+def write_rows(rows: list[dict[str, str]], path: str | Path) -> None:
+    """Write a replay's rows as CSV, whole or not at all.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    target = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(COLUMNS)
+                writer.writerows([row[column] for column in COLUMNS] for row in rows)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(path, "", type(error).__name__, "a file that can be written") from None
