@@ -28,8 +28,8 @@ class TaskRecord(BaseModel):
         app_prefix: Name of the application's prefix that the prompt starts with.
         app_prefix_tokens: How many prompt tokens that is.
         job_prefix: Number of the chain of contents within the job that the prompt continues.
-        job_prefix_tokens: Prompt tokens, from the start, that the chain held before; at least ``app_prefix_tokens``, and that
-            many unless given.
+        job_prefix_tokens: Prompt tokens, from the start, that the chain held before; at least ``app_prefix_tokens``,
+            and as many unless given.
         duration_s: How long the tool runs.
         output_bytes: Size of the output; 4 bytes per output token, or 0, unless given.
     """

@@ -165,5 +165,5 @@ def _check_tasks(workload: Workload, source: object) -> None:
         source,
         "tasks[{}].job_prefix_tokens",
         chained,
-        "app_prefix_tokens (without a job prefix) to the prompt's",
+        "app_prefix_tokens (if no job prefix) to the prompt's",
     )
