@@ -1,0 +1,103 @@
+"""The command line ``llmsched-gym``: one verb per job.
+
+Exit codes: 0 done, 1 failed or interrupted, 2 bad input. With ``--json`` standard output holds one JSON object and
+nothing else; messages and progress go to standard error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from llmsched_gym.cli.parsing import Verb, parse
+from llmsched_gym.errors import InputError, suggest
+
+PROGRAM: Final = "llmsched-gym"
+
+_VERBS: Final = {
+    "compare": ("compare:Compare", "run policies on the same jobs, in parallel, and compare them"),
+    "run": ("run:Run", "run one episode: summary, Gantt chart, Perfetto trace"),
+    "workload generate": ("workload:Generate", "draw the jobs of a scenario and write them to a file"),
+    "workload inspect": ("workload:Inspect", "say what a workload file or job trace holds"),
+    "workload convert": ("workload:Convert", "turn a job trace (JSON) into a workload file, or back"),
+    "workload fit": ("workload:Fit", "fit the facts behind the applications to measured data"),
+    "engine replay": ("engine:Replay", "replay a request log on one simulated LLM executor"),
+    "latency fit": ("latency:Fit", "fit a latency profile to a table of iteration times"),
+    "latency show": ("latency:Show", "show one latency profile"),
+    "latency list": ("latency:List", "list the latency profiles that come with the package"),
+    "list": ("listing:List", "list environments, scenarios, policies, applications, latency profiles"),
+}
+"""Words → module of this package and dataclass, imported only when asked for, and help."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Words after the program's name; default: those of this process.
+
+    Returns:
+        Exit code.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    # A terminated run is to end like an interrupted one: finished episodes kept, workers gone.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _dispatch(words)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of our output is gone (`| head`). Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    if words and words[0] == "--version":
+        from llmsched_gym import __version__
+
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    if words and words[0] in ("-h", "--help"):
+        print(_overview(""))
+        return 0
+    length = 2 if words and any(name.startswith(f"{words[0]} ") for name in _VERBS) else 1
+    if length == 2 and words[1:2] in (["-h"], ["--help"]):
+        print(_overview(words[0]))
+        return 0
+    name = " ".join(words[:length])
+    if name not in _VERBS:
+        raise _unknown(words, length)
+    module, _, attribute = _VERBS[name][0].partition(":")
+    verb_class: type[Verb] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    verb = parse(verb_class, f"{PROGRAM} {name}", words[length:])
+    return verb.run()
+
+
+def _unknown(words: list[str], length: int) -> InputError:
+    group = words[0] if length == 2 else ""
+    known = {name.split()[length - 1] for name in _VERBS if not group or name.startswith(f"{group} ")}
+    given = words[length - 1] if len(words) >= length else ""
+    return InputError(f"{PROGRAM} {group}".rstrip(), "command", given or "nothing", suggest(given, known))
+
+
+def _overview(group: str) -> str:
+    shown = {name: text for name, (_, text) in _VERBS.items() if not group or name.startswith(f"{group} ")}
+    width = max(map(len, shown))
+    lines = [f"  {name:<{width}}  {text}" for name, text in shown.items()]
+    prefix = f"{PROGRAM} {group}".rstrip()
+    head = [f"usage: {prefix} COMMAND [OPTIONS]", ""]
+    if not group:
+        head += ["Schedule compound LLM applications: compare policies, replay engines, inspect workloads.", ""]
+    tail = ["", f"'{PROGRAM} COMMAND --help' explains the options of a command."]
+    if not group:
+        tail.append("Exit codes: 0 done, 1 failed or interrupted, 2 bad input.")
+    return "\n".join([*head, "commands:", *lines, *tail])

@@ -1,0 +1,154 @@
+"""The verb ``compare``: policies × seeds, at one load or several."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmsched_gym.cli.console import EpisodeProgress, note, print_json, print_table, say
+from llmsched_gym.cli.flags import parse_loads, parse_names, parse_seeds
+from llmsched_gym.cli.options import File, Json, Output, Real, Text, Whole
+from llmsched_gym.errors import InputError
+
+if TYPE_CHECKING:
+    from llmsched_gym.evaluation.runner import Comparison
+    from llmsched_gym.evaluation.setting import Setting
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Run policies on the same jobs, in parallel, and compare them.
+
+    Every finished episode is kept in the output folder: a comparison that was interrupted goes on where it stopped when
+    the same command is given again. The folder then holds results.csv, summary.json, manifest.json and jct_cdf.png, and
+    with several loads one sub-folder per load and jct_over_load.png.
+
+    Attributes:
+        scenario: Scenario name or YAML file.
+        policies: Policies separated by commas: short names, module:factory or path.py:factory; default: all short
+            names.
+        jobs: Jobs per episode; default: the scenario's.
+        load: Offered work over capacity of the busiest pool of executors, or several as 0.5,0.9,1.2; default: the
+            scenario's.
+        rate: Jobs per second, instead of a load.
+        seeds: Seeds of the eval split, as 0:10 (0 to 9), 0,3,7 or 5.
+        cluster: YAML file of a cluster instead of the scenario's.
+        workload: Workload file or job trace (.json) instead of drawn jobs.
+        output: Folder for the results; default: results/, named after the setting.
+        workers: Worker processes; default: one per core.
+        as_json: Print one JSON object.
+    """
+
+    scenario: str = "mixed"
+    policies: Text = None
+    jobs: Whole = None
+    load: Text = None
+    rate: Real = None
+    seeds: str = "0:10"
+    cluster: File = None
+    workload: File = None
+    output: Output = None
+    workers: Whole = None
+    as_json: Json = False
+
+    def run(self) -> int:
+        """Compare, write the results, and print the table."""
+        loads, seeds = parse_loads(self.load), parse_seeds(self.seeds)
+        if self.workers is not None and self.workers < 1:
+            raise InputError("--workers", "", self.workers, "a whole number >= 1")
+        from llmsched_gym.evaluation.runner import find_contestants
+        from llmsched_gym.evaluation.setting import Setting
+        from llmsched_gym.policies.registry import policy_names
+
+        specs = policy_names() if self.policies is None else parse_names("--policies", self.policies)
+        find_contestants(specs)
+        settings = [
+            Setting.make(self.scenario, self.jobs, load, self.rate, self.cluster, self.workload) for load in loads
+        ]
+        folder = self.output or _default_folder(settings)
+        comparisons = [self._compare(setting, specs, seeds, folder, len(settings) > 1) for setting in settings]
+        self._report(comparisons, folder)
+        return 0
+
+    def _compare(
+        self, setting: Setting, specs: tuple[str, ...], seeds: tuple[int, ...], folder: Path, several: bool
+    ) -> Comparison:
+        from llmsched_gym.evaluation.report import write_report
+        from llmsched_gym.evaluation.runner import compare
+
+        place = folder / f"load-{setting.load:g}" if several else folder
+        try:
+            with EpisodeProgress() as progress:
+                comparison = compare(setting, specs, seeds, place, self.workers, progress)
+        except KeyboardInterrupt:
+            note(f"finished episodes are kept in {place}; the same command goes on from there")
+            raise
+        write_report(comparison, place, sys.argv)
+        return comparison
+
+    def _report(self, comparisons: list[Comparison], folder: Path) -> None:
+        from llmsched_gym.evaluation.figures import jct_over_load
+        from llmsched_gym.evaluation.report import spread, summary
+
+        several = len(comparisons) > 1
+        summaries = [summary(comparison) for comparison in comparisons]
+        by_load = {comparison.setting.load: comparison for comparison in comparisons}
+        if several:
+            jct_over_load(
+                {load: one for load, one in by_load.items() if load is not None}, folder / "jct_over_load.png"
+            )
+        if self.as_json:
+            print_json({"comparisons": summaries} if several else summaries[0])
+            return
+        for comparison, content in zip(comparisons, summaries, strict=True):
+            _print_comparison(comparison, content)
+        if several:
+            for comparison in comparisons:
+                say(spread(comparison))
+        say(f"results and pictures: {folder}")
+
+
+def _default_folder(settings: list[Setting]) -> Path:
+    first = settings[0]
+    loads = "-".join(f"{setting.load:g}" for setting in settings if setting.load is not None)
+    parts = [first.name, str(first.n_jobs), loads, first.digest]
+    return Path("results") / "-".join(part for part in parts if part)
+
+
+def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
+    from llmsched_gym.evaluation.report import policy_ranks
+
+    ranks = policy_ranks(comparison)
+    tied = list(ranks.values())
+    table = []
+    for name, row in sorted(content["policies"].items(), key=lambda item: item[1]["mean_jct_s"]):
+        rank = ranks.get(name)
+        shown = "-" if rank is None else f"{rank}=" if tied.count(rank) > 1 else str(rank)
+        table.append(
+            (
+                f"{name} *" if row["privileged"] else name,
+                shown,
+                *(
+                    row[key]
+                    for key in ("mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s", "mean_slowdown", "makespan_s")
+                ),
+                _interval(row["reduction_vs_fcfs_pct"]),
+                row["decision_us_p50"],
+                row["decision_us_p99"],
+            )
+        )
+    load = "" if content["load"] is None else f" at load {content['load']:g}"
+    title = f"\n{content['scenario']}: {content['jobs']} jobs × {len(content['seeds'])} seeds{load}"
+    columns = ("policy", "rank", "mean JCT s", "P50", "P95", "P99", "slowdown", "makespan s")
+    print_table(title, (*columns, "below FCFS % [95 %]", "decision µs", "P99 µs"), table)
+    say(f"lower bound of the mean JCT: {content['lower_bound_mean_jct_s']:.2f} s")
+    say("* sees the truth, not ranked;  n= cannot be told apart by 95 % intervals paired by seed")
+
+
+def _interval(values: list[float | None] | None) -> str:
+    if values is None:
+        return "-"
+    low, mid, high = values
+    return f"{mid:.1f}" if low is None or high is None else f"{mid:.1f} [{low:.1f}, {high:.1f}]"

@@ -1,0 +1,77 @@
+"""The verb ``list``: everything that has a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmsched_gym.cli.console import print_json, print_table
+from llmsched_gym.cli.options import Json
+
+
+@dataclass(frozen=True)
+class List:
+    """List environments, scenarios, policies, applications and latency profiles.
+
+    Attributes:
+        as_json: Print one JSON object.
+    """
+
+    as_json: Json = False
+
+    def run(self) -> int:
+        """Print the names."""
+        from llmsched_gym.cluster.latency import list_profiles, load_profile
+        from llmsched_gym.policies.registry import load_policy, policy_names
+        from llmsched_gym.registration import ENVIRONMENTS
+        from llmsched_gym.scenario import SCENARIOS, load_scenario
+        from llmsched_gym.workloads.applications import APPLICATIONS
+
+        policies = {name: load_policy(name) for name in policy_names()}
+        scenarios = {name: load_scenario(name) for name in SCENARIOS}
+        if self.as_json:
+            print_json(
+                {
+                    "environments": ENVIRONMENTS,
+                    "scenarios": {name: scenario.model_dump(mode="json") for name, scenario in scenarios.items()},
+                    "policies": {
+                        name: {
+                            "privileged": policy.privileged,
+                            "observation": policy.observation,
+                            "about": _about(policy),
+                        }
+                        for name, policy in policies.items()
+                    },
+                    "applications": {name: one.template.type for name, one in APPLICATIONS.items()},
+                    "latency_profiles": list_profiles(),
+                }
+            )
+            return 0
+        print_table("environments", ("id", "scenario"), ENVIRONMENTS.items())
+        print_table(
+            "\nscenarios",
+            ("name", "jobs", "load", "cluster", "applications"),
+            [
+                (name, one.jobs, one.load, one.cluster.name, ", ".join(one.applications) or f"fixed: {one.fixed}")
+                for name, one in scenarios.items()
+            ],
+        )
+        print_table(
+            "\npolicies",
+            ("name", "sees the truth", "observation", "about"),
+            [(name, "yes" if p.privileged else "no", p.observation, _about(p)) for name, p in policies.items()],
+        )
+        print_table(
+            "\napplications",
+            ("name", "type", "stages"),
+            [(name, one.template.type, len(one.template.nodes)) for name, one in APPLICATIONS.items()],
+        )
+        print_table(
+            "\nlatency profiles",
+            ("name", "a [ms/iteration]", "b [ms/sequence]", "c [ms/prompt token]", "d [ms/context token]"),
+            [(name, *load_profile(name).coefficients_ms) for name in list_profiles()],
+        )
+        return 0
+
+
+def _about(policy: object) -> str:
+    return (type(policy).__doc__ or "").strip().split("\n")[0]

@@ -1,0 +1,107 @@
+"""Reads the options of one verb with tyro, and turns every complaint into one line."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar, get_type_hints
+
+import tyro
+
+from llmsched_gym.errors import InputError, suggest
+
+
+class Verb(Protocol):
+    """A command: a dataclass of its options, and what it does."""
+
+    def run(self) -> int:
+        """Do it.
+
+        Returns:
+            Exit code.
+        """
+        ...
+
+
+V = TypeVar("V", bound=Verb)
+
+
+def parse(verb: type[V], program: str, words: Sequence[str]) -> V:
+    """Read the options of a verb; ``--help`` prints them and exits.
+
+    Args:
+        verb: Dataclass whose fields are the options.
+        program: What was typed before the options.
+        words: The options.
+
+    Raises:
+        InputError: An option is unknown, missing or of the wrong type.
+    """
+    _check_names(verb, program, words)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(verb, prog=program, args=words, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as end:
+        if not end.code:
+            raise
+    raise _one_line(verb, program, _unboxed(complaint.getvalue()))
+
+
+def _names(verb: type) -> dict[str, Any]:
+    """Return the long options of a verb, without dashes, and their types."""
+    hints = get_type_hints(verb, include_extras=True)
+    names: dict[str, Any] = {}
+    for field in dataclasses.fields(verb):  # pyright: ignore[reportArgumentType]: every verb is a dataclass
+        hint = hints[field.name]
+        given = [mark.name for mark in getattr(hint, "__metadata__", ()) if getattr(mark, "name", None)]
+        names[(given[0] if given else field.name).replace("_", "-")] = hint
+    return names
+
+
+def _check_names(verb: type, program: str, words: Sequence[str]) -> None:
+    known = {f"--{name}" for name in _names(verb)} | {"--help"}
+    for word in words:
+        name = word.partition("=")[0].replace("_", "-")
+        if word == "--":
+            return
+        if word.startswith("--") and name not in known:
+            raise InputError(program, "option", word, suggest(name, known))
+
+
+def _unboxed(text: str) -> str:
+    """Return the message inside tyro's box: its lines down to the first rule, joined."""
+    lines = [line.strip("│ ") for line in text.splitlines() if not line.startswith(("╭", "╰"))]
+    message: list[str] = []
+    for line in lines:
+        if set(line) == {"─"} or line == "Got errors:":
+            break
+        message.append(line)
+    return " ".join(" ".join(message).split())
+
+
+def _one_line(verb: type, program: str, message: str) -> InputError:
+    bad_value = re.match(r"Error parsing (?P<option>\S+): .*?['\"](?P<value>[^'\"]*)['\"]\]?\.?$", message)
+    if bad_value:
+        hint = str(_names(verb).get(bad_value["option"].lstrip("-"), ""))
+        allowed = "a whole number" if "int" in hint else "a number" if "float" in hint else "another value"
+        return InputError(program, bad_value["option"], bad_value["value"], f"{allowed} (see {program} --help)")
+    missing = re.match(r"Missing from .*?: (?P<option>\S+) (?P<rest>.*)", message)
+    if missing:
+        return InputError(program, missing["option"], "nothing", missing["rest"].replace("(required)", "").strip(". "))
+    without = re.match(r"Missing value for argument '(?P<option>\S+)'", message)
+    if without:
+        return InputError(program, without["option"], "nothing", f"a value (see {program} --help)")
+    extra = re.match(r"Unrecognized options: (?P<words>.*)", message)
+    if extra:
+        return InputError(program, "", extra["words"], f"no such word here (see {program} --help)")
+    choice = re.match(
+        r"invalid choice '(?P<value>.*)' for argument '(?P<option>.*)'. Expected one of \((?P<all>.*)\)", message
+    )
+    if choice:
+        known = [name.strip(" '") for name in choice["all"].split(",") if name.strip(" '")]
+        return InputError(program, choice["option"], choice["value"], suggest(choice["value"], known))
+    return InputError(program, "", message, f"options as in {program} --help")

@@ -1,0 +1,97 @@
+"""Running one policy through one episode, with its decisions timed."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym.envs.scheduling_env import SchedulingEnv
+from llmsched_gym.evaluation.metrics import episode_metrics
+from llmsched_gym.evaluation.setting import Setting
+from llmsched_gym.policies.base import Policy
+from llmsched_gym.policies.registry import load_policy, policy_names
+
+
+class EpisodeError(RuntimeError):
+    """A policy raised an exception; the message is one line that says which, where and why."""
+
+
+def make_env(setting: Setting, policy: Policy, seed: int) -> SchedulingEnv:
+    """Return the environment in which a policy is evaluated: its observation mode, and nothing hidden by a window."""
+    return SchedulingEnv(
+        setting.scenario,
+        workload=setting.workload(seed),
+        observation=policy.observation,
+        privileged=policy.privileged,
+        max_candidates=None,
+        max_jobs=None,
+    )
+
+
+def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict[str, Any], NDArray[np.int64]]:
+    """Let a policy decide until the last job is finished.
+
+    Returns:
+        ``info["result"]``, and int64 (n_decisions,) nanoseconds spent inside ``policy.act``.
+
+    Raises:
+        EpisodeError: The policy raised an exception.
+    """
+    observation, info = env.reset(seed=seed)
+    latencies: list[int] = []
+    clock = time.perf_counter_ns
+    terminated = False
+    try:
+        policy.reset(info)
+    except Exception as error:  # whatever a user's policy may raise is reported with the place where it did
+        raise _blame(error, spec, seed, "reset") from error
+    while not terminated:
+        try:
+            before = clock()
+            action = int(policy.act(observation))
+            latencies.append(clock() - before)
+        except Exception as error:  # as above
+            raise _blame(error, spec, seed, f"decision {len(latencies)}") from error
+        observation, _, terminated, _, info = env.step(action)
+    return info["result"], np.asarray(latencies, dtype=np.int64)
+
+
+def run_episode(setting: Setting, spec: str, seed: int) -> dict[str, Any]:
+    """Run one policy on the jobs of one seed.
+
+    Returns:
+        JSON-able: ``policy``, ``seed``, ``workload_digest``, ``metrics`` (see `episode_metrics`), ``jct_s`` per job.
+    """
+    warm_up(spec)
+    policy = load_policy(spec)
+    env = make_env(setting, policy, seed)
+    result, latencies_ns = play(env, policy, spec, seed)
+    workload = env.workload
+    return {
+        "policy": spec,
+        "seed": seed,
+        "workload_digest": workload.digest,
+        "metrics": episode_metrics(result, [template.name for template in workload.templates], latencies_ns),
+        "jct_s": [float(value) for value in result["jct_s"]],
+    }
+
+
+@lru_cache
+def warm_up(spec: str) -> None:
+    """Compile, or load from the cache, what an episode of a built-in policy needs, so that none of it is timed."""
+    name = spec.partition("?")[0]
+    if name in policy_names():
+        policy = load_policy(spec)
+        play(make_env(Setting.make("toy"), policy, 0), policy, spec, 0)
+
+
+def _blame(error: Exception, spec: str, seed: int, when: str) -> EpisodeError:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}, line {where.lineno}"
+    return EpisodeError(f"policy {spec}, seed {seed}, {when}: {type(error).__name__}: {error} ({place})")

@@ -1,0 +1,94 @@
+"""Pictures of a comparison. Matplotlib is imported only when one is drawn."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from llmsched_gym.evaluation.metrics import mean
+from llmsched_gym.evaluation.runner import Comparison
+from llmsched_gym.evaluation.statistics import mean_interval
+from llmsched_gym.workloads.files import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DASHES: Final = ("-", "--", ":", "-.")
+"""Colours repeat after ten policies; the line style tells them apart then."""
+
+
+def jct_cdf(comparison: Comparison, path: Path) -> None:
+    """Draw the distribution of job completion times of every policy, all seeds together.
+
+    Raises:
+        InputError: `path` cannot be written.
+    """
+    figure = _figure()
+    axes = figure.add_subplot()
+    for index, contestant in enumerate(comparison.contestants):
+        episodes = [comparison.episodes[contestant.spec, seed]["jct_s"] for seed in comparison.seeds]
+        jct = np.sort(np.concatenate(episodes))
+        share = np.arange(1, len(jct) + 1) / len(jct)
+        axes.step(jct, share, where="post", label=_label(contestant.label, contestant.privileged), **_style(index))
+    axes.set_xscale("log")
+    axes.set_xlabel("job completion time [s]")
+    axes.set_ylabel("share of jobs")
+    axes.set_ylim(0, 1)
+    setting = comparison.setting
+    load = "" if setting.load is None else f", load {setting.load:g}"
+    axes.set_title(f"{setting.name}: {setting.n_jobs} jobs × {len(comparison.seeds)} seeds{load}")
+    _finish(figure, path)
+
+
+def jct_over_load(comparisons: Mapping[float, Comparison], path: Path) -> None:
+    """Draw the mean JCT of every policy over the load, with 95 % intervals over seeds and the lower bound.
+
+    Raises:
+        InputError: `path` cannot be written.
+    """
+    figure = _figure()
+    axes = figure.add_subplot()
+    loads = sorted(comparisons)
+    first = comparisons[loads[0]]
+    for index, contestant in enumerate(first.contestants):
+        intervals = [mean_interval(comparisons[load].metric(contestant, "mean_jct_s")) for load in loads]
+        label = _label(contestant.label, contestant.privileged)
+        axes.plot(loads, [interval.mid for interval in intervals], marker="o", label=label, **_style(index))
+        low = [interval.mid if interval.low is None else interval.low for interval in intervals]
+        high = [interval.mid if interval.high is None else interval.high for interval in intervals]
+        axes.fill_between(loads, low, high, alpha=0.1, color=_style(index)["color"])
+    bounds = [mean([bound["lower_bound_mean_jct_s"] for bound in comparisons[load].bounds.values()]) for load in loads]
+    axes.plot(loads, bounds, color="black", linewidth=1, linestyle=":", label="lower bound")
+    axes.set_yscale("log")
+    axes.set_xlabel("load [offered work / capacity of the busiest pool]")
+    axes.set_ylabel("mean job completion time [s]")
+    axes.set_title(f"{first.setting.name}: {first.setting.n_jobs} jobs × {len(first.seeds)} seeds")
+    _finish(figure, path)
+
+
+def _label(name: str, privileged: bool) -> str:
+    return f"{name} (sees the truth)" if privileged else name
+
+
+def _style(index: int) -> dict[str, Any]:
+    return {"color": f"C{index % 10}", "linestyle": _DASHES[index // 10 % len(_DASHES)], "linewidth": 1.5}
+
+
+def _figure() -> Figure:
+    # Figure without pyplot: no display, no global state, nothing to close.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(8, 5), layout="constrained")
+
+
+def _finish(figure: Figure, path: Path) -> None:
+    axes = figure.axes[0]
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    write_atomic(path, image.getvalue())

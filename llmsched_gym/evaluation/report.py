@@ -1,0 +1,140 @@
+"""What a comparison leaves behind: the summary object, one tidy table, and the manifest that says how it was made."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from llmsched_gym.evaluation.metrics import mean
+from llmsched_gym.evaluation.runner import Comparison, Contestant
+from llmsched_gym.evaluation.statistics import ranks, reduction_pct
+from llmsched_gym.evaluation.store import write_json, write_text
+
+BASELINE: Final = "fcfs"
+"""Policy that reductions are relative to."""
+
+_AVERAGED: Final = ("mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s", "mean_slowdown", "makespan_s")
+
+
+def summary(comparison: Comparison) -> dict[str, Any]:
+    """Return the object of ``compare --json``.
+
+    Every metric is the mean over seeds; the decision latencies are medians over seeds of each episode's quantile, so
+    that one disturbed episode does not decide them. ``reduction_vs_fcfs_pct`` is [low, mid, high] of the paired
+    bootstrap, in per cent of FCFS's mean JCT; low and high are null with a single seed, and the whole is null if fcfs
+    is not compared.
+    """
+    baseline = next((c for c in comparison.contestants if c.label == BASELINE), None)
+    return {
+        "scenario": comparison.setting.name,
+        "jobs": comparison.setting.n_jobs,
+        "load": comparison.setting.load,
+        "seeds": list(comparison.seeds),
+        "policies": {c.label: _policy_summary(comparison, c, baseline) for c in comparison.contestants},
+        "lower_bound_mean_jct_s": mean([comparison.bounds[s]["lower_bound_mean_jct_s"] for s in comparison.seeds]),
+    }
+
+
+def policy_ranks(comparison: Comparison) -> dict[str, int]:
+    """Return the rank by mean JCT of each policy that is not privileged; those that cannot be told apart share one."""
+    fair = [contestant for contestant in comparison.contestants if not contestant.privileged]
+    return ranks({contestant.label: comparison.metric(contestant, "mean_jct_s") for contestant in fair})
+
+
+def spread(comparison: Comparison) -> str:
+    """Say in a sentence how far the best policy without the truth is from FCFS, and whether that is a difference."""
+    load = "" if comparison.setting.load is None else f"load {comparison.setting.load:g}: "
+    fair = {c.label: comparison.metric(c, "mean_jct_s") for c in comparison.contestants if not c.privileged}
+    if BASELINE not in fair or len(fair) < 2:
+        return f"{load}no spread to tell: it takes {BASELINE} and another policy"
+    best = min((label for label in fair if label != BASELINE), key=lambda label: mean(fair[label]))
+    reduction = reduction_pct(fair[BASELINE], fair[best])
+    if reduction.low is None or reduction.high is None:
+        return f"{load}{best} is {reduction.mid:.1f} % below FCFS (one seed: no interval)"
+    interval = f"{reduction.mid:.1f} % [{reduction.low:.1f}, {reduction.high:.1f}] below FCFS"
+    return f"{load}{best}, the best, is {interval}" + ("" if reduction.excludes_zero else ": no difference")
+
+
+def rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return one row per episode, policies in the order asked for, then seeds."""
+    setting = comparison.setting
+    return [
+        {
+            "scenario": setting.name,
+            "jobs": setting.n_jobs,
+            "load": setting.load,
+            "policy": contestant.label,
+            "privileged": contestant.privileged,
+            "seed": seed,
+            **comparison.episodes[contestant.spec, seed]["metrics"],
+            "lower_bound_mean_jct_s": comparison.bounds[seed]["lower_bound_mean_jct_s"],
+            "workload_digest": comparison.episodes[contestant.spec, seed]["workload_digest"],
+        }
+        for contestant in comparison.contestants
+        for seed in comparison.seeds
+    ]
+
+
+def manifest(comparison: Comparison, command: Sequence[str]) -> dict[str, Any]:
+    """Return how the results came about: settings, versions, machine, digests and times."""
+    return {
+        "command": list(command),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "setting": comparison.setting.describe(),
+        "policies": {c.label: {"spec": c.spec, "source": c.source} for c in comparison.contestants},
+        "seeds": list(comparison.seeds),
+        "workload_digests": {str(seed): comparison.bounds[seed]["workload_digest"] for seed in comparison.seeds},
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "warm_up_s": round(comparison.warm_up_s, 3),
+        "wall_s": round(comparison.wall_s, 3),
+        "results_resumed": comparison.resumed,
+    }
+
+
+def write_report(comparison: Comparison, folder: Path, command: Sequence[str]) -> dict[str, Any]:
+    """Write ``results.csv``, ``summary.json``, ``manifest.json`` and ``jct_cdf.png`` into a folder; return the summary.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    from llmsched_gym.evaluation.figures import jct_cdf
+
+    result = summary(comparison)
+    write_text(folder / "results.csv", to_csv(rows(comparison)))
+    write_json(folder / "summary.json", result)
+    write_json(folder / "manifest.json", manifest(comparison, command))
+    jct_cdf(comparison, folder / "jct_cdf.png")
+    return result
+
+
+def to_csv(table: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV with a header; None is an empty field."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return out.getvalue()
+
+
+def _policy_summary(comparison: Comparison, contestant: Contestant, baseline: Contestant | None) -> dict[str, Any]:
+    per_seed = comparison.metric(contestant, "mean_jct_s")
+    reduction = None
+    if baseline is not None:
+        reduction = reduction_pct(comparison.metric(baseline, "mean_jct_s"), per_seed).as_list()
+    return {
+        **{name: mean(comparison.metric(contestant, name)) for name in _AVERAGED},
+        "decision_us_p50": median(comparison.metric(contestant, "decision_us_p50")),
+        "decision_us_p99": median(comparison.metric(contestant, "decision_us_p99")),
+        "reduction_vs_fcfs_pct": reduction,
+        "per_seed_mean_jct_s": per_seed,
+        "privileged": contestant.privileged,
+    }

@@ -1,0 +1,216 @@
+"""Comparisons: policies × seeds of one setting, in worker processes, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from llmsched_gym.errors import InputError
+from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
+from llmsched_gym.evaluation.episode import run_episode, warm_up
+from llmsched_gym.evaluation.setting import Setting
+from llmsched_gym.evaluation.store import RunFolder
+from llmsched_gym.evaluation.workers import run_tasks
+from llmsched_gym.policies.base import Policy
+from llmsched_gym.policies.registry import load_policy, policy_names
+
+
+class Progress(Protocol):
+    """Told how far a comparison is."""
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        ...
+
+    def begin(self, total: int, done: int) -> None:
+        """Begin with `done` of `total` results present."""
+        ...
+
+    def advance(self, text: str) -> None:
+        """One more result, described by `text`."""
+        ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def begin(self, total: int, done: int) -> None:
+        """Say nothing."""
+
+    def advance(self, text: str) -> None:
+        """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A policy as a comparison sees it.
+
+    Attributes:
+        spec: What `load_policy` takes.
+        label: Name in tables and figures.
+        privileged: Whether it reads the truth.
+        source: Digest of the file that defines it.
+    """
+
+    spec: str
+    label: str
+    privileged: bool
+    source: str
+
+
+@dataclass
+class Comparison:
+    """Results of one setting.
+
+    Attributes:
+        setting: What all policies met.
+        seeds: Seeds, in the order asked for.
+        contestants: Policies, in the order asked for.
+        episodes: Result of `run_episode` per (spec, seed).
+        bounds: Per seed: ``workload_digest`` and ``lower_bound_mean_jct_s``.
+        warm_up_s: Seconds that compiling, or loading compiled code, took.
+        wall_s: Seconds that the whole comparison took.
+        resumed: How many results were there already.
+    """
+
+    setting: Setting
+    seeds: tuple[int, ...]
+    contestants: tuple[Contestant, ...]
+    episodes: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    bounds: dict[int, dict[str, Any]] = field(default_factory=dict)
+    warm_up_s: float = 0.0
+    wall_s: float = 0.0
+    resumed: int = 0
+
+    def metric(self, contestant: Contestant, name: str) -> list[float]:
+        """Return a metric of a policy, one value per seed."""
+        return [self.episodes[contestant.spec, seed]["metrics"][name] for seed in self.seeds]
+
+
+def find_contestants(specs: Sequence[str]) -> tuple[Contestant, ...]:
+    """Load every policy once, to know that all of them exist before the first episode runs.
+
+    A built-in policy is labelled by its spec, any other one by its ``name``, or by its spec where names coincide.
+
+    Raises:
+        InputError: None is given, one is given twice, or one cannot be loaded.
+    """
+    if not specs:
+        raise InputError("policies", "", "none", "at least one policy")
+    repeated = next((spec for i, spec in enumerate(specs) if spec in specs[:i]), None)
+    if repeated is not None:
+        raise InputError("policies", "", repeated, "every policy once")
+    policies = {spec: load_policy(spec) for spec in specs}
+    labels = [spec if spec in policy_names() else policy.name for spec, policy in policies.items()]
+    return tuple(
+        Contestant(spec, label if labels.count(label) == 1 else spec, bool(policy.privileged), _source_digest(policy))
+        for (spec, policy), label in zip(policies.items(), labels, strict=True)
+    )
+
+
+def compare(
+    setting: Setting,
+    policies: Sequence[str],
+    seeds: Sequence[int],
+    folder: Path,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Run every policy on the jobs of every seed; results that `folder` holds already are not computed again.
+
+    Args:
+        setting: Scenario, number of jobs, load and cluster.
+        policies: Specs for `load_policy`.
+        seeds: Seeds of the evaluation split.
+        folder: Where results are kept (`RunFolder`).
+        workers: Processes; default: one per core.
+        progress: Told how far the comparison is.
+
+    Raises:
+        InputError: A policy cannot be loaded, the folder belongs to another comparison, or the setting is not possible.
+        EpisodeError: A policy raised an exception.
+    """
+    progress = progress or Silent()
+    started = time.perf_counter()
+    contestants = find_contestants(policies)
+    comparison = Comparison(setting, tuple(seeds), contestants)
+    run = RunFolder(folder, setting.describe())
+    missing = _gather(comparison, run)
+    present = len(seeds) * (len(contestants) + 1) - len(missing)
+    comparison.resumed = present
+    if missing:
+        before = time.perf_counter()
+        for contestant in contestants:
+            warm_up(contestant.spec)
+        setting.workload(missing[0][-1])
+        comparison.warm_up_s = time.perf_counter() - before
+        progress.note(f"compiled code and historical means ready after {comparison.warm_up_s:.1f} s")
+    progress.begin(present + len(missing), present)
+    sources = {contestant.spec: contestant.source for contestant in contestants}
+    # Closing ends the workers at once if anything here is interrupted.
+    with closing(run_tasks(_work, missing, workers or os.cpu_count() or 1)) as finished:
+        for (_, spec, seed), result in finished:
+            if spec is None:
+                run.keep(run.bound_file(seed), "", result)
+                comparison.bounds[seed] = result
+                progress.advance(f"lower bound, seed {seed}: {result['lower_bound_mean_jct_s']:.2f} s")
+            else:
+                run.keep(run.episode_file(spec, seed), sources[spec], result)
+                comparison.episodes[spec, seed] = result
+                progress.advance(f"{spec}, seed {seed}: mean JCT {result['metrics']['mean_jct_s']:.2f} s")
+    _check_same_jobs(comparison, folder)
+    comparison.wall_s = time.perf_counter() - started
+    return comparison
+
+
+Task = tuple[Setting, str | None, int]
+"""An episode of a policy, or (without one) the lower bound, of one seed."""
+
+
+def _gather(comparison: Comparison, run: RunFolder) -> list[Task]:
+    """Take over the results that are there; return what is missing, seeds together so that workers draw each once."""
+    missing: list[Task] = []
+    for seed in comparison.seeds:
+        bound = run.find(run.bound_file(seed), "")
+        if bound is None:
+            missing.append((comparison.setting, None, seed))
+        else:
+            comparison.bounds[seed] = bound
+        for contestant in comparison.contestants:
+            episode = run.find(run.episode_file(contestant.spec, seed), contestant.source)
+            if episode is None:
+                missing.append((comparison.setting, contestant.spec, seed))
+            else:
+                comparison.episodes[contestant.spec, seed] = episode
+    return missing
+
+
+def _work(setting: Setting, spec: str | None, seed: int) -> dict[str, Any]:
+    if spec is not None:
+        return run_episode(setting, spec, seed)
+    workload = setting.workload(seed)
+    bound = lower_bound_mean_jct(workload, setting.scenario.cluster)
+    return {"seed": seed, "workload_digest": workload.digest, "lower_bound_mean_jct_s": bound}
+
+
+def _check_same_jobs(comparison: Comparison, folder: Path) -> None:
+    for (spec, seed), episode in comparison.episodes.items():
+        expected = comparison.bounds[seed]["workload_digest"]
+        if episode["workload_digest"] != expected:
+            allowed = f"{expected}, the jobs that the other policies met: delete the older results in {folder}"
+            raise InputError(f"policy {spec}, seed {seed}", "workload", episode["workload_digest"], allowed)
+
+
+def _source_digest(policy: Policy) -> str:
+    file = Path(inspect.getfile(type(policy)))
+    return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()

@@ -1,0 +1,130 @@
+"""What every policy of a comparison meets: jobs, cluster and load; and the exact code that produces them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+
+import llmsched_gym
+from llmsched_gym._jit import cache_dir
+from llmsched_gym.cluster.latency import load_profile
+from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
+from llmsched_gym.errors import InputError
+from llmsched_gym.scenario import Scenario, load_scenario
+from llmsched_gym.workloads import store
+from llmsched_gym.workloads.jobtrace import read_job_trace
+from llmsched_gym.workloads.workload import Workload
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One scenario at one load, ready to draw the workload of any seed.
+
+    Attributes:
+        scenario: Scenario with number of jobs, load, rate and cluster as asked for.
+        workload_file: A fixed workload, or job trace (``.json``), instead of drawn jobs; seeds then only reach the
+            policies' own randomness.
+    """
+
+    scenario: Scenario
+    workload_file: Path | None = None
+
+    @classmethod
+    def make(
+        cls,
+        scenario: str | Path | Scenario = "mixed",
+        jobs: int | None = None,
+        load: float | None = None,
+        rate: float | None = None,
+        cluster: ClusterSpec | str | Path | None = None,
+        workload: str | Path | None = None,
+    ) -> Setting:
+        """Put a setting together; None keeps what the scenario says.
+
+        Raises:
+            InputError: A value is out of range, a file cannot be read, or the cluster cannot serve the workload.
+        """
+        given = {"jobs": jobs, "load": load, "rate": rate}
+        if workload is not None:
+            for option, value in given.items():
+                if value is not None:
+                    raise InputError("workload", option, value, f"no value: the jobs are those of {workload}")
+        chosen = load_scenario(scenario).replaced(**given)
+        if cluster is not None:
+            chosen = chosen.model_copy(update={"cluster": load_cluster(cluster)})
+        setting = cls(chosen, None if workload is None else Path(workload))
+        if setting.workload_file is not None:
+            chosen.cluster.check_serves(setting.workload(0))
+        return setting
+
+    def workload(self, seed: int) -> Workload:
+        """Return the jobs of a seed; the last ones asked for are kept."""
+        if self.workload_file is not None:
+            return _load(self.workload_file)
+        return _draw(self.scenario.model_dump_json(), seed)
+
+    @property
+    def name(self) -> str:
+        """Name of the scenario, or of the workload file."""
+        return self.scenario.name if self.workload_file is None else self.workload_file.stem
+
+    @property
+    def n_jobs(self) -> int:
+        """Number of jobs per episode."""
+        drawn = self.workload_file is None and self.scenario.fixed is None
+        return self.scenario.jobs if drawn else self.workload(0).n_jobs
+
+    @property
+    def load(self) -> float | None:
+        """Offered work over capacity; None where the scenario gives a rate or a fixed workload."""
+        return self.scenario.load if self.workload_file is None else None
+
+    def describe(self) -> dict[str, Any]:
+        """Return everything that results depend on besides policy and seed, JSON-able."""
+        return {
+            "scenario": self.scenario.model_dump(mode="json"),
+            "workload": None if self.workload_file is None else self.workload(0).digest,
+            "latency_ps": {group.latency: self._coefficients(group.latency) for group in self.scenario.cluster.llm},
+            "split": "eval",
+            "versions": {
+                "llmsched_gym": llmsched_gym.__version__,
+                "sources": cache_dir().name.rpartition("-")[2],
+                "numpy": np.__version__,
+                "numba": numba.__version__,
+            },
+        }
+
+    @staticmethod
+    def _coefficients(profile: str) -> list[int]:
+        found = load_profile(profile)
+        return [found.iteration_ps, found.decode_ps, found.prefill_ps, found.context_ps]
+
+    @property
+    def digest(self) -> str:
+        """Short hex digest of `describe`."""
+        text = json.dumps(self.describe(), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+@lru_cache(maxsize=2)
+def _draw(scenario: str, seed: int) -> Workload:
+    return Scenario.model_validate_json(scenario).build("eval", seed)
+
+
+def read_workload(path: Path) -> Workload:
+    """Read a workload file, or a job trace if the name ends in ``.json``.
+
+    Raises:
+        InputError: It cannot be read or is not valid.
+    """
+    return read_job_trace(path) if path.suffix == ".json" else store.load(path)
+
+
+_load = lru_cache(maxsize=1)(read_workload)

@@ -1,0 +1,131 @@
+"""The folder of a comparison: one file per finished episode, so that an interrupted comparison loses nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from llmsched_gym.errors import InputError
+from llmsched_gym.workloads.files import write_atomic
+
+FORMAT: Final = 1
+"""Version of the files in the folder."""
+
+
+class RunFolder:
+    """Results of one setting: ``setting.json``, ``episodes/<policy>-<seed>.json`` and ``bounds/<seed>.json``.
+
+    All files are written in one step. An episode file counts only if the source of its policy is unchanged, so results
+    of different code never mix.
+
+    Args:
+        path: The folder; made if need be.
+        setting: What `Setting.describe` returned.
+
+    Raises:
+        InputError: The folder holds results of another setting, or cannot be read or written.
+    """
+
+    def __init__(self, path: Path, setting: Mapping[str, Any]) -> None:
+        self.path = path
+        expected = {"format": FORMAT, **setting}
+        file = path / "setting.json"
+        if file.exists():
+            found = read_json(file)
+            difference = first_difference(found, expected)
+            if difference is not None:
+                field, there, here = difference
+                allowed = f"{json.dumps(here)} as asked for now: the folder holds another comparison; choose another -o"
+                raise InputError(file, field, json.dumps(there), allowed)
+        elif path.exists() and not path.is_dir():
+            raise InputError(path, "", "a file", "a folder for the results")
+        else:
+            write_json(file, expected)
+
+    def episode_file(self, policy: str, seed: int) -> Path:
+        """Return the file of one episode; policies named by a path or with parameters get a digest of their name."""
+        slug = re.sub(r"[^A-Za-z0-9_]+", "_", policy).strip("_")
+        if slug != policy:
+            slug = f"{slug[-40:]}_{hashlib.blake2b(policy.encode(), digest_size=4).hexdigest()}"
+        return self.path / "episodes" / f"{slug}-{seed}.json"
+
+    def bound_file(self, seed: int) -> Path:
+        """Return the file of the lower bound of one seed."""
+        return self.path / "bounds" / f"{seed}.json"
+
+    def find(self, file: Path, source: str) -> dict[str, Any] | None:
+        """Return the content of a result file; None if there is none or the source that made it has changed.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        if not file.exists():
+            return None
+        content = read_json(file)
+        if content.get("format") != FORMAT:
+            raise InputError(file, "format", content.get("format"), f"{FORMAT}; delete the file to compute it again")
+        return content["result"] if content.get("source") == source else None
+
+    def keep(self, file: Path, source: str, result: Mapping[str, Any]) -> None:
+        """Write a result file."""
+        write_text(file, json.dumps({"format": FORMAT, "source": source, "result": result}) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file in one step, and its folder if need be.
+
+    Raises:
+        InputError: The path cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(path.parent, "", error.strerror or str(error), "a folder that can be written") from None
+    write_atomic(path, text.encode())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an indented JSON file in one step.
+
+    Raises:
+        InputError: The path cannot be written.
+    """
+    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        InputError: It cannot be read, or is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(path, "", error.strerror or str(error), "a readable result file") from None
+    except ValueError:
+        raise InputError(path, "", "a damaged file", "a JSON object; delete the file to compute it again") from None
+    if not isinstance(content, dict):
+        raise InputError(path, "", f"a {type(content).__name__}", "a JSON object; delete the file to compute it again")
+    return content
+
+
+def first_difference(found: Any, expected: Any, field: str = "") -> tuple[str, Any, Any] | None:
+    """Return (dotted field, value found, value expected) of the first difference of two JSON values; None if equal."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in sorted(found.keys() | expected.keys()):
+            difference = first_difference(found.get(key), expected.get(key), f"{field}.{key}".lstrip("."))
+            if difference is not None:
+                return difference
+        return None
+    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        for index, (a, b) in enumerate(zip(found, expected, strict=True)):
+            difference = first_difference(a, b, f"{field}.{index}")
+            if difference is not None:
+                return difference
+        return None
+    return None if found == expected else (field, found, expected)

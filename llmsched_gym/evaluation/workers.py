@@ -1,0 +1,62 @@
+"""A pool of worker processes that stops at once when its user does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+Task = tuple[Any, ...]
+R = TypeVar("R")
+
+
+def run_tasks(function: Callable[..., R], tasks: Iterable[Task], workers: int) -> Generator[tuple[Task, R], None, None]:
+    """Yield each task with ``function(*task)``, as they are finished.
+
+    One worker means this process. Otherwise processes are spawned, never forked, so that they inherit no threads and
+    behave the same on every platform. If the consumer stops early (an interrupt, an error), running tasks are dropped.
+
+    Args:
+        function: Importable, with picklable arguments and result.
+        tasks: Argument tuples.
+        workers: Number of processes.
+    """
+    tasks = list(tasks)
+    workers = min(workers, len(tasks))
+    if workers <= 1:
+        for task in tasks:
+            yield task, function(*task)
+        return
+    others = {child.pid for child in multiprocessing.active_children()}
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin_worker)
+    completed = False
+    try:
+        pending = {pool.submit(function, *task): task for task in tasks}
+        for future in as_completed(pending):
+            yield pending[future], future.result()
+        completed = True
+    finally:
+        pool.shutdown(wait=completed, cancel_futures=True)
+        if not completed:
+            for child in multiprocessing.active_children():
+                if child.pid not in others:
+                    child.terminate()
+
+
+def _begin_worker() -> None:
+    # Ctrl-C reaches the whole process group: the parent decides what happens, and ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    """End this process when the parent is gone, however it went: an orphan would wait for tasks for ever."""
+    wait([sentinel])
+    os._exit(1)
