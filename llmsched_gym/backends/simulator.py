@@ -215,10 +215,10 @@ def _executor_event(state: ClusterState, simulation: Simulation, executor: int) 
 
 @kernel
 def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -> None:
-    """Take over an engine's next event, or remember that the engine has to plan on."""
-    event_ns = simulation.engines[state.executors[executor].engine].event_ns
-    set_event(state.clock[0], simulation.heap, state.executors, executor, event_ns)
-    if event_ns == _FAR:
+    """Take over an engine's next event, or remember that the engine has to plan on if it holds any request."""
+    row = simulation.engines[state.executors[executor].engine]
+    set_event(state.clock[0], simulation.heap, state.executors, executor, row.event_ns)
+    if row.event_ns == _FAR and row.running + row.waiting_len > 0:
         for k in range(1, simulation.unplanned[0] + 1):
             if simulation.unplanned[k] == executor:
                 return
