@@ -10,6 +10,7 @@ from typing import Final
 from llmsched_gym.workloads.applications import (
     code_generation,
     document_merging,
+    llm_compiler,
     sequence_sorting,
     task_automation,
     web_search,
@@ -22,6 +23,7 @@ _ALL: Final[tuple[Application, ...]] = (
     code_generation.APPLICATION,
     web_search.APPLICATION,
     task_automation.APPLICATION,
+    llm_compiler.APPLICATION,
 )
 
 APPLICATIONS: Final[dict[str, Application]] = {application.name: application for application in _ALL}
