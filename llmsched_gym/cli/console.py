@@ -43,14 +43,14 @@ def print_json(content: Mapping[str, Any]) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table: the first column is text, left-aligned; numbers are right-aligned."""
+    """Print a table; columns of numbers are right-aligned."""
     table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    content = [[cell if isinstance(cell, str) else _number(cell) for cell in row] for row in rows]
+    content = [list(row) for row in rows]
     for index, column in enumerate(columns):
-        left = index == 0 or any(not _is_numeric(row[index]) for row in content)
-        table.add_column(column, justify="left" if left else "right", no_wrap=index == 0)
+        text = any(isinstance(row[index], str) for row in content)
+        table.add_column(column, justify="left" if text else "right", no_wrap=index == 0)
     for row in content:
-        table.add_row(*row)
+        table.add_row(*(cell if isinstance(cell, str) else _number(cell) for cell in row))
     out().print(table)
 
 
@@ -113,14 +113,6 @@ def _number(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 100 else f"{value:.1f}"
     return str(value)
-
-
-def _is_numeric(cell: str) -> bool:
-    return (
-        cell == "-"
-        or cell.lstrip("+-").replace(".", "", 1).replace("e", "", 1).isalnum()
-        and cell.lstrip("+-")[:1].isdigit()
-    )
 
 
 def _finite(value: Any) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import tyro
 from tyro.conf import Positional
 
 from llmsched_gym.cli.console import print_json, say
@@ -34,7 +35,7 @@ class Replay:
         as_json: Print one JSON object.
     """
 
-    requests: Positional[Path]
+    requests: Annotated[Positional[Path], tyro.conf.arg(metavar="REQUESTS.csv")]
     output: RequiredOutput
     coefficients: Text = None
     profile: Text = None

@@ -34,12 +34,8 @@ class List:
                     "environments": ENVIRONMENTS,
                     "scenarios": {name: scenario.model_dump(mode="json") for name, scenario in scenarios.items()},
                     "policies": {
-                        name: {
-                            "privileged": policy.privileged,
-                            "observation": policy.observation,
-                            "about": _about(policy),
-                        }
-                        for name, policy in policies.items()
+                        name: {"privileged": p.privileged, "observation": p.observation, "about": _about(p)}
+                        for name, p in policies.items()
                     },
                     "applications": {name: one.template.type for name, one in APPLICATIONS.items()},
                     "latency_profiles": list_profiles(),

@@ -89,18 +89,18 @@ def _one_line(verb: type, program: str, message: str) -> InputError:
         hint = str(_names(verb).get(bad_value["option"].lstrip("-"), ""))
         allowed = "a whole number" if "int" in hint else "a number" if "float" in hint else "another value"
         return InputError(program, bad_value["option"], bad_value["value"], f"{allowed} (see {program} --help)")
-    missing = re.match(r"Missing from .*?: (?P<option>\S+) (?P<rest>.*)", message)
+    missing = re.match(
+        r"Missing from .*?: (?P<option>(?:-\S+ \S+, )?(?:--\S+ )?\S+) (?P<help>.*?)\.? \(required\)", message
+    )
     if missing:
-        return InputError(program, missing["option"], "nothing", missing["rest"].replace("(required)", "").strip(". "))
+        return InputError(program, missing["option"], "nothing", f"a value: {missing['help']}")
     without = re.match(r"Missing value for argument '(?P<option>\S+)'", message)
     if without:
         return InputError(program, without["option"], "nothing", f"a value (see {program} --help)")
     extra = re.match(r"Unrecognized options: (?P<words>.*)", message)
     if extra:
         return InputError(program, "", extra["words"], f"no such word here (see {program} --help)")
-    choice = re.match(
-        r"invalid choice '(?P<value>.*)' for argument '(?P<option>.*)'. Expected one of \((?P<all>.*)\)", message
-    )
+    choice = re.match(r"invalid choice '(?P<value>.*)' for argument '(?P<option>.*)'. .*\((?P<all>.*)\)", message)
     if choice:
         known = [name.strip(" '") for name in choice["all"].split(",") if name.strip(" '")]
         return InputError(program, choice["option"], choice["value"], suggest(choice["value"], known))

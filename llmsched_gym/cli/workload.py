@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import tyro
 from tyro.conf import Positional
 
 from llmsched_gym.cli.console import print_json, print_table, say
@@ -65,7 +66,7 @@ class Inspect:
         as_json: Print one JSON object.
     """
 
-    workload: Positional[Path]
+    workload: Annotated[Positional[Path], tyro.conf.arg(metavar="FILE")]
     as_json: Json = False
 
     def run(self) -> int:
@@ -87,7 +88,7 @@ class Convert:
         as_json: Print one JSON object.
     """
 
-    workload: Positional[Path]
+    workload: Annotated[Positional[Path], tyro.conf.arg(metavar="FILE")]
     output: RequiredOutput
     history: File = None
     as_json: Json = False
