@@ -53,13 +53,13 @@ def test_inputs_match_the_measured_tasks(compared: dict[str, Comparison]) -> Non
 
 
 def test_prompts_match_the_printed_run(compared: dict[str, Comparison]) -> None:
-    item = compared["prompts, jobs of the run's size ± 10 %"]
+    item = compared["prompts, size as in the run"]
     assert np.max(np.abs(item.generated / item.measured - 1)) < 0.05
 
 
 @pytest.mark.parametrize(("step", "n"), [("generate", 5), ("aggregate", 5), ("improve", 10)])
 def test_responses_match_the_printed_run(compared: dict[str, Comparison], step: str, n: int) -> None:
-    item = compared[f"{step}, response over the job's mean draft"]
+    item = compared[f"{step}, length over mean draft"]
     assert len(item.measured) == n
     assert item.distance < 0.45  # two equal lengths among five make a jump of 0.4 in the measured curve
     assert abs(item.generated.mean() - item.measured.mean()) < 0.03

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +56,12 @@ def test_fit_all_names_the_missing_folder(tmp_path: Path) -> None:
         fit_all(tmp_path, tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", sorted(APPLICATIONS))
-def test_refitting_writes_the_shipped_file(name: str, shared: Path, tmp_path: Path) -> None:
-    facts = import_module(f"llmsched_gym.workloads.fitting.{name}").fit(shared / "data")
-    write_facts(facts, tmp_path / "facts.json")
-    shipped = resources.files("llmsched_gym.workloads").joinpath("facts", f"{name}.json").read_bytes()
-    assert (tmp_path / "facts.json").read_bytes() == shipped
+def test_refitting_writes_the_shipped_files(shared: Path, tmp_path: Path) -> None:
+    written = fit_all(shared / "data", tmp_path / "out")
+    assert [path.stem for path in written] == list(APPLICATIONS)
+    shipped = resources.files("llmsched_gym.workloads").joinpath("facts")
+    for path in written:
+        assert path.read_bytes() == shipped.joinpath(path.name).read_bytes(), path.name
 
 
 @pytest.mark.parametrize("name", sorted(APPLICATIONS))

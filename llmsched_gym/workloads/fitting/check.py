@@ -155,7 +155,7 @@ def _draw(panel: Any, item: Comparison) -> None:
             panel.set_xscale("log")
         panel.set_xlabel(item.unit, fontsize=8)
         panel.set_ylabel("fraction of values at or below", fontsize=8)
-    name = "largest difference" if item.labels else "KS"
-    panel.set_title(f"{item.quantity} ({name} {item.distance:.2g})", fontsize=8)
+    name = "largest difference" if item.labels else "KS distance"
+    panel.set_title(f"{item.quantity} ({name} {item.distance:.3g})", fontsize=8)
     panel.legend(fontsize=7)
     panel.tick_params(labelsize=7)

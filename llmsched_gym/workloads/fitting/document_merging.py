@@ -111,7 +111,7 @@ def compare(data_dir: Path, block: JobBlock) -> list[Comparison]:
             len(calls),
         ),
         statistics(
-            "prompts, jobs of the run's size ± 10 %",
+            "prompts, size as in the run",
             "tokens",
             list(PROMPTS),
             [run_tokens(data_dir, PROMPTS[name])[0] for name in PROMPTS],
@@ -124,7 +124,7 @@ def compare(data_dir: Path, block: JobBlock) -> list[Comparison]:
         count = int(block.n_tasks[0, slot[name]])
         result.append(
             samples(
-                f"{name}, response over the job's mean draft",
+                f"{name}, length over mean draft",
                 "ratio",
                 run_tokens(data_dir, SECTIONS[name]) / np.mean(run_tokens(data_dir, SECTIONS["generate"])),
                 output[near, slot[name], :count] / draft[near, None],
