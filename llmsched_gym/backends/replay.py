@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
-import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
+from llmsched_gym.backends.csv_rows import number, read_rows
 from llmsched_gym.backends.engine import complete, plan, submit
 from llmsched_gym.backends.engine_state import EngineConfig, kv_tokens_needed, new_engines
 from llmsched_gym.cluster.state import FAR, TASK_STATE
@@ -69,18 +68,8 @@ class RequestLog(NamedTuple):
     output_tokens: NDArray[np.int64]
 
 
-def _number(source: str, field: str, text: str | None, high: float) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value <= high:
-        raise InputError(source, field, text or "", f"a number from 0 to {high:g}")
-    return value
-
-
 def _tokens(source: str, field: str, text: str | None) -> int:
-    value = _number(source, field, text, _MAX_TOKENS)
+    value = number(source, field, text, _MAX_TOKENS)
     if value < 1 or value != int(value):
         raise InputError(source, field, text or "", f"a whole number from 1 to {_MAX_TOKENS}")
     return int(value)
@@ -99,31 +88,22 @@ def read_requests(path: str | Path) -> RequestLog:
     Raises:
         InputError: The file cannot be read, a column is missing, or a row is not usable (file, line, column).
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, "", type(error).__name__, "a readable CSV file of requests") from None
-    reader = csv.DictReader(io.StringIO(text))
-    header = [name.strip() for name in reader.fieldnames or ()]
-    reader.fieldnames = header
+    header, records = read_rows(path, "requests")
     names: dict[str, str] = {}
     for quantity, known in _NAMES.items():
         present = [name for name in known if name in header]
         if not present:
             raise InputError(path, "header", ",".join(header), f"a column {' or '.join(known)}")
         names[quantity] = present[0]
-    log = RequestLog([], *(np.zeros(0, np.int64) for _ in range(3)))
+    ids: list[str] = []
     rows: list[tuple[int, int, int]] = []
-    for row in reader:
-        source = f"{path}, line {reader.line_num}"
-        arrival = _number(source, names["arrival"], row[names["arrival"]], _MAX_SECONDS)
+    for source, row in records:
+        arrival = number(source, names["arrival"], row[names["arrival"]], _MAX_SECONDS)
         prompt, output = (_tokens(source, names[key], row[names[key]]) for key in ("prompt", "output"))
-        log.ids.append(row.get("request_id") or str(len(rows)))
+        ids.append(row.get("request_id") or str(len(rows)))
         rows.append((round(arrival * 1e9), prompt, output))
-    if not rows:
-        raise InputError(path, "", "no rows", "at least one request")
     columns = np.array(rows, np.int64)
-    return RequestLog(log.ids, columns[:, 0], columns[:, 1], columns[:, 2])
+    return RequestLog(ids, columns[:, 0], columns[:, 1], columns[:, 2])
 
 
 @kernel

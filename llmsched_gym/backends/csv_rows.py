@@ -1,0 +1,51 @@
+"""CSV files that users give: rows with their line numbers, numbers with the place to name when they are wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+from llmsched_gym.errors import InputError
+
+
+def read_rows(path: str | Path, what: str) -> tuple[list[str], list[tuple[str, dict[str, str | None]]]]:
+    """Read a CSV file with a header.
+
+    Args:
+        path: The file.
+        what: What it holds, for the error ("requests").
+
+    Returns:
+        The column names, and per row where it stands ("FILE, line 7") and its values by column.
+
+    Raises:
+        InputError: The file cannot be read as CSV or holds no rows.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text))
+        header = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = header
+        rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(path, "", type(error).__name__, f"a readable CSV file of {what}") from None
+    if not rows:
+        raise InputError(path, "", "no rows", f"a CSV file of {what} with a header and at least one row")
+    return header, rows
+
+
+def number(source: str, field: str, text: str | None, high: float) -> float:
+    """Parse a number from 0 to `high`.
+
+    Raises:
+        InputError: It is something else.
+    """
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value <= high:
+        raise InputError(source, field, text or "", f"a number from 0 to {high:g}")
+    return value

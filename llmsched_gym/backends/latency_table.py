@@ -1,0 +1,142 @@
+"""Tables of measured iteration times, and the time of any iteration by interpolation in one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym.backends.csv_rows import number, read_rows
+from llmsched_gym.errors import InputError
+
+Floats = NDArray[np.float64]
+
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "n_decode": ("n_decode", "num_decode", "decode_batch_size"),
+    "prefill_tokens": ("prefill_tokens", "n_prefill_tokens", "num_prefill_tokens"),
+    "prefill_context": ("prefill_context", "prefill_avg_context"),
+    "decode_avg_context": ("decode_avg_context", "avg_decode_context", "decode_context"),
+    "total_decode_context": ("total_decode_context", "sum_decode_context"),
+    "iter_time_ms": ("iter_time_ms", "iteration_time_ms", "duration_ms", "time_ms"),
+}
+_NEEDED: Final = ("n_decode", "prefill_tokens", "iter_time_ms")
+_NESTING: Final = (1, 3, 0, 2)
+"""Columns of a point from the outermost level of interpolation: prefill tokens, its context, batch, context."""
+
+_MOST: Final = 1e12
+
+_TOLERANCE: Final = 0.95
+"""A row below this share of a row with less work is not a measurement but a clamp."""
+
+
+class IterationTable:
+    """Times of iterations, by what the iteration computes.
+
+    Attributes:
+        points: float64 (n, 4): decoding sequences, prefill tokens, mean decode context, prefill context.
+        times_ms: float64 (n,).
+        dropped: Rows left out because less work takes longer in the same table (clamped or failed measurements).
+    """
+
+    def __init__(self, points: Floats, times_ms: Floats) -> None:
+        """Keep the rows that are consistent; repeated points count with their median."""
+        points, inverse = np.unique(points, axis=0, return_inverse=True)
+        times_ms = np.array([np.median(times_ms[inverse.ravel() == index]) for index in range(len(points))])
+        clamped = _clamped(points, times_ms)
+        self.dropped = int(clamped.sum())
+        self.points = points[~clamped]
+        self.times_ms = times_ms[~clamped]
+
+    def at(self, points: Floats) -> Floats:
+        """Times in ms of iterations.
+
+        Interpolates linearly in one column after the other, between the levels that the table has there; beyond the
+        first or last level it continues the line through the nearest two.
+
+        Args:
+            points: float64 (n, 4), columns as in `IterationTable.points`.
+        """
+        return _interpolate(self.points, self.times_ms, points, _NESTING)
+
+    def covers(self, points: Floats) -> NDArray[np.bool_]:
+        """Which of `points` lie within the table's range in every column."""
+        return np.all((points >= self.points.min(axis=0)) & (points <= self.points.max(axis=0)), axis=1)
+
+
+def _clamped(points: Floats, times_ms: Floats) -> NDArray[np.bool_]:
+    """Rows that are faster than another row that does less of one thing and the same of all else."""
+    clamped = np.zeros(len(points), bool)
+    for column in range(points.shape[1]):
+        others = [index for index in range(points.shape[1]) if index != column]
+        groups = np.unique(points[:, others], axis=0, return_inverse=True)[1].ravel()
+        order = np.lexsort((points[:, column], groups))
+        slowest, group = 0.0, -1
+        for row in order:
+            if groups[row] != group:
+                slowest, group = 0.0, groups[row]
+            if times_ms[row] < _TOLERANCE * slowest:
+                clamped[row] = True
+            slowest = max(slowest, times_ms[row])
+    # A clamp spares the least contexts of a batch; kept alone, they would stand for all of its contexts.
+    groups = np.unique(points[:, [0, 1, 3]], axis=0, return_inverse=True)[1].ravel()
+    share = np.bincount(groups, clamped) / np.bincount(groups)
+    return clamped | ((share[groups] > 0.5) & (points[:, 0] > 0))
+
+
+def _interpolate(known: Floats, times_ms: Floats, wanted: Floats, columns: tuple[int, ...]) -> Floats:
+    if not columns:
+        return np.full(len(wanted), times_ms.mean())
+    column = columns[0]
+    levels = np.unique(known[:, column])
+    if len(levels) == 1:
+        return _interpolate(known, times_ms, wanted, columns[1:])
+    lower = np.clip(np.searchsorted(levels, wanted[:, column], side="right") - 1, 0, len(levels) - 2)
+    share = (wanted[:, column] - levels[lower]) / (levels[lower + 1] - levels[lower])
+    result = np.zeros(len(wanted))
+    for offset, weight in ((0, 1.0 - share), (1, share)):
+        for level in np.unique(lower):
+            rows = (lower == level) & (weight != 0.0)
+            if rows.any():
+                here = known[:, column] == levels[level + offset]
+                result[rows] += weight[rows] * _interpolate(known[here], times_ms[here], wanted[rows], columns[1:])
+    return result
+
+
+def read_table(path: str | Path) -> IterationTable:
+    """Read a table of iteration times from CSV.
+
+    Args:
+        path: File with columns `n_decode`, `prefill_tokens`, `iter_time_ms`, `decode_avg_context` or
+            `total_decode_context`, and optionally `prefill_context`; others are ignored; rows in any order.
+
+    Raises:
+        InputError: The file cannot be read, a column is missing, or a value is not usable (file, line, column).
+    """
+    header, records = read_rows(path, "iteration times")
+    found = {key: next((name for name in names if name in header), "") for key, names in _NAMES.items()}
+    for key in _NEEDED:
+        if not found[key]:
+            raise InputError(path, "header", ",".join(header), f"a column {' or '.join(_NAMES[key])}")
+    if not found["decode_avg_context"] and not found["total_decode_context"]:
+        raise InputError(path, "header", ",".join(header), "a column decode_avg_context or total_decode_context")
+    points: list[tuple[float, float, float, float]] = []
+    times: list[float] = []
+    for source, row in records:
+        value = {key: number(source, name, row[name], _MOST) for key, name in found.items() if name}
+        n_decode, prefill = value["n_decode"], value["prefill_tokens"]
+        if value["iter_time_ms"] <= 0.0:
+            raise InputError(source, found["iter_time_ms"], value["iter_time_ms"], "a time > 0")
+        if n_decode + prefill <= 0.0:
+            continue  # an iteration that computes nothing is never visited
+        context = value.get("decode_avg_context")
+        if context is None:
+            context = value["total_decode_context"] / n_decode if n_decode else 0.0
+        prefill_context = value.get("prefill_context", 0.0) if prefill else 0.0
+        points.append((n_decode, prefill, context if n_decode else 0.0, prefill_context))
+        times.append(value["iter_time_ms"])
+    if not points:
+        raise InputError(path, "", "no rows", "rows with a decoding sequence or prompt tokens")
+    return IterationTable(np.array(points), np.array(times))
