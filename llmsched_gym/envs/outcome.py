@@ -37,7 +37,7 @@ def outcome(state: ClusterState) -> dict[str, Any]:
     prompts = int(tasks["prompt_tokens"][started].sum(dtype=np.int64))
     return {
         "jct_s": jct_ns * _SECONDS,
-        "slowdown": jct_ns / np.maximum(jobs["ideal_ns"], 1),
+        "slowdown": np.maximum(jct_ns, 1) / np.maximum(jobs["ideal_ns"], 1),  # 1 for a job without any work
         "wait_s": waits / np.maximum(n_ran, 1) * _SECONDS,
         "app": jobs["app"].astype(np.int64),
         "makespan_s": makespan_ns * _SECONDS,
