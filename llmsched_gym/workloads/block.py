@@ -70,12 +70,15 @@ class Part:
         n_prefixes: Prefixes that all its jobs share.
         arrival_ns: int64 (n,), ascending; one per job of the block.
         block: The jobs; None where the workload happens to hold none of this application.
+        turn: int (n,), or None. Decides between jobs that arrive at the same time, lowest first; else the earlier part
+            goes first.
     """
 
     template: ApplicationTemplate
     n_prefixes: int
     arrival_ns: NDArray[np.int64]
     block: JobBlock | None
+    turn: NDArray[np.integer] | None = None
 
 
 def assemble(
@@ -86,7 +89,7 @@ def assemble(
     models: tuple[str, ...] = ("default",),
     provenance: Mapping[str, Any] | None = None,
 ) -> Workload:
-    """Interleave the jobs of several applications by arrival; ties go to the earlier part.
+    """Interleave the jobs of several applications by arrival, those of equal arrival by turn.
 
     Absent stages keep their row but get no task. LLM tasks ask for the first model.
 
@@ -99,7 +102,8 @@ def assemble(
     """
     arrival = np.concatenate([part.arrival_ns for part in parts])
     app = np.repeat(np.arange(len(parts)), [len(part.arrival_ns) for part in parts])
-    order = np.argsort(arrival, kind="stable")
+    turn = np.concatenate([np.zeros_like(part.arrival_ns) if part.turn is None else part.turn for part in parts])
+    order = np.lexsort((turn, arrival))  # stable
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
 

@@ -78,9 +78,9 @@ def generate(
     parts: list[Part] = []
     for i, app in enumerate(weights):
         application = applications[app]
-        own = times[which == i]
-        block = application.sample(len(own), stream(split, seed, f"application/{app}")) if len(own) else None
-        parts.append(Part(application.template, len(application.prefixes), own, block))
+        turn = np.flatnonzero(which == i)
+        block = application.sample(len(turn), stream(split, seed, f"application/{app}")) if len(turn) else None
+        parts.append(Part(application.template, len(application.prefixes), times[turn], block, turn))
     provenance: dict[str, Any] = {
         "kind": "generated",
         "mix": weights,

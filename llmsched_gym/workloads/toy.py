@@ -7,7 +7,6 @@ Both need this cluster: one LLM executor with ``max_num_seqs = 1`` whose iterati
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -69,10 +68,8 @@ def toy() -> Workload:
     stage; shortest first minimises the sum of the former (Smith's rule), and here no regular stage waits, so the bound
     is met. First come first served gives (6 + 7 + 11 + 12 + 13) / 5 = 9.8.
     """
-    quick = Part(_QUICK, 0, np.zeros(3, dtype=np.int64), _pipeline(_QUICK, [(1, 1)] * 3))
-    thorough = Part(_THOROUGH, 0, np.zeros(2, dtype=np.int64), _pipeline(_THOROUGH, [(4, 2)] * 2))
-    order = [1, 0, 1, 0, 0]
-    return _in_order("toy", [quick, thorough], order, [quick, thorough])
+    jobs = [_part(_QUICK, [(1, 1)] * 3, turns=[1, 3, 4]), _part(_THOROUGH, [(4, 2)] * 2, turns=[0, 2])]
+    return _with_history("toy", jobs, past=jobs)
 
 
 def two_jobs() -> Workload:
@@ -100,10 +97,9 @@ def two_jobs() -> Workload:
     probe taken 2 s, the certain job would go next: (8 + 19) / 2 = 13.5 against SJF's (6 + 19) / 2 = 12.5. Looking
     first thus gains 1.5 s in 6 of 10 cases and costs 1 s in 4: 0.5 s on average.
     """
-    certain = Part(_CERTAIN, 0, np.zeros(1, dtype=np.int64), _pipeline(_CERTAIN, [(5, 1)]))
-    uncertain = Part(_UNCERTAIN, 0, np.zeros(1, dtype=np.int64), _pipeline(_UNCERTAIN, [(1, 1)]))
-    past = Part(_UNCERTAIN, 0, np.zeros(10, dtype=np.int64), _pipeline(_UNCERTAIN, [(1, 1)] * 6 + [(2, 12)] * 4))
-    return _in_order("two_jobs", [certain, uncertain], [0, 1], [certain, past])
+    certain, uncertain = _part(_CERTAIN, [(5, 1)], turns=[0]), _part(_UNCERTAIN, [(1, 1)], turns=[1])
+    past = _part(_UNCERTAIN, [(1, 1)] * 6 + [(2, 12)] * 4, turns=range(10))
+    return _with_history("two_jobs", [certain, uncertain], past=[certain, past])
 
 
 def _sample_uncertain(n: int, rng: np.random.Generator) -> JobBlock:
@@ -124,18 +120,16 @@ TOY_APPLICATIONS: Final[dict[str, Application]] = {
 """The applications of `two_jobs` with samplers, so that a profile can be fitted to them."""
 
 
-def _in_order(name: str, parts: Sequence[Part], order: Sequence[int], past: Sequence[Part]) -> Workload:
-    """Assemble `parts` with jobs in the given order of applications, all arriving at 0; history from `past`."""
-    turn = np.asarray(order)
-    numbered = [
-        Part(part.template, part.n_prefixes, np.flatnonzero(turn == i), part.block) for i, part in enumerate(parts)
-    ]
+def _part(template: ApplicationTemplate, seconds: Sequence[tuple[int, ...]], turns: Sequence[int]) -> Part:
+    """Jobs of one application that all arrive at 0, with their places in the queue."""
+    return Part(template, 0, np.zeros(len(seconds), dtype=np.int64), _pipeline(template, seconds), np.array(turns))
+
+
+def _with_history(name: str, jobs: Sequence[Part], past: Sequence[Part]) -> Workload:
+    """Assemble `jobs`, with the historical means of the jobs `past`."""
     records = assemble(name, past)
     history = [compute_history(records, app) for app in range(len(past))]
-    workload = assemble(name, numbered, history, provenance={"kind": "toy"})
-    jobs = workload.jobs.copy()
-    jobs["arrival_ns"] = 0
-    return replace(workload, jobs=jobs)
+    return assemble(name, jobs, history, provenance={"kind": "toy"})
 
 
 def _pipeline(template: ApplicationTemplate, seconds: Sequence[tuple[int, ...]]) -> JobBlock:

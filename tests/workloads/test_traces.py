@@ -1,0 +1,94 @@
+"""Public trace formats are read exactly, and bad rows are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmsched_gym.errors import InputError
+from llmsched_gym.workloads.traces import TraceFormat, read_trace
+
+AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:17:03.9799600,4808,10
+2023-11-16 18:17:04.0319569,3180,8
+2023-11-16 18:17:05,110,27
+"""
+MOONCAKE = """{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0, 1, 2]}
+{"timestamp": 3052, "input_length": 7322, "output_length": 490, "hash_ids": [0, 14]}
+
+{"timestamp": 3000, "input_length": 12, "output_length": 1, "hash_ids": []}
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "requests.txt"
+    path.write_text(text)
+    return path
+
+
+def test_azure_timestamps_are_exact_to_100_ns(tmp_path: Path) -> None:
+    trace = read_trace(write(tmp_path, AZURE), "azure")
+    assert trace.arrival_ns.tolist() == [0, 51_996_900, 1_020_040_000]
+    assert trace.prompt_tokens.tolist() == [4808, 3180, 110]
+    assert trace.output_tokens.tolist() == [10, 8, 27]
+
+
+def test_azure_accepts_a_byte_order_mark_and_a_zone(tmp_path: Path) -> None:
+    text = "\ufeff" + AZURE.replace("03.9799600", "03.979960+00:00")
+    assert read_trace(write(tmp_path, text), "azure").arrival_ns.tolist() == [0, 51_996_900, 1_020_040_000]
+
+
+def test_mooncake_is_sorted_and_skips_blank_lines(tmp_path: Path) -> None:
+    trace = read_trace(write(tmp_path, MOONCAKE), "mooncake")
+    assert trace.arrival_ns.tolist() == [0, 3_000_000_000, 3_052_000_000]
+    assert trace.prompt_tokens.tolist() == [6758, 12, 7322]
+
+
+def test_reduced_csv_of_the_public_trace(shared: Path) -> None:
+    trace = read_trace(shared / "data" / "traces" / "azure2023_code.csv", "csv")
+    assert len(trace.arrival_ns) == 8819
+    assert trace.arrival_ns[:3].tolist() == [0, 52_000_000, 98_200_000]
+    assert trace.prompt_tokens[:3].tolist() == [4808, 3180, 110]
+
+
+@pytest.mark.parametrize(
+    ("format", "text", "message"),
+    [
+        ("azure", AZURE.replace("2023-11-16 18:17:04.0319569", "yesterday"), "line 3: TIMESTAMP: got 'yesterday'"),
+        ("azure", AZURE.replace("11-16 18:17:04", "13-16 18:17:04"), "line 3: TIMESTAMP: got '2023-13-16"),
+        ("azure", AZURE.replace("3180", "-1"), "line 3: ContextTokens: got '-1'; expected an integer from 1"),
+        ("azure", AZURE.replace("3180", "1.5"), "line 3: ContextTokens: got '1.5'"),
+        ("azure", AZURE.replace("3180", "nan"), "line 3: ContextTokens: got 'nan'"),
+        ("azure", AZURE.replace(",27", ""), "line 4: GeneratedTokens: got nothing"),
+        ("azure", AZURE.replace("ContextTokens", "Context"), "line 1: ContextTokens: got 'no such column'"),
+        ("azure", AZURE.splitlines()[0], "at least one row"),
+        ("azure", "", "line 1: TIMESTAMP"),
+        ("mooncake", MOONCAKE + "{", "line 5: got"),
+        ("mooncake", MOONCAKE + "[1]", "line 5: got 'list'; expected one JSON object per line"),
+        ("mooncake", MOONCAKE.replace("3052", "-3"), "line 2: timestamp: got -3"),
+        ("mooncake", MOONCAKE.replace("3052", "NaN"), "line 2: timestamp: got nan"),
+        ("mooncake", MOONCAKE.replace("490", "0"), "line 2: output_length: got 0"),
+        ("mooncake", MOONCAKE.replace("490", "true"), "line 2: output_length: got True"),
+        ("mooncake", MOONCAKE.replace('"output_length": 490, ', ""), "line 2: output_length: got 'nothing'"),
+        ("csv", "t_s,in_tokens,out_tokens\n0.5,3,4\ninf,3,4\n", "line 3: t_s: got 'inf'"),
+        ("excel", AZURE, "format: got 'excel'; expected one of azure, csv, mooncake"),
+    ],
+)
+def test_bad_rows_are_named_in_one_line(tmp_path: Path, format: TraceFormat, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        read_trace(path, format)
+    line = str(caught.value)
+    assert str(path) in line
+    assert message.replace("'nothing'", "nothing") in line.replace("'nothing'", "nothing")
+    assert "\n" not in line
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: got 'No such file or directory'"):
+        read_trace(tmp_path / "none.csv", "csv")
+    binary = tmp_path / "binary.csv"
+    binary.write_bytes(b"\xff\xfe\x00\x01" * 10)
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_trace(binary, "csv")
