@@ -47,11 +47,11 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
     facts = load_facts("web_search")
     dataset = categorical(rng.random(n), facts["datasets"]["value"]["share"])
     steps = np.empty(n, dtype=np.int64)
-    draw = rng.random(n)
+    draw = np.maximum(rng.random(n), 2.0**-54)
     for number, name in enumerate(DATASETS):
         mine = dataset == number
         steps[mine] = 1 + categorical(draw[mine], facts[f"steps_{name}"]["counts"])
-    thoughts, observations = _texts(facts, dataset, steps, rng)
+    thoughts, observations = _texts(facts, dataset, steps, detmath.normal_quantile(draw), rng)
     seconds = _search_seconds(facts, dataset, rng)
 
     prefix = np.array([facts[f"prefix_tokens_{name}"]["value"] for name in DATASETS])[dataset]
@@ -81,17 +81,25 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
     return replace(block, output_bytes=output_bytes)
 
 
-def _texts(facts: Mapping[str, Any], dataset: Ints, steps: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Tokens of each thought (n, 7) and each observation (n, 6), by a Gaussian copula within the job."""
+def _texts(
+    facts: Mapping[str, Any], dataset: Ints, steps: Ints, steps_score: Floats, rng: np.random.Generator
+) -> tuple[Ints, Ints]:
+    """Tokens of each thought (n, 7) and each observation (n, 6), by a Gaussian copula within the job.
+
+    Thoughts share a job effect. The first one follows the normal score of the job's steps a little, later ones follow
+    the observation that they read.
+    """
     n = len(dataset)
     strength = {
         key: np.array([facts[f"correlations_{name}"][key] for name in DATASETS])[dataset][:, None]
-        for key in ("thoughts", "observation_thought", "observations")
+        for key in ("thoughts", "observation_thought", "observations", "steps_first_thought")
     }
     common = strength["observations"]
     seen = np.sqrt(common) * normals(rng, (n, 1)) + np.sqrt(1.0 - common) * normals(rng, (n, MAX_STEPS - 1))
-    share, pull = strength["thoughts"], strength["observation_thought"]
-    before = np.concatenate([normals(rng, (n, 1)), seen], axis=1)  # the question, then what was read last
+    share = strength["thoughts"]
+    pull = np.repeat(strength["observation_thought"], MAX_STEPS, axis=1)
+    pull[:, :1] = strength["steps_first_thought"]
+    before = np.concatenate([steps_score[:, None], seen], axis=1)
     score = np.sqrt(share) * normals(rng, (n, 1)) + pull * before
     score = score + np.sqrt(1.0 - share - pull * pull) * normals(rng, (n, MAX_STEPS))
     level, read = detmath.normal_cdf(score), detmath.normal_cdf(seen)

@@ -241,13 +241,22 @@ def compare(data_dir: Path, block: JobBlock) -> list[Comparison]:
     seen = block.output_bytes[:, first, 0] / 4 if block.output_bytes is not None else np.zeros_like(searching)
     results += [
         statistics(
-            "plan length and plan size; planning again",
-            "correlation; fraction",
-            ("plan, tasks (r)", "plans again"),
-            [np.corrcoef(lengths.T)[0, 1], np.mean([job.steps > 2 for job in fever])],
-            [np.corrcoef(plan, tasks)[0, 1], np.mean(again[dataset != 1])],
-            f"{source}; FEVER ReAct",
+            "plan length with plan size",
+            "correlation",
+            ("plan, tasks (r)",),
+            np.corrcoef(lengths.T)[:1, 1],
+            np.corrcoef(plan, tasks)[:1, 1],
+            source,
             len(examples),
+        ),
+        statistics(
+            "planning again (no movies)",
+            "fraction",
+            ("plans again",),
+            [np.mean([job.steps > 2 for job in fever])],
+            [np.mean(again[dataset != DATASETS.index("movie")])],
+            "FEVER ReAct",
+            len(fever),
         ),
         samples(
             "searches planned again",

@@ -113,6 +113,15 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
     return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
 
 
+def spread_spearman(whole: ArrayLike, other: ArrayLike) -> float:
+    """Rank correlation of `other` with few distinct whole numbers, as if each were spread over its share of the ranks.
+
+    Spreading takes correlation away, by the root of one minus the sum of cubed shares; the result makes up for it.
+    """
+    share = np.unique(np.ravel(whole), return_counts=True)[1] / np.size(whole)
+    return spearman(whole, other) / float(np.sqrt(1.0 - np.sum(share**3)))
+
+
 def score_correlation(rank_correlation: float) -> float:
     """Correlation of normal scores that a Gaussian copula needs for a given Spearman correlation."""
     return float(2.0 * np.sin(np.pi / 6.0 * rank_correlation))

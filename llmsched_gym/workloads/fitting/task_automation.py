@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import networkx as nx
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from llmsched_gym.workloads.applications.task_automation import MAX_TOOLS, TOOLS
 from llmsched_gym.workloads.block import JobBlock
@@ -25,6 +25,7 @@ from llmsched_gym.workloads.fitting.tables import (
     score_correlation,
     significant,
     spearman,
+    spread_spearman,
 )
 from llmsched_gym.workloads.fitting.tool_seconds import REPLIES, TAIL_LEVELS, tool_seconds
 
@@ -109,7 +110,7 @@ def fit(data_dir: Path) -> Facts:
         "request_tokens_several": quantile_table(request, origin),
         "request_tokens_single": _single_requests(data_dir, request),
         "correlations": {
-            "request_size": significant(score_correlation(_jittered_spearman(size, request))),
+            "request_size": significant(score_correlation(spread_spearman(size, request))),
             "request_plan_given_size": significant(score_correlation(_within_size(size, request, factor))),
             **origin,
             "fit": {"n": len(made)},
@@ -187,14 +188,6 @@ def _tool_order(made: list[Plan]) -> Facts:
     }
 
 
-def _jittered_spearman(size: ArrayLike, request: ArrayLike) -> float:
-    """Rank correlation with whole numbers spread over [k, k + 1), corrected for what the spreading takes away."""
-    plain = spearman(size, request)
-    counts = np.unique(np.asarray(size), return_counts=True)[1]
-    share = counts / counts.sum()
-    return plain / float(np.sqrt(1.0 - np.sum(share**3)))
-
-
 def _within_size(size: NDArray[np.float64], request: NDArray[np.float64], factor: NDArray[np.float64]) -> float:
     """Mean rank correlation of request length and plan factor among plans of equal size, by their number."""
     groups = [size == k for k in range(2, MAX_TOOLS + 1)]
@@ -226,7 +219,7 @@ def compare(data_dir: Path, block: JobBlock) -> list[Comparison]:
             ("single", "chain", "dag"),
             np.array([single, (1 - single) * chains, (1 - single) * (1 - chains)]),
             np.array([np.mean([plan.shape == kind for plan in drawn]) for kind in ("single", "chain", "dag")]),
-            f"{source}; single: TaskBench",
+            source,
             len(made),
         ),
         statistics(

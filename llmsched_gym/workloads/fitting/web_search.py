@@ -23,6 +23,7 @@ from llmsched_gym.workloads.fitting.tables import (
     score_correlation,
     significant,
     spearman,
+    spread_spearman,
 )
 
 STEPS = "websearch/react_steps.csv"
@@ -112,12 +113,14 @@ def _correlations(jobs: list[Trajectory]) -> Facts:
     """
     thoughts = [(job.thoughts[k], job.thoughts[k + 1]) for job in jobs for k in range(job.steps - 1)]
     read = [(job.observations[k], job.thoughts[k + 1]) for job in jobs for k in range(job.steps - 1)]
+    first = [(job.steps, job.thoughts[0]) for job in jobs]
     seen = [job.observations[:2] for job in jobs if job.steps > 3]
     return {
         "thoughts": significant(score_correlation(spearman(*np.array(thoughts).T))),
         "observation_thought": significant(score_correlation(spearman(*np.array(read).T))),
         "observations": significant(max(score_correlation(spearman(*np.array(seen).T)), 0.0)),
-        "fit": {"pairs": [len(thoughts), len(read), len(seen)]},
+        "steps_first_thought": significant(score_correlation(spread_spearman(*np.array(first).T))),
+        "fit": {"jobs": len(jobs), "pairs": [len(thoughts), len(read), len(seen)]},
     }
 
 
