@@ -22,9 +22,9 @@ from llmsched_gym.backends.replay import RequestLog, read_requests, serve
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError
 
-_ROUNDS: Final = 20
-_STABLE: Final = 1e-4
-"""Largest relative change of the visited iterations' mean time at which the coefficients count as settled."""
+_ROUNDS: Final = 30
+_STABLE: Final = 3e-4
+"""Largest relative change of a visited iteration's time at which the coefficients count as settled."""
 
 _LEAST_MS: Final = 1e-6
 
@@ -109,15 +109,15 @@ def fit_to_table(
     rounds, settled = 0, False
     while not settled and rounds < _ROUNDS:
         rounds += 1
-        seen = [*seen[-1:], (points, count)]
-        # Two replays together: coefficients that alternate between two sets of iterations settle between them.
+        # The later half of the replays together: coefficients that would alternate between sets of iterations settle.
+        seen = [*seen[-(rounds // 2) :], (points, count)] if rounds > 1 else [(points, count)]
         pooled = np.concatenate([part for part, _ in seen])
         weights = np.concatenate([part for _, part in seen])
         previous = profile
         profile = _profile(name, least_squares(design(pooled), np.maximum(table.at(pooled), _LEAST_MS), weights))
         points, count = visited(log, replace(config, profile=profile))
         before, now = (design(points) @ np.array(each.coefficients_ms) for each in (previous, profile))
-        settled = bool(np.max(np.abs(before / now - 1.0)) < _STABLE) if len(seen) == 2 else False
+        settled = rounds > 1 and bool(np.max(np.abs(before / now - 1.0)) < _STABLE)
     report = _report(table, points, count, profile, rounds, settled)
     return replace(profile, provenance={**(provenance or {}), "fit": report})
 

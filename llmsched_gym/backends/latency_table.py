@@ -62,8 +62,9 @@ class IterationTable:
         return _interpolate(self.points, self.times_ms, points, _NESTING)
 
     def covers(self, points: Floats) -> NDArray[np.bool_]:
-        """Which of `points` lie within the table's range in every column."""
-        return np.all((points >= self.points.min(axis=0)) & (points <= self.points.max(axis=0)), axis=1)
+        """Which of `points` lie within the table's range, in the columns in which it has more than one level."""
+        low, high = self.points.min(axis=0), self.points.max(axis=0)
+        return np.all(((points >= low) & (points <= high)) | (low == high), axis=1)
 
 
 def _clamped(points: Floats, times_ms: Floats) -> NDArray[np.bool_]:
