@@ -50,7 +50,7 @@ def test_the_joiner_is_the_gate_of_the_second_plan(block: JobBlock) -> None:
     assert not block.exists[~again][:, MORE_TASKS].any()
     assert np.all(block.exists[again][:, MORE_TASKS].any(axis=1))
     assert np.all(block.revealer[:, MORE_TASKS] == REPLAN)
-    movie = np.equal(block.app_prefix[:, PLAN], DATASETS.index("movie"))
+    movie = np.asarray(np.equal(block.app_prefix[:, PLAN], DATASETS.index("movie")))
     assert not again[movie].any()
     assert 0.2 < again[~movie].mean() < 0.33
 
@@ -58,7 +58,7 @@ def test_the_joiner_is_the_gate_of_the_second_plan(block: JobBlock) -> None:
 def test_calculations_wait_for_what_they_use_and_searches_for_the_plan_only(block: JobBlock) -> None:
     is_math = block.exists[:, TASKS] & (block.node[:, TASKS] == TEMPLATE.index["math"])
     is_search = block.exists[:, TASKS] & ~is_math
-    inner = block.parents[:, TASKS, TASKS].any(axis=2)
+    inner = np.asarray(np.any(block.parents[:, TASKS, TASKS], axis=2))
     assert inner[is_math].all()
     assert not inner[is_search].any()
     assert block.parents[:, TASKS, DYNAMIC][is_search].all()
