@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Fit:
     """Fit the four coefficients of a latency profile to a table of iteration times.
 
-    The fit weighs the iterations that an engine visits while it serves the requests of the log; of the log only arrivals
+    The fit weighs the iterations that an engine visits while it serves the log's requests. Of the log only arrivals
     and token counts are used, never times of service.
 
     Attributes:

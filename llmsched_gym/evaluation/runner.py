@@ -152,7 +152,8 @@ def compare(
         before = time.perf_counter()
         for contestant in contestants:
             warm_up(contestant.spec)
-        setting.workload(missing[0][-1])
+        setting.scenario.cluster.check_serves(setting.workload(missing[0][-1]))
+        run.claim()
         comparison.warm_up_s = time.perf_counter() - before
         progress.note(f"compiled code and historical means ready after {comparison.warm_up_s:.1f} s")
     progress.begin(present + len(missing), present)

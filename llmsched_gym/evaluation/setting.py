@@ -13,7 +13,6 @@ import numba
 import numpy as np
 
 import llmsched_gym
-from llmsched_gym._jit import cache_dir
 from llmsched_gym.cluster.latency import load_profile
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
 from llmsched_gym.errors import InputError
@@ -95,7 +94,7 @@ class Setting:
             "split": "eval",
             "versions": {
                 "llmsched_gym": llmsched_gym.__version__,
-                "sources": cache_dir().name.rpartition("-")[2],
+                "sources": _sources_digest(),
                 "numpy": np.__version__,
                 "numba": numba.__version__,
             },
@@ -116,6 +115,19 @@ class Setting:
 @lru_cache(maxsize=2)
 def _draw(scenario: str, seed: int) -> Workload:
     return Scenario.model_validate_json(scenario).build("eval", seed)
+
+
+@lru_cache
+def _sources_digest() -> str:
+    """Digest of the code and shipped data that results can depend on: all of the package but how results are shown."""
+    digest = hashlib.blake2b(digest_size=8)
+    package = Path(llmsched_gym.__file__).parent
+    for path in sorted(package.rglob("*")):
+        inside = path.relative_to(package)
+        if path.suffix in (".py", ".json", ".yaml") and inside.parts[0] not in ("cli", "export"):
+            digest.update(inside.as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def read_workload(path: Path) -> Workload:

@@ -54,19 +54,23 @@ class Interval:
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def tail_probability(n: int) -> float:
-    """Return the share of resamples to cut on each side for a 95 % interval from `n` values.
+def stretch(n: int) -> float:
+    """Return the factor by which a 95 % percentile interval from `n` values is too narrow.
 
-    The plain percentile interval is too narrow for few values, by sqrt((n-1)/n) and by normal instead of t quantiles.
-    Cutting at Phi(-sqrt(n/(n-1)) t) repairs both (the "expanded percentile interval" of Hesterberg, What Teachers
-    Should Know About the Bootstrap, 2015); it tends to 2.5 % for many values.
+    The bootstrap distribution of a mean of n values is narrower than the sampling distribution by sqrt((n-1)/n), and
+    its normal quantiles should be Student's t. With five seeds that is a factor of 1.6; it tends to 1 for many.
+    (Hesterberg, What Teachers Should Know About the Bootstrap, 2015, corrects the levels of the quantiles for the same
+    reason, but no level reaches beyond the smallest and largest of a handful of values.)
     """
-    t = _T_975[n - 2] if n - 1 <= len(_T_975) else NormalDist().inv_cdf(0.975) + 2.372 / (n - 1)
-    return NormalDist().cdf(-sqrt(n / (n - 1)) * t)
+    normal = NormalDist().inv_cdf(0.975)
+    t = _T_975[n - 2] if n - 1 <= len(_T_975) else normal + 2.372 / (n - 1)
+    return sqrt(n / (n - 1)) * t / normal
 
 
 def bootstrap(statistic: Statistic, *paired: ArrayLike) -> Interval:
     """Estimate a statistic of paired samples with a 95 % interval, resampling the pairs.
+
+    The interval is the bootstrap's 2.5 % to 97.5 % range, each end moved away from the estimate by `stretch`.
 
     Args:
         statistic: Reduces the last axis of as many arrays as there are samples.
@@ -81,9 +85,9 @@ def bootstrap(statistic: Statistic, *paired: ArrayLike) -> Interval:
         return Interval(None, mid, None)
     rows = np.random.default_rng(RESAMPLING_SEED).integers(n, size=(RESAMPLES, n))
     values = statistic(*(sample[rows] for sample in samples))
-    tail = tail_probability(n)
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(float(low), mid, float(high))
+    low, high = np.quantile(values, [0.025, 0.975])
+    factor = stretch(n)
+    return Interval(mid - factor * (mid - float(low)), mid, mid + factor * (float(high) - mid))
 
 
 def mean_interval(values: ArrayLike) -> Interval:

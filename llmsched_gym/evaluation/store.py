@@ -23,28 +23,34 @@ class RunFolder:
     of different code never mix.
 
     Args:
-        path: The folder; made if need be.
+        path: The folder; `claim` makes it if need be.
         setting: What `Setting.describe` returned.
 
     Raises:
-        InputError: The folder holds results of another setting, or cannot be read or written.
+        InputError: The folder holds results of another setting, or cannot be read.
     """
 
     def __init__(self, path: Path, setting: Mapping[str, Any]) -> None:
         self.path = path
-        expected = {"format": FORMAT, **setting}
+        self._setting = expected = {"format": FORMAT, **setting}
         file = path / "setting.json"
         if file.exists():
             found = read_json(file)
             difference = first_difference(found, expected)
             if difference is not None:
                 field, there, here = difference
-                allowed = f"{json.dumps(here)} as asked for now: the folder holds another comparison; choose another -o"
-                raise InputError(file, field, json.dumps(there), allowed)
+                allowed = f"{here!r} as asked for now: the folder holds another comparison; choose another -o"
+                raise InputError(file, field, there, allowed)
         elif path.exists() and not path.is_dir():
             raise InputError(path, "", "a file", "a folder for the results")
-        else:
-            write_json(file, expected)
+
+    def claim(self) -> None:
+        """Write down the setting, so that the folder is kept for it.
+
+        Raises:
+            InputError: The folder cannot be made or written.
+        """
+        write_json(self.path / "setting.json", self._setting)
 
     def episode_file(self, policy: str, seed: int) -> Path:
         """Return the file of one episode; policies named by a path or with parameters get a digest of their name."""

@@ -1,0 +1,92 @@
+"""The verb ``run``: one episode, looked at closely."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmsched_gym.cli.console import note, print_json, print_table, say
+from llmsched_gym.cli.options import File, Json, Output, Real, Whole
+
+if TYPE_CHECKING:
+    from llmsched_gym.envs.scheduling_env import SchedulingEnv
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run one policy on the jobs of one seed: summary, Gantt chart and Perfetto trace.
+
+    Attributes:
+        scenario: Scenario name or YAML file.
+        policy: Short name, module:factory or path.py:factory.
+        seed: Seed of the eval split.
+        jobs: Number of jobs; default: the scenario's.
+        load: Offered work over capacity of the busiest pool of executors; default: the scenario's.
+        rate: Jobs per second, instead of a load.
+        cluster: YAML file of a cluster instead of the scenario's.
+        workload: Workload file or job trace (.json) instead of drawn jobs.
+        output: Folder for summary.json, gantt.png and trace.json (for ui.perfetto.dev); default: none is written.
+        as_json: Print one JSON object.
+    """
+
+    scenario: str = "mixed"
+    policy: str = "fcfs"
+    seed: int = 0
+    jobs: Whole = None
+    load: Real = None
+    rate: Real = None
+    cluster: File = None
+    workload: File = None
+    output: Output = None
+    as_json: Json = False
+
+    def run(self) -> int:
+        """Run the episode and show what came of it."""
+        from llmsched_gym.envs import render
+        from llmsched_gym.evaluation.episode import make_env, play, warm_up
+        from llmsched_gym.evaluation.metrics import episode_metrics
+        from llmsched_gym.evaluation.setting import Setting
+        from llmsched_gym.policies.registry import load_policy
+
+        policy = load_policy(self.policy)
+        setting = Setting.make(self.scenario, self.jobs, self.load, self.rate, self.cluster, self.workload)
+        warm_up(self.policy)
+        env = make_env(setting, policy, self.seed)
+        result, latencies_ns = play(env, policy, self.policy, self.seed)
+        content = {
+            "scenario": setting.name,
+            "policy": self.policy,
+            "privileged": policy.privileged,
+            "seed": self.seed,
+            "jobs": setting.n_jobs,
+            "load": setting.load,
+            "workload_digest": env.workload.digest,
+            **episode_metrics(result, [template.name for template in env.workload.templates], latencies_ns),
+        }
+        if self.output is not None:
+            _write(env, content, self.output)
+        if self.as_json:
+            print_json(content)
+            return 0
+        say(render.ansi(env))
+        print_table("", ("metric", "value"), content.items())
+        if self.output is not None:
+            note(f"wrote summary.json, gantt.png and trace.json to {self.output}; open the trace at ui.perfetto.dev")
+        return 0
+
+
+def _write(env: SchedulingEnv, content: dict[str, Any], folder: Path) -> None:
+    from PIL import Image
+
+    from llmsched_gym.envs import render
+    from llmsched_gym.evaluation.store import write_json
+    from llmsched_gym.export.perfetto import write_trace
+    from llmsched_gym.workloads.files import write_atomic
+
+    write_json(folder / "summary.json", content)
+    picture = io.BytesIO()
+    Image.fromarray(render.gantt_array(env)).save(picture, format="png")
+    write_atomic(folder / "gantt.png", picture.getvalue())
+    write_trace(env, folder / "trace.json")
