@@ -60,7 +60,7 @@ def test_reduced_csv_of_the_public_trace(shared: Path) -> None:
         ("azure", AZURE.replace("3180", "-1"), "line 3: ContextTokens: got '-1'; expected an integer from 1"),
         ("azure", AZURE.replace("3180", "1.5"), "line 3: ContextTokens: got '1.5'"),
         ("azure", AZURE.replace("3180", "nan"), "line 3: ContextTokens: got 'nan'"),
-        ("azure", AZURE.replace(",27", ""), "line 4: GeneratedTokens: got nothing"),
+        ("azure", AZURE.replace(",27", ""), "line 4: GeneratedTokens: got 'nothing'"),
         ("azure", AZURE.replace("ContextTokens", "Context"), "line 1: ContextTokens: got 'no such column'"),
         ("azure", AZURE.splitlines()[0], "at least one row"),
         ("azure", "", "line 1: TIMESTAMP"),
@@ -81,7 +81,7 @@ def test_bad_rows_are_named_in_one_line(tmp_path: Path, format: TraceFormat, tex
         read_trace(path, format)
     line = str(caught.value)
     assert str(path) in line
-    assert message.replace("'nothing'", "nothing") in line.replace("'nothing'", "nothing")
+    assert message in line
     assert "\n" not in line
 
 
