@@ -6,7 +6,7 @@ they have in TaskBench. The plan's length follows its size (one JSON object per 
 nearly reveals the size of the sub-DAG; the request's length tells a little.
 
 The tools are grouped by what sets their duration (modality and kind of model) into ten candidates, so that a profile of
-the template stays small. Calls of tools that the planner invented (17 % of calls) are candidate ``other``.
+the template stays small. Calls of tools that the planner invented (16 % of calls) are candidate ``other``.
 """
 
 from __future__ import annotations

@@ -53,13 +53,14 @@ def fit(data_dir: Path) -> Facts:
     react = provenance(data_dir, web_search.STEPS)
     plan_origin = provenance(data_dir, PLANS)
     calls = [(plan["tokens"], len(plan["functions"])) for plan in _examples(data_dir) if plan["dataset"] == "hotpotqa"]
+    _, factor = task_automation.plan_line(task_automation.plans(data_dir))
     facts: Facts = {
         "plan_shapes": _plan_shapes(data_dir) | plan_origin,
         **{
             f"question_{name}": quantile_table(_questions(data_dir, name, "question_tokens"), origin)
             for name in DATASETS
         },
-        "plan_factor": task_automation.fit(data_dir)["plan_factor"]
+        "plan_factor": quantile_table(factor, provenance(data_dir, task_automation.PLANS))
         | {
             "assumed": True,
             "reason": "spread of plan lengths of equal size, as LLM planners of task automation show it",
@@ -236,8 +237,7 @@ def compare(data_dir: Path, block: JobBlock) -> list[Comparison]:
     )
     lengths = np.array([[plan["tokens"], len(plan["functions"])] for plan in examples])
     fever = web_search.trajectories(data_dir, "fever")
-    again = block.present[:, second.start - 2]
-    more = block.exists[again][:, second].sum(axis=1)
+    more = block.exists[:, second].sum(axis=1)
     seen = block.output_bytes[:, first, 0] / 4 if block.output_bytes is not None else np.zeros_like(searching)
     results += [
         statistics(
@@ -249,20 +249,11 @@ def compare(data_dir: Path, block: JobBlock) -> list[Comparison]:
             source,
             len(examples),
         ),
-        statistics(
-            "planning again (no movies)",
-            "fraction",
-            ("plans again",),
-            [np.mean([job.steps > 2 for job in fever])],
-            [np.mean(again[dataset != DATASETS.index("movie")])],
-            "FEVER ReAct",
-            len(fever),
-        ),
         samples(
-            "searches planned again",
+            "searches planned again (no movies)",
             "searches",
-            [min(job.steps - 2, MAX_REPLANNED) for job in fever if job.steps > 2],
-            more,
+            [min(job.steps - 2, MAX_REPLANNED) for job in fever],
+            more[dataset != DATASETS.index("movie")],
             "FEVER ReAct",
             discrete=True,
         ),

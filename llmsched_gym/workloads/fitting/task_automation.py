@@ -95,9 +95,7 @@ def fit(data_dir: Path) -> Facts:
     size = np.array([len(plan.tools) for plan in made], dtype=np.float64)
     tokens = np.array([plan.tokens for plan in made])
     request = np.array([plan.request for plan in made])
-    design = np.stack([np.ones_like(size), size], axis=1)
-    line = np.linalg.lstsq(design, tokens, rcond=None)[0]
-    factor = tokens / (design @ line)
+    line, factor = plan_line(made)
     facts: Facts = {
         "plan_shapes": _plan_shapes(data_dir, made) | origin,
         "plan_line": {
@@ -123,6 +121,14 @@ def fit(data_dir: Path) -> Facts:
         "result_tokens": assumed(60, "what a tool returns to the answering prompt: a file name, a label or a sentence"),
     }
     return facts | {f"seconds_{name}": entry for name, entry in tool_seconds(data_dir, _replies(data_dir)).items()}
+
+
+def plan_line(made: list[Plan]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Constant and slope of the plan's tokens over its tools, and each plan's length over what the line says."""
+    size, tokens = np.array([len(plan.tools) for plan in made]), np.array([plan.tokens for plan in made])
+    design = np.stack([np.ones(len(made)), size], axis=1)
+    line = np.asarray(np.linalg.lstsq(design, tokens, rcond=None)[0], dtype=np.float64)
+    return line, tokens / (design @ line)
 
 
 def _plan_shapes(data_dir: Path, made: list[Plan]) -> Facts:
