@@ -36,6 +36,13 @@ class InputError(ValueError):
         return type(self), self._given
 
 
+class RunError(RuntimeError):
+    """Something failed while it ran, for a reason that no check of the input could foresee.
+
+    The message is one line; the command line prints it and exits with code 1.
+    """
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Describe the known names, the one closest to `name` first ("one of a, b, c; did you mean a?")."""
     names = sorted(known)

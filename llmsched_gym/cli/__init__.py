@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from llmsched_gym.cli.parsing import Verb, parse
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.errors import InputError, RunError, suggest
 
 PROGRAM: Final = "llmsched-gym"
 
@@ -51,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 1

@@ -89,4 +89,4 @@ def _write(env: SchedulingEnv, content: dict[str, Any], folder: Path) -> None:
     picture = io.BytesIO()
     Image.fromarray(render.gantt_array(env)).save(picture, format="png")
     write_atomic(folder / "gantt.png", picture.getvalue())
-    write_trace(env, folder / "trace.json")
+    write_trace(env.episode.state, env.workload, folder / "trace.json")

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
+from llmsched_gym.errors import RunError
 from llmsched_gym.evaluation.metrics import episode_metrics
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.registry import load_policy, policy_names
 
 
-class EpisodeError(RuntimeError):
+class EpisodeError(RunError):
     """A policy raised an exception; the message is one line that says which, where and why."""
 
 

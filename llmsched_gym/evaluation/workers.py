@@ -8,8 +8,11 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
+
+from llmsched_gym.errors import RunError
 
 Task = tuple[Any, ...]
 R = TypeVar("R")
@@ -25,6 +28,9 @@ def run_tasks(function: Callable[..., R], tasks: Iterable[Task], workers: int) -
         function: Importable, with picklable arguments and result.
         tasks: Argument tuples.
         workers: Number of processes.
+
+    Raises:
+        RunError: A worker process was killed.
     """
     tasks = list(tasks)
     workers = min(workers, len(tasks))
@@ -40,6 +46,8 @@ def run_tasks(function: Callable[..., R], tasks: Iterable[Task], workers: int) -
         for future in as_completed(pending):
             yield pending[future], future.result()
         completed = True
+    except BrokenProcessPool:
+        raise RunError("a worker process was killed from outside (out of memory?); fewer workers may help") from None
     finally:
         pool.shutdown(wait=completed, cancel_futures=True)
         if not completed:
