@@ -27,6 +27,7 @@ class Request:
     computed: int = 0  # tokens in KV
     generated: int = 0
     target: int = 0  # tokens that its prefill computes
+    decodes: bool = False  # its prefill is done: only the last token is missing in KV
     app_blocks: int = 0
     job_blocks: int | None = None
     scheduled_ns: int | None = None
@@ -34,11 +35,6 @@ class Request:
     finish_ns: int | None = None
     restarts: int = 0
     cached: int = 0
-
-    @property
-    def decodes(self) -> bool:
-        """Whether only its last token is missing in KV."""
-        return self.computed == self.prompt + self.generated - 1 and self.computed >= self.target
 
 
 @dataclass
@@ -176,6 +172,7 @@ class PlainEngine:
         victim = self.running.pop()
         self.release(victim)
         victim.computed = 0
+        victim.decodes = False
         victim.restarts += 1
         self.waiting.appendleft(victim)
         return victim
@@ -195,26 +192,26 @@ class PlainEngine:
         self.take(need)
         return True
 
-    def iterate(self) -> list[Request]:
-        """Run one iteration; returns the requests that it finishes."""
+    def iterate(self) -> None:
+        """Run one iteration."""
         config, profile = self.config, self.config.profile
-        budget = config.max_num_batched_tokens
-        before = len(self.running)
-        decodes: list[Request] = []
+        size, budget, before = config.block_size, config.max_num_batched_tokens, len(self.running)
+        n_decode, context = 0, 0
         prefills: list[tuple[Request, int]] = []
-        index = 0
-        while index < len(self.running):
-            request = self.running[index]
-            tokens = 1 if request.decodes else min(request.target - request.computed, budget)
-            if not self.grow(request, tokens):
-                break
-            budget -= tokens
+        for request in self.running:  # preemption shortens the list behind the request that asks for blocks
             if request.decodes:
-                decodes.append(request)
+                if request.computed % size == 0 and not self.grow(request, 1):
+                    break
+                budget -= 1
+                n_decode += 1
+                context += request.prompt + request.generated
             else:
+                tokens = min(request.target - request.computed, budget)
+                if not self.grow(request, tokens):
+                    break
+                budget -= tokens
                 prefills.append((request, tokens))
                 self.share(request, min(request.computed + tokens, request.prompt))
-            index += 1
         preempted = len(self.running) < before
         while not preempted and budget > 0 and self.waiting and len(self.running) < config.max_num_seqs:
             request = self.waiting[0]
@@ -232,29 +229,36 @@ class PlainEngine:
             self.share(request, min(request.computed + tokens, request.prompt))
         self.clock_ps += (
             profile.iteration_ps
-            + profile.decode_ps * len(decodes)
+            + profile.decode_ps * n_decode
             + profile.prefill_ps * sum(tokens for _, tokens in prefills)
-            + profile.context_ps * sum(request.prompt + request.generated for request in decodes)
+            + profile.context_ps * context
         )
         self.iterations += 1
-        now_ns = -(-self.clock_ps // 1000)
-        for request in decodes:
-            request.computed += 1
-            request.generated += 1
+        finished = False
+        for request in self.running:
+            if request.decodes:
+                request.computed += 1
+                request.generated += 1
+                finished = finished or request.generated == request.output
         for request, tokens in prefills:
             request.computed += tokens
             if request.computed == request.target:
+                request.decodes = True
                 request.generated += 1
+                finished = finished or request.generated == request.output
                 if request.first_token_ns is None:
-                    request.first_token_ns = now_ns
-        finished = [request for request in self.running if request.generated == request.output]
-        for request in finished:
-            request.finish_ns = now_ns
-            self.share(request, request.computed)
-            self.release(request)
+                    request.first_token_ns = -(-self.clock_ps // 1000)
         if finished:
-            self.running = [request for request in self.running if request.generated < request.output]
-        return finished
+            self.retire()
+
+    def retire(self) -> None:
+        """Let go of the requests that are complete."""
+        for request in self.running:
+            if request.generated == request.output:
+                request.finish_ns = -(-self.clock_ps // 1000)
+                self.share(request, request.computed)
+                self.release(request)
+        self.running = [request for request in self.running if request.generated < request.output]
 
     def run(self, requests: Sequence[Request], *, check: bool = False) -> None:
         """Serve requests, sorted by arrival, to the end; `check` asserts the block count after every iteration."""
