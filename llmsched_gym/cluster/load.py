@@ -20,7 +20,7 @@ def saturation_rates(cluster: ClusterSpec, parts: Sequence[Part]) -> dict[str, f
     """Return the arrival rates in jobs/s at which the LLM and the regular executors are busy all the time.
 
     An LLM executor is charged with full batches: a token costs b + a / max_num_seqs, beside its prefill and context.
-    Prefixes count as cached. ``inf`` where no job needs the pool.
+    Prefixes count as cached. ``inf`` where no job needs the pool, or there is none.
     """
     total = sum(share for share, _, _ in parts)
     seconds = sum(share / total * _regular_seconds(template, history) for share, template, history in parts)
@@ -34,7 +34,7 @@ def saturation_rates(cluster: ClusterSpec, parts: Sequence[Part]) -> dict[str, f
         llm_rate += group.count / demand if demand else np.inf
     return {
         "llm": llm_rate if cluster.llm else np.inf,
-        "regular": cluster.n_regular / seconds if seconds else np.inf,
+        "regular": cluster.n_regular / seconds if seconds and cluster.n_regular else np.inf,
     }
 
 
