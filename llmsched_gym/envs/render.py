@@ -1,0 +1,373 @@
+"""The schedule so far, as text and as pictures: lines for a terminal, a frame for a video, a figure for a page.
+
+Time runs to the right; each slot of each executor has a lane (`llmsched_gym.cluster.timeline`); the colour of a bar
+is the application of its job, and bars of regular tasks are hatched.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+
+from llmsched_gym.backends import simulator
+from llmsched_gym.cluster.state import FAR, ClusterState
+from llmsched_gym.cluster.timeline import (
+    Steps,
+    Timeline,
+    executor_names,
+    jobs_in_system,
+    ready_tasks,
+    timeline,
+)
+from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+    from llmsched_gym.envs.scheduling_env import SchedulingEnv
+
+COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800")
+"""Colours of the applications, in the order of ``Workload.templates``; told apart by colour-blind readers too."""
+
+_INK: Final = "#303030"
+_PALE: Final = "#f2f2f2"
+_NOW: Final = "#c00000"
+_SECOND_NS: Final = 1_000_000_000
+
+
+# Text
+
+
+def ansi(env: SchedulingEnv) -> str:
+    """Describe the present moment in a few lines: time and jobs, slots in use, what is ready."""
+    state, workload = env.episode.state, env.workload
+    clock = state.clock[0]
+    to_come = len(state.jobs) - clock["arrived"]
+    jobs = f"jobs: {clock['active']} in system, {clock['done']} done, {to_come} to come"
+    lines = [f"{workload.name}  {clock['now_ns'] / _SECOND_NS:.3f} s  {jobs}"]
+    llm = np.flatnonzero(state.executors["engine"] >= 0)
+    names = executor_names(state)
+    for e in llm[:_LISTED].tolist():
+        kv_share, _ = simulator.engine_load(state, env.episode.simulation, e)
+        lines.append(f"{names[e]:<8} {_bar(state, np.array([e]))}  KV {kv_share:4.0%}")
+    if len(llm) > _LISTED:
+        lines.append(f"{'others':<8} {_bar(state, llm[_LISTED:])}")
+    regular = np.flatnonzero(state.executors["engine"] < 0)
+    if len(regular):
+        lines.append(f"{'regular':<8} {_bar(state, regular)}")
+    ready = state.stages[state.ready[: clock["ready"]]]
+    tasks = ready["n_tasks"] - ready["started_tasks"]
+    of_app = np.bincount(state.jobs["app"][ready["job"]], weights=tasks, minlength=len(workload.templates))
+    queue = ", ".join(
+        f"{template.name} {count:.0f}" for template, count in zip(workload.templates, of_app, strict=True) if count
+    )
+    total = f"{len(ready)} stages with {tasks.sum()} tasks to start"
+    lines.append(f"{'ready':<8} {total}{f': {queue}' if queue else ''}")
+    return "\n".join(lines)
+
+
+_LISTED: Final = 8
+"""LLM executors that have a line of their own in the text."""
+
+
+def _bar(state: ClusterState, executors: NDArray[np.intp]) -> str:
+    """Draw the slots of executors in use, up to 16 characters."""
+    running = int(state.executors["running"][executors].sum())
+    slots = int(state.executors["slots"][executors].sum())
+    width = min(slots, 16)
+    filled = -(-running * width // slots)
+    return f"[{'#' * filled}{'.' * (width - filled)}]{' ' * (16 - width)} {running}/{slots}"
+
+
+# Frame
+
+
+_WIDTH: Final = 960
+_LEFT: Final = 76
+_RIGHT: Final = 16
+_PLOT_WIDTH: Final = _WIDTH - _LEFT - _RIGHT
+_TOP: Final = 44
+_LANES_HEIGHT: Final = 480
+"""Room for the lanes; a lane is at most 24 pixels high, and more lanes than pixels are thinned out."""
+_QUEUE_HEIGHT: Final = 56
+_BOTTOM: Final = 46
+"""Room for the time axis and the legend."""
+_TICKS: Final = 10
+_SPAN_WITH_EDGE: Final = 4
+"""Bars narrower than this many pixels have no edge."""
+
+
+def gantt_array(env: SchedulingEnv) -> NDArray[np.uint8]:
+    """Draw the schedule from time 0 to now.
+
+    Returns:
+        uint8 (height, 960, 3). The height depends on the cluster only.
+    """
+    state, workload = env.episode.state, env.workload
+    spans = timeline(state)
+    now_ns = int(state.clock["now_ns"][0])
+    axis_ns = _TICKS * _tick_ns(now_ns)
+    rows = _rows(spans.first_lane)
+    queue_top = _TOP + len(rows) + 8
+    queue_bottom = queue_top + _QUEUE_HEIGHT
+    height = queue_bottom + _BOTTOM
+    height += height % 2  # video encoders want even sizes
+    frame = np.full((height, _WIDTH, 3), 255, np.uint8)
+    columns = slice(_LEFT, _WIDTH - _RIGHT)
+    column_ns = ((np.arange(_PLOT_WIDTH) + 0.5) * (axis_ns / _PLOT_WIDTH)).astype(np.int64)
+    frame[_TOP : _TOP + len(rows), columns] = _lanes_image(state, workload, spans, rows, column_ns)
+    peak = _draw_jobs(frame[queue_top:queue_bottom, columns], jobs_in_system(state), column_ns, now_ns)
+
+    image = Image.fromarray(frame)
+    draw = ImageDraw.Draw(image)
+    _draw_header(draw, state, workload)
+    _draw_names(draw, state, spans.first_lane, rows)
+    middle = (queue_top + queue_bottom) // 2
+    for y, text, anchor in ((queue_top, f"{peak}", "rt"), (middle, "jobs", "rm"), (queue_bottom, "0", "rb")):
+        draw.text((_LEFT - 6, y), text, fill=_INK, font=_font(11), anchor=anchor)
+    for tick in range(_TICKS + 1):
+        x = _LEFT + tick * (_PLOT_WIDTH - 1) // _TICKS
+        draw.line([(x, queue_bottom), (x, queue_bottom + 3)], fill=_INK)
+        seconds = f"{tick * axis_ns // _TICKS // _SECOND_NS}{' s' if tick == _TICKS else ''}"
+        draw.text((x, queue_bottom + 5), seconds, fill=_INK, font=_font(11), anchor="ra" if tick == _TICKS else "ma")
+    now_x = _LEFT + now_ns * (_PLOT_WIDTH - 1) // axis_ns
+    draw.line([(now_x, _TOP - 3), (now_x, queue_bottom)], fill=_NOW)
+    _draw_legend(draw, workload, queue_bottom + 26)
+    return np.array(image)
+
+
+def _tick_ns(now_ns: int) -> int:
+    """Return the time between two ticks: the least of 1, 2, 5, 10, 20, ... seconds of which ten reach up to now."""
+    scale = _SECOND_NS
+    while True:
+        for digit in (1, 2, 5):
+            if now_ns <= _TICKS * digit * scale:
+                return digit * scale
+        scale *= 10
+
+
+def _rows(first_lane: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the lane that each row of pixels shows, int64 (height,); -1 between lanes."""
+    n_lanes, n_executors = int(first_lane[-1]), len(first_lane) - 1
+    lane_height = min(24, (_LANES_HEIGHT - 2 * n_executors) // n_lanes)
+    if lane_height < 2:
+        return np.arange(_LANES_HEIGHT) * n_lanes // _LANES_HEIGHT
+    lane = np.repeat(np.arange(n_lanes), lane_height)
+    if lane_height >= 4:
+        lane[lane_height - 1 :: lane_height] = -1
+    return np.insert(lane, first_lane[1:-1].repeat(2) * lane_height, -1)
+
+
+def _lanes_image(
+    state: ClusterState,
+    workload: Workload,
+    spans: Timeline,
+    rows: NDArray[np.int64],
+    column_ns: NDArray[np.int64],
+) -> NDArray[np.uint8]:
+    """Colour each pixel by the task that holds its lane at its time.
+
+    Args:
+        state: The episode.
+        workload: Its jobs.
+        spans: Its timeline.
+        rows: Lane of each row of pixels.
+        column_ns: Time of each column of pixels, ascending.
+
+    Returns:
+        uint8 (rows, columns, 3).
+    """
+    lanes, row = np.unique(rows, return_inverse=True)
+    # One sorted key for (lane, time), so that a single search finds the last task begun in a lane before a time.
+    stride = int(max(column_ns[-1], state.clock["now_ns"][0])) + 1
+    keys = spans.lane * stride + spans.start_ns
+    begun = np.searchsorted(keys, lanes[:, None] * stride + column_ns, side="right") - 1
+    span = np.maximum(begun, 0)
+    none = np.array([-1])
+    held = (begun >= 0) & (lanes[:, None] >= 0)
+    if len(keys):
+        held &= (spans.lane[span] == lanes[:, None]) & (spans.end_ns[span] > column_ns)
+    span = np.where(held, span, none)
+
+    app = state.jobs["app"][state.stages["job"][state.tasks["stage"][spans.task]]]
+    palette = np.array([_rgb(_PALE), *(_rgb(_colour(a)) for a in range(len(workload.templates)))], np.float64)
+    image = palette[np.append(app, -1)[span] + 1]
+    pixel_ns = max(int(column_ns[1] - column_ns[0]), 1)
+    wide = np.append(spans.end_ns - spans.start_ns >= _SPAN_WITH_EDGE * pixel_ns, False)
+    edge = np.zeros(span.shape, np.bool_)
+    edge[:, 1:] = span[:, 1:] != span[:, :-1]
+    image[edge & wide[span]] *= 0.55
+    image = image[row]
+    image[rows < 0] = 255.0
+    regular = np.append(state.executors["engine"][state.tasks["executor"][spans.task]] < 0, False)
+    stripe = (np.arange(len(rows))[:, None] + np.arange(len(column_ns))) % 5 == 0
+    hatched = regular[span][row] & stripe & (rows >= 0)[:, None]
+    image[hatched] = image[hatched] * 0.6 + 255.0 * 0.4
+    return image.astype(np.uint8)
+
+
+def _draw_jobs(area: NDArray[np.uint8], steps: Steps, column_ns: NDArray[np.int64], now_ns: int) -> int:
+    """Fill the area below a step function, in place, and return its largest value."""
+    value = np.append(steps.value, 0)[np.searchsorted(steps.time_ns, column_ns, side="right") - 1]
+    peak = int(steps.value.max(initial=1))
+    area[:] = _rgb(_PALE)
+    level = np.where(column_ns <= now_ns, value, 0) * len(area) // peak
+    area[len(area) - 1 - np.arange(len(area))[:, None] < level] = _rgb("#8a8a8a")
+    return peak
+
+
+def _draw_header(draw: ImageDraw.ImageDraw, state: ClusterState, workload: Workload) -> None:
+    clock = state.clock[0]
+    ready = state.stages[state.ready[: clock["ready"]]]
+    tasks = int((ready["n_tasks"] - ready["started_tasks"]).sum())
+    numbers = (
+        f"{clock['now_ns'] / _SECOND_NS:.1f} s     {clock['active']} jobs in system     "
+        f"{clock['done']} of {len(state.jobs)} done     {tasks} tasks ready"
+    )
+    draw.text((_LEFT, _TOP - 14), workload.name, fill=_INK, font=_font(17), anchor="ls")
+    draw.text((_WIDTH - _RIGHT, _TOP - 14), numbers, fill=_INK, font=_font(14), anchor="rs")
+
+
+def _draw_names(
+    draw: ImageDraw.ImageDraw, state: ClusterState, first_lane: NDArray[np.int64], rows: NDArray[np.int64]
+) -> None:
+    """Name the executors beside their lanes, leaving out names that would overlap."""
+    free_y = 0.0
+    for e, name in enumerate(executor_names(state)):
+        own = np.flatnonzero((rows >= first_lane[e]) & (rows < first_lane[e + 1]))
+        y = _TOP + (own[0] + own[-1] + 1) / 2 if len(own) else 0.0
+        if y - 6 >= free_y:
+            draw.text((_LEFT - 6, y), name, fill=_INK, font=_font(11), anchor="rm")
+            free_y = y + 6
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, workload: Workload, y: int) -> None:
+    x = float(_LEFT)
+    for app, template in enumerate(workload.templates):
+        draw.rectangle([(x, y), (x + 10, y + 10)], fill=_colour(app))
+        draw.text((x + 15, y + 5), template.name, fill=_INK, font=_font(12), anchor="lm")
+        x += 34 + draw.textlength(template.name, font=_font(12))
+    draw.text((_WIDTH - _RIGHT, y + 5), "hatched: regular tasks", fill=_INK, font=_font(12), anchor="rm")
+
+
+def _colour(app: int) -> str:
+    return COLOURS[app % len(COLOURS)]
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    return ImageColor.getrgb(colour)
+
+
+@cache
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
+
+
+# Figure
+
+
+_HATCH: Final = "/////"
+
+
+def gantt_figure(state: ClusterState, workload: Workload, path: str | Path, title: str) -> None:
+    """Write a figure of an episode, finished or not, as PNG: lanes above, arrivals, jobs and ready tasks below.
+
+    Args:
+        state: The episode.
+        workload: Its jobs.
+        path: PNG file to write.
+        title: What it is of: scenario, policy, seed.
+
+    Raises:
+        InputError: `path` cannot be written.
+    """
+    # Figure without pyplot: no display, no global state, nothing to close.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    spans = timeline(state)
+    lanes_inches = min(max(int(spans.first_lane[-1]) * 0.14, 1.0), 9.0)
+    image = io.BytesIO()
+    with rc_context({"hatch.linewidth": 0.6}):
+        figure = Figure(figsize=(11, lanes_inches + 2.6), layout="constrained")
+        lanes, queue = figure.subplots(2, sharex=True, height_ratios=[lanes_inches, 1.2])
+        lanes.set_title(title, loc="left")
+        handles = _plot_lanes(lanes, state, workload, spans) + _plot_queues(queue, state, workload)
+        figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize="small", frameon=False)
+        figure.savefig(image, format="png", dpi=110)
+    write_atomic(path, image.getvalue())
+
+
+def _plot_lanes(axes: Axes, state: ClusterState, workload: Workload, spans: Timeline) -> list[Artist]:
+    """Draw a box per task, and return what the legend shows."""
+    from matplotlib.collections import PolyCollection
+    from matplotlib.patches import Patch
+
+    app = state.jobs["app"][state.stages["job"][state.tasks["stage"][spans.task]]]
+    regular = state.executors["engine"][state.tasks["executor"][spans.task]] < 0
+    running = state.tasks["finish_ns"][spans.task] == FAR
+    left, right = spans.start_ns / _SECOND_NS, spans.end_ns / _SECOND_NS
+    low, high = spans.lane + 0.08, spans.lane + 0.92
+    boxes = np.stack([left, low, right, low, right, high, left, high], axis=1).reshape(-1, 4, 2)
+    n_apps = len(workload.templates)
+    for a, tool, unfinished in np.ndindex(n_apps, 2, 2):
+        chosen = (app == a) & (regular == bool(tool)) & (running == bool(unfinished))
+        axes.add_collection(
+            PolyCollection(
+                list(boxes[chosen]),
+                facecolor=_colour(a),
+                alpha=0.45 if unfinished else 1.0,
+                hatch=_HATCH if tool else None,
+                edgecolor=_INK if unfinished else "white",
+                linewidth=0.3,
+            )
+        )
+    bounds = spans.first_lane
+    for e in range(len(bounds) - 1):
+        axes.axhspan(bounds[e], bounds[e + 1], color=_PALE if e % 2 else "#e6e6e6", linewidth=0, zorder=0)
+    stride = -(-len(bounds) // 40)
+    axes.set_yticks((bounds[:-1] + bounds[1:])[::stride] / 2, executor_names(state)[::stride], fontsize="x-small")
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(int(bounds[-1]), 0)
+    axes.set_xlim(0, max(int(state.clock["now_ns"][0]), 1) / _SECOND_NS)
+    axes.set_ylabel("executors")
+    grey = "#777777"
+    handles: list[Artist] = [Patch(facecolor=_colour(a), label=workload.templates[a].name) for a in range(n_apps)]
+    handles.append(Patch(facecolor=grey, label="LLM task (a lane per slot)"))
+    handles.append(Patch(facecolor=grey, hatch=_HATCH, edgecolor="white", linewidth=0, label="regular task"))
+    if running.any():
+        handles.append(Patch(facecolor=grey, edgecolor=_INK, alpha=0.45, label="still running"))
+    return handles
+
+
+def _plot_queues(axes: Axes, state: ClusterState, workload: Workload) -> list[Artist]:
+    """Plot jobs in the system and ready tasks over time and a tick per arrival, and return what the legend shows."""
+    from matplotlib.lines import Line2D
+
+    now_ns = int(state.clock["now_ns"][0])
+    handles: list[Artist] = []
+    for label, steps, colour in (
+        ("jobs in system", jobs_in_system(state), _INK),
+        ("ready tasks, not started", ready_tasks(state), _NOW),
+    ):
+        time_s = np.append(steps.time_ns, now_ns) / _SECOND_NS
+        value = np.append(steps.value, steps.value[-1])
+        handles += axes.step(time_s, value, where="post", color=colour, linewidth=1, label=label)
+    arrived = state.jobs[: state.clock["arrived"][0]]
+    for a in range(len(workload.templates)):
+        arrival_s = arrived["arrival_ns"][arrived["app"] == a] / _SECOND_NS
+        axes.plot(arrival_s, np.zeros(len(arrival_s)), "|", color=_colour(a), markersize=9, clip_on=False)
+    handles.append(Line2D([], [], linestyle="", marker="|", color="#777777", markersize=9, label="job arrives"))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("time [s]")
+    axes.set_ylabel("count")
+    axes.grid(alpha=0.3)
+    return handles
