@@ -73,35 +73,28 @@ def _check_names(verb: type, program: str, words: Sequence[str]) -> None:
 
 
 def _unboxed(text: str) -> str:
-    """Return the message inside tyro's box: its lines down to the first rule, joined."""
-    lines = [line.strip("│ ") for line in text.splitlines() if not line.startswith(("╭", "╰"))]
-    message: list[str] = []
-    for line in lines:
-        if set(line) == {"─"} or line == "Got errors:":
-            break
-        message.append(line)
-    return " ".join(" ".join(message).split())
+    """Return the words in the box that tyro draws, in Unicode or ASCII, without rules and the pointer to the help."""
+    lines = (line.strip("│╭╮╰╯|+ ") for line in text.splitlines())
+    words = " ".join(re.sub(r"[─-]{3,}", " ", line) for line in lines).split()
+    return " ".join(words).partition(" For full helptext")[0]
 
 
 def _one_line(verb: type, program: str, message: str) -> InputError:
-    bad_value = re.match(r"Error parsing (?P<option>\S+): .*?['\"](?P<value>[^'\"]*)['\"]\]?\.?$", message)
+    help_ = f"see {program} --help"
+    bad_value = re.search(r"Error parsing (?P<option>\S+): .*?['\"](?P<value>[^'\"]*)['\"]\]?(?:\.|$)", message)
     if bad_value:
         hint = str(_names(verb).get(bad_value["option"].lstrip("-"), ""))
         allowed = "a whole number" if "int" in hint else "a number" if "float" in hint else "another value"
-        return InputError(program, bad_value["option"], bad_value["value"], f"{allowed} (see {program} --help)")
-    missing = re.match(
+        return InputError(program, bad_value["option"], bad_value["value"], f"{allowed} ({help_})")
+    missing = re.search(
         r"Missing from .*?: (?P<option>(?:-\S+ \S+, )?(?:--\S+ )?\S+) (?P<help>.*?)\.? \(required\)", message
     )
     if missing:
         return InputError(program, missing["option"], "nothing", f"a value: {missing['help']}")
-    without = re.match(r"Missing value for argument '(?P<option>\S+)'", message)
+    without = re.search(r"Missing value for argument '(?P<option>\S+)'", message)
     if without:
-        return InputError(program, without["option"], "nothing", f"a value (see {program} --help)")
-    extra = re.match(r"Unrecognized options: (?P<words>.*)", message)
+        return InputError(program, without["option"], "nothing", f"a value ({help_})")
+    extra = re.search(r"Unrecognized options: (?P<words>.*)", message)
     if extra:
-        return InputError(program, "", extra["words"], f"no such word here (see {program} --help)")
-    choice = re.match(r"invalid choice '(?P<value>.*)' for argument '(?P<option>.*)'. .*\((?P<all>.*)\)", message)
-    if choice:
-        known = [name.strip(" '") for name in choice["all"].split(",") if name.strip(" '")]
-        return InputError(program, choice["option"], choice["value"], suggest(choice["value"], known))
+        return InputError(program, "", extra["words"], f"no such word here ({help_})")
     return InputError(program, "", message, f"options as in {program} --help")
