@@ -48,9 +48,14 @@ class Entry:
 
 @dataclass
 class PlainEngine:
-    """One engine; `run` serves a list of requests."""
+    """One engine; `run` serves a list of requests.
+
+    With `block_ahead` it preempts as Vidur's schedulers do, and not as vLLM V1: a running request is served only
+    while at least one block is free, whether it starts a block or not.
+    """
 
     config: EngineConfig
+    block_ahead: bool = False
     clock_ps: int = 0
     iterations: int = 0
     running: list[Request] = field(default_factory=list)
@@ -180,12 +185,13 @@ class PlainEngine:
     def grow(self, request: Request, tokens: int) -> bool:
         """Get blocks for more tokens, preempting from the end of RUNNING; False: the request itself was preempted."""
         need = self.blocks(request.computed + tokens) - self.blocks(request.computed)
-        while need > self.free + self.reclaimable:
+        least = max(need, 1) if self.block_ahead else need
+        while least > self.free + self.reclaimable:
             if len(self.running) == 1:
                 for index, own in zip(self.prefixes(request), (request.app_blocks, request.job_blocks), strict=True):
                     if index >= 0 and own is not None:
                         self.trim(index, own)
-                if need <= self.free + self.reclaimable:
+                if least <= self.free + self.reclaimable:
                     break
             if self.preempt_last() is request:
                 return False
@@ -200,7 +206,7 @@ class PlainEngine:
         prefills: list[tuple[Request, int]] = []
         for request in self.running:  # preemption shortens the list behind the request that asks for blocks
             if request.decodes:
-                if request.computed % size == 0 and not self.grow(request, 1):
+                if (self.block_ahead or request.computed % size == 0) and not self.grow(request, 1):
                     break
                 budget -= 1
                 n_decode += 1
