@@ -1,4 +1,4 @@
-"""One decorator for every compiled function, with an on-disk cache that cannot go stale.
+"""The decorators of compiled functions, with an on-disk cache that cannot go stale.
 
 Numba's own cache looks only at the file that holds a function, so a caller keeps running the old machine code of a
 callee that was edited or upgraded in another file. Here the cache folder carries the digest of all sources of this
@@ -45,10 +45,24 @@ _CACHE_DIR = str(cache_dir())
 
 
 def kernel(function: F) -> F:
-    """Compile `function` in nopython mode, cached on disk."""
+    """Compile `function` in nopython mode, cached on disk, to work on arrays that its caller keeps alive.
+
+    Numba would count references to every array that a function or a field access passes on. Those counters are atomic
+    and made up nine tenths of the simulator's time, so they are off here: a kernel cannot make or return arrays
+    (Numba then refuses to compile it). For that there is `allocating_kernel`.
+    """
+    return _compile(function, _nrt=False)
+
+
+def allocating_kernel(function: F) -> F:
+    """Compile `function` as `kernel` does; it may make and return arrays."""
+    return _compile(function)
+
+
+def _compile(function: F, **options: bool) -> F:
     previous = config.CACHE_DIR
     config.CACHE_DIR = _CACHE_DIR
     try:
-        return cast(F, numba.njit(cache=True)(function))
+        return cast(F, numba.njit(cache=True, **options)(function))
     finally:
         config.CACHE_DIR = previous

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import allocating_kernel
 from llmsched_gym.cluster.state import FAR, ClusterState
 
 
@@ -60,7 +60,7 @@ def timeline(state: ClusterState) -> Timeline:
     return Timeline(started[order], lane[order], start_ns[order], end_ns[order], first_lane)
 
 
-@kernel
+@allocating_kernel
 def _first_fit(
     executor: NDArray[np.int64], start_ns: NDArray[np.int64], end_ns: NDArray[np.int64], first_lane: NDArray[np.int64]
 ) -> NDArray[np.int64]:

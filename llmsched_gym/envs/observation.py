@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import allocating_kernel, kernel
 from llmsched_gym.cluster.state import ClusterState, Rows, StageStatus
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
 from llmsched_gym.workloads.template import StageKind
@@ -249,7 +249,7 @@ def write_truth(state: ClusterState, truth: NDArray[np.float32]) -> None:
         truth[i, _T_PATH] = stage.true_path_ns * _SECONDS
 
 
-@kernel
+@allocating_kernel
 def window_sizes(stages: Rows, children: NDArray[np.int32]) -> tuple[int, int, int]:
     """Bound how much can be seen at once: ready stages, nodes and edges, summed over all jobs of a workload.
 

@@ -49,7 +49,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import allocating_kernel
 from llmsched_gym.cluster.latency import load_profile
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
 from llmsched_gym.workloads import detmath
@@ -214,7 +214,7 @@ def _llm_needs_on(tasks: NDArray[Any], group: LLMExecutors) -> Floats:
     )
 
 
-@kernel
+@allocating_kernel
 def _llm_needs(
     prompts: NDArray[np.int64],
     outputs: NDArray[np.int64],
@@ -250,7 +250,7 @@ def _llm_needs(
     return needs
 
 
-@kernel
+@allocating_kernel
 def _heads_and_tails(
     stages: Any, children: NDArray[np.int32], reveals: NDArray[np.int32], span: Floats
 ) -> tuple[Floats, Floats]:
@@ -276,7 +276,7 @@ def _heads_and_tails(
     return head, tail
 
 
-@kernel
+@allocating_kernel
 def _mean_busy_times(release: Floats, work: Floats, rank: NDArray[np.int64], speed: float) -> Floats:
     """Serve parts on one machine, always the released one of the lowest rank; return the mean time of each part's work.
 

@@ -7,13 +7,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import allocating_kernel
 
 _TOLERANCE: Final = 1e-6
 """Seconds: times closer than this are the same time; sums along two paths round differently."""
 
 
-@kernel
+@allocating_kernel
 def tasks_due_now(
     tasks: NDArray[np.int64],
     seconds: NDArray[np.float64],
@@ -41,7 +41,7 @@ def tasks_due_now(
     return due
 
 
-@kernel
+@allocating_kernel
 def _list_schedule(tasks, seconds, kind, edges, slots, backwards, horizon):
     """Start whatever is ready whenever a slot is free, the longest path first.
 
