@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import RecordEpisodeStatistics
@@ -66,9 +67,8 @@ def test_stable_baselines_accepts(name: str, variant: dict[str, Any]) -> None:
 @pytest.mark.parametrize("autoreset", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_vector_environments_go_on_after_an_episode(name: str, mode: Any, autoreset: AutoresetMode) -> None:
-    envs = gym.make_vec(
-        name, num_envs=2, vectorization_mode=mode, vector_kwargs={"autoreset_mode": autoreset}, **sizes(name)
-    )
+    options = {"autoreset_mode": autoreset}
+    envs: Any = gym.make_vec(name, num_envs=2, vectorization_mode=mode, vector_kwargs=options, **sizes(name))
     try:
         observation, _ = envs.reset(seed=[1, 2])
         finished = np.zeros(2, np.int64)
@@ -126,7 +126,7 @@ def test_statistics_are_recorded(name: str) -> None:
 def test_spec_survives_json(name: str) -> None:
     env = gym.make(name, observation="graph", **sizes(name))
     assert env.spec is not None
-    again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))
     first, _ = env.reset(seed=2)
     second, _ = again.reset(seed=2)
     assert all(np.array_equal(first[key], second[key]) for key in first)
