@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import expm1, sqrt
 from statistics import NormalDist
 from typing import Final
 
@@ -96,26 +96,36 @@ def mean_interval(values: ArrayLike) -> Interval:
 
 
 def reduction_pct(baseline: ArrayLike, values: ArrayLike) -> Interval:
-    """By how many per cent the mean of `values` is below the mean of `baseline`, paired by seed."""
-    return bootstrap(lambda b, v: 100.0 * (1.0 - _mean(v) / _mean(b)), baseline, values)
+    """By how many per cent the mean of `values` is below the mean of `baseline`, paired by seed.
 
+    The interval is that of the logarithm of the ratio of the means: the same whichever of the two is the baseline, and
+    never above 100 %.
 
-def differ(a: ArrayLike, b: ArrayLike) -> bool:
-    """Whether two policies' paired means differ: the 95 % interval of the difference excludes zero."""
-    return bootstrap(lambda x, y: _mean(x - y), a, b).excludes_zero
+    Args:
+        baseline: Numbers > 0.
+        values: Numbers > 0, paired with `baseline`.
+    """
+    log_ratio = bootstrap(lambda b, v: np.log(_mean(v) / _mean(b)), baseline, values)
+    low, mid, high = (None if end is None else -100.0 * expm1(end) for end in reversed(log_ratio.as_list()))
+    return Interval(low, 0.0 if mid is None else mid, high)
 
 
 def ranks(values: Mapping[str, Sequence[float]]) -> dict[str, int]:
     """Rank samples paired by seed, smallest mean first; ties share a rank.
 
-    A rank is one plus the number of samples that are smaller *and* differ (`differ`). With one seed nothing can
-    be told apart, and all rank first.
+    In order of the means, a sample ties with the first one of the group before it unless the interval of the reduction
+    between these two excludes zero; it then begins a group of its own. With one seed nothing can be told apart.
     """
-    means = {name: float(_mean(np.asarray(sample))) for name, sample in values.items()}
-    return {
-        name: 1 + sum(means[other] < means[name] and differ(values[other], values[name]) for other in values)
-        for name in values
-    }
+    order = sorted(values, key=lambda name: float(_mean(np.asarray(values[name]))))
+    result: dict[str, int] = {}
+    leader = order[0]
+    for position, name in enumerate(order, start=1):
+        if reduction_pct(values[name], values[leader]).excludes_zero:
+            leader = name
+            result[name] = position
+        else:
+            result[name] = result.get(leader, 1)
+    return result
 
 
 def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:

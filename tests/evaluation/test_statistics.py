@@ -8,7 +8,6 @@ from scipy import stats
 
 from llmsched_gym.evaluation.statistics import (
     bootstrap,
-    differ,
     interquartile_mean,
     mean_interval,
     probability_of_improvement,
@@ -28,8 +27,18 @@ def test_pairing_removes_what_seeds_share():
     rng = np.random.default_rng(1)
     shared = rng.normal(100, 30, size=12)
     better = shared - 1 + rng.normal(0, 0.2, size=12)
-    assert differ(shared, better)
-    assert not differ(shared, rng.permutation(better))
+    assert reduction_pct(shared, better).excludes_zero
+    assert not reduction_pct(shared, rng.permutation(better)).excludes_zero
+
+
+def test_reduction_does_not_depend_on_which_is_the_baseline():
+    slow, fast = [20.0, 35.0, 180.0, 40.0, 22.0], [15.0, 20.0, 60.0, 25.0, 21.0]
+    down, up = reduction_pct(slow, fast), reduction_pct(fast, slow)
+    assert down.low is not None
+    assert up.high is not None
+    assert down.excludes_zero == up.excludes_zero
+    assert 1 - down.low / 100 == pytest.approx(1 / (1 - up.high / 100))
+    assert down.mid == pytest.approx(100 * (1 - 141 / 297))
 
 
 def test_one_seed_gives_no_interval():
