@@ -35,7 +35,7 @@ class Case:
     max_num_seqs: int
 
 
-CASES = (Case("chat, cap 128", 2.0, 128), Case("chat, cap 16, full", 8.0, 16))
+CASES = (Case("chat, cap 128", 2.0, 128), Case("chat, cap 16, full", 8.0, 16), Case("chat, cap 128, full", 16.0, 128))
 
 
 def chat(rate: float, n: int, seed: int = 0) -> RequestLog:

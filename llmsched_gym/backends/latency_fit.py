@@ -8,7 +8,6 @@ until they stay. Of the log only arrivals and token counts are used, never a mea
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.backends.engine_state import EngineConfig
-from llmsched_gym.backends.latency_table import Floats, IterationTable, read_table
+from llmsched_gym.backends.latency_table import Floats, IterationTable, design, least_squares, read_table
 from llmsched_gym.backends.replay import RequestLog, read_requests, serve
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError
@@ -51,37 +50,6 @@ def visited(log: RequestLog, config: EngineConfig) -> tuple[Floats, Floats]:
         axis=1,
     )
     return points, count
-
-
-def design(points: Floats) -> Floats:
-    """What the coefficients a, b, c, d multiply in each iteration: float64 (n, 4)."""
-    return np.stack([np.ones(len(points)), points[:, 0], points[:, 1], points[:, 0] * points[:, 2]], axis=1)
-
-
-def least_squares(factors: Floats, times_ms: Floats, weights: Floats) -> Floats:
-    """Non-negative coefficients with the least weighted sum of squared relative errors.
-
-    Args:
-        factors: float64 (n, 4), see `design`.
-        times_ms: float64 (n,), all > 0.
-        weights: float64 (n,).
-
-    Returns:
-        a, b, c, d in ms.
-    """
-    scale = np.sqrt(weights)
-    relative = factors / times_ms[:, None] * scale[:, None]
-    best, least = np.zeros(factors.shape[1]), np.inf
-    # Four coefficients: the best of all subsets whose unconstrained optimum is feasible is the constrained optimum.
-    for size in range(1, factors.shape[1] + 1):
-        for chosen in itertools.combinations(range(factors.shape[1]), size):
-            columns = list(chosen)
-            solution = np.linalg.lstsq(relative[:, columns], scale, rcond=None)[0]
-            loss = float(np.sum((relative[:, columns] @ solution - scale) ** 2))
-            if (solution >= 0.0).all() and loss < least:
-                best, least = np.zeros(factors.shape[1]), loss
-                best[columns] = solution
-    return best
 
 
 def fit_to_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -27,9 +28,41 @@ _NESTING: Final = (1, 3, 0, 2)
 """Columns of a point from the outermost level of interpolation: prefill tokens, its context, batch, context."""
 
 _MOST: Final = 1e12
+_LEAST_MS: Final = 1e-6
 
 _TOLERANCE: Final = 0.95
 """A row below this share of a row with less work is not a measurement but a clamp."""
+
+
+def design(points: Floats) -> Floats:
+    """What the coefficients a, b, c, d multiply in each iteration: float64 (n, 4)."""
+    return np.stack([np.ones(len(points)), points[:, 0], points[:, 1], points[:, 0] * points[:, 2]], axis=1)
+
+
+def least_squares(factors: Floats, times_ms: Floats, weights: Floats) -> Floats:
+    """Non-negative coefficients with the least weighted sum of squared relative errors.
+
+    Args:
+        factors: float64 (n, 4), see `design`.
+        times_ms: float64 (n,), all > 0.
+        weights: float64 (n,).
+
+    Returns:
+        a, b, c, d in ms.
+    """
+    scale = np.sqrt(weights)
+    relative = factors / times_ms[:, None] * scale[:, None]
+    best, least = np.zeros(factors.shape[1]), np.inf
+    # Four coefficients: the best of all subsets whose unconstrained optimum is feasible is the constrained optimum.
+    for size in range(1, factors.shape[1] + 1):
+        for chosen in itertools.combinations(range(factors.shape[1]), size):
+            columns = list(chosen)
+            solution = np.linalg.lstsq(relative[:, columns], scale, rcond=None)[0]
+            loss = float(np.sum((relative[:, columns] @ solution - scale) ** 2))
+            if (solution >= 0.0).all() and loss < least:
+                best, least = np.zeros(factors.shape[1]), loss
+                best[columns] = solution
+    return best
 
 
 class IterationTable:
@@ -49,17 +82,23 @@ class IterationTable:
         self.dropped = int(clamped.sum())
         self.points = points[~clamped]
         self.times_ms = times_ms[~clamped]
+        self._trend = least_squares(design(self.points), self.times_ms, np.ones(len(self.points)))
+        self._ratios = self.times_ms / self._trend_at(self.points)
+
+    def _trend_at(self, points: Floats) -> Floats:
+        return np.maximum(design(points) @ self._trend, _LEAST_MS)
 
     def at(self, points: Floats) -> Floats:
         """Times in ms of iterations.
 
-        Interpolates linearly in one column after the other, between the levels that the table has there; beyond the
-        first or last level it continues the line through the nearest two.
+        A four-coefficient fit to the table gives the trend. The measured times' ratio to it is interpolated linearly in
+        one column after the other, between the levels that the table has there, and kept beyond the first and last
+        level: so gaps in the grid and iterations outside it get plausible times too.
 
         Args:
             points: float64 (n, 4), columns as in `IterationTable.points`.
         """
-        return _interpolate(self.points, self.times_ms, points, _NESTING)
+        return self._trend_at(points) * _interpolate(self.points, self._ratios, points, _NESTING)
 
     def covers(self, points: Floats) -> NDArray[np.bool_]:
         """Which of `points` lie within the table's range, in the columns in which it has more than one level."""
@@ -87,22 +126,22 @@ def _clamped(points: Floats, times_ms: Floats) -> NDArray[np.bool_]:
     return clamped | ((share[groups] > 0.5) & (points[:, 0] > 0))
 
 
-def _interpolate(known: Floats, times_ms: Floats, wanted: Floats, columns: tuple[int, ...]) -> Floats:
+def _interpolate(known: Floats, values: Floats, wanted: Floats, columns: tuple[int, ...]) -> Floats:
     if not columns:
-        return np.full(len(wanted), times_ms.mean())
+        return np.full(len(wanted), values.mean())
     column = columns[0]
     levels = np.unique(known[:, column])
     if len(levels) == 1:
-        return _interpolate(known, times_ms, wanted, columns[1:])
+        return _interpolate(known, values, wanted, columns[1:])
     lower = np.clip(np.searchsorted(levels, wanted[:, column], side="right") - 1, 0, len(levels) - 2)
-    share = (wanted[:, column] - levels[lower]) / (levels[lower + 1] - levels[lower])
+    share = np.clip((wanted[:, column] - levels[lower]) / (levels[lower + 1] - levels[lower]), 0.0, 1.0)
     result = np.zeros(len(wanted))
     for offset, weight in ((0, 1.0 - share), (1, share)):
         for level in np.unique(lower):
             rows = (lower == level) & (weight != 0.0)
             if rows.any():
                 here = known[:, column] == levels[level + offset]
-                result[rows] += weight[rows] * _interpolate(known[here], times_ms[here], wanted[rows], columns[1:])
+                result[rows] += weight[rows] * _interpolate(known[here], values[here], wanted[rows], columns[1:])
     return result
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from llmsched_gym.backends.engine_state import EngineConfig
-from llmsched_gym.backends.latency_fit import fit_profile, least_squares, mean_relative_error
-from llmsched_gym.backends.latency_table import read_table
+from llmsched_gym.backends.latency_fit import fit_profile, mean_relative_error
+from llmsched_gym.backends.latency_table import least_squares, read_table
 from llmsched_gym.backends.replay import read_requests, serve
 from llmsched_gym.backends.shipped_profiles import chat_load, fit_shipped
 from llmsched_gym.cluster.latency import LatencyProfile, load_profile
@@ -105,6 +105,20 @@ def test_row_order_and_extra_columns_do_not_matter(shared: Path, tmp_path: Path)
         fit_profile(write(tmp_path / "t.csv", rows), log, ANY, "rtx").coefficients_ms
         == fit_profile(table, log, ANY, "rtx").coefficients_ms
     )
+
+
+def test_a_table_with_gaps_still_predicts(shared: Path, tmp_path: Path) -> None:
+    """A third of the rows, at random: many slices of the grid keep one level or none."""
+    log = shared / "reference" / "real_vllm" / "rtxpro6000_llama-3.1-8b.csv"
+    rows = rows_of(shared / "reference" / "llama31_8b_rtxpro6000_iteration_time.csv")
+    kept: list[dict[str, object]] = [
+        {**row} for row, u in zip(rows, np.random.default_rng(3).random(len(rows)), strict=True) if u < 0.33
+    ]
+    profile = fit_profile(write(tmp_path / "t.csv", kept), log, ANY, "rtx")
+    whole = load_profile("llama-3.1-8b-rtx-pro-6000")
+    for n_decode, prefill, context in ((1, 0, 500), (16, 0, 1000), (64, 0, 1000), (0, 2048, 0)):
+        factors = np.array([1.0, n_decode, prefill, n_decode * context])
+        assert factors @ profile.coefficients_ms == pytest.approx(factors @ whole.coefficients_ms, rel=0.2)
 
 
 def test_clamped_rows_are_left_out(shared: Path) -> None:
