@@ -5,7 +5,7 @@
 FOLDER holds `data/latency` and `reference`. Every profile is fitted on the iterations that a chat-like load visits,
 from few requests to more than a batch can hold. What the sources lack is named in each profile: iteration times are
 sums of measured kernel times, so sampling, scheduling and the gaps between kernels are not in them. Measured against
-a running vLLM server, such sums came out 5 to 6 % short (Llama-3.1-8B on an RTX PRO 6000).
+a running vLLM server, such sums came out 5.5 % short (Llama-3.1-8B on an RTX PRO 6000).
 """
 
 from __future__ import annotations
