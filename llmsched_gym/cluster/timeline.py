@@ -50,19 +50,23 @@ def timeline(state: ClusterState) -> Timeline:
     tasks = state.tasks
     started = np.flatnonzero(tasks["start_ns"] != FAR)
     start_ns = tasks["start_ns"][started].astype(np.int64)
-    end_ns = np.where(tasks["finish_ns"][started] == FAR, state.clock["now_ns"][0], tasks["finish_ns"][started])
+    finish_ns = tasks["finish_ns"][started].astype(np.int64)
     executor = tasks["executor"][started].astype(np.int64)
-    by_start = np.lexsort((started, end_ns, start_ns, executor))  # tasks that take no time precede others
+    by_start = np.lexsort((started, finish_ns, start_ns, executor))  # tasks that take no time precede others
     first_lane = np.concatenate([[0], np.cumsum(state.executors["slots"], dtype=np.int64)])
     lane = np.zeros(len(started), np.int64)
-    lane[by_start] = _first_fit(executor[by_start], start_ns[by_start], end_ns[by_start], first_lane)
+    lane[by_start] = _first_fit(executor[by_start], start_ns[by_start], finish_ns[by_start], first_lane)
+    end_ns = np.minimum(finish_ns, state.clock["now_ns"][0])
     order = np.lexsort((started, end_ns, start_ns, lane))
     return Timeline(started[order], lane[order], start_ns[order], end_ns[order], first_lane)
 
 
 @allocating_kernel
 def _first_fit(
-    executor: NDArray[np.int64], start_ns: NDArray[np.int64], end_ns: NDArray[np.int64], first_lane: NDArray[np.int64]
+    executor: NDArray[np.int64],
+    start_ns: NDArray[np.int64],
+    finish_ns: NDArray[np.int64],
+    first_lane: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Return the lane of each task; an executor never holds more tasks than it has lanes."""
     free_ns = np.zeros(first_lane[-1], np.int64)
@@ -71,7 +75,7 @@ def _first_fit(
         for lane in range(first_lane[executor[i]], first_lane[executor[i] + 1]):
             if free_ns[lane] <= start_ns[i]:
                 lanes[i] = lane
-                free_ns[lane] = end_ns[i]
+                free_ns[lane] = finish_ns[i]
                 break
     return lanes
 

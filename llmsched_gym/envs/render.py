@@ -145,10 +145,10 @@ def gantt_array(env: SchedulingEnv) -> NDArray[np.uint8]:
 
 
 def _tick_ns(now_ns: int) -> int:
-    """Return the time between two ticks: the least of 1, 2, 5, 10, 20, ... seconds of which ten reach up to now."""
+    """Return the time between two ticks: the least of 1, 2, 3, 5, 10, 20, ... seconds of which ten reach up to now."""
     scale = _SECOND_NS
     while True:
-        for digit in (1, 2, 5):
+        for digit in (1, 2, 3, 5):
             if now_ns <= _TICKS * digit * scale:
                 return digit * scale
         scale *= 10
@@ -239,14 +239,23 @@ def _draw_header(draw: ImageDraw.ImageDraw, state: ClusterState, workload: Workl
 def _draw_names(
     draw: ImageDraw.ImageDraw, state: ClusterState, first_lane: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> None:
-    """Name the executors beside their lanes, leaving out names that would overlap."""
-    free_y = 0.0
-    for e, name in enumerate(executor_names(state)):
-        own = np.flatnonzero((rows >= first_lane[e]) & (rows < first_lane[e + 1]))
-        y = _TOP + (own[0] + own[-1] + 1) / 2 if len(own) else 0.0
-        if y - 6 >= free_y:
-            draw.text((_LEFT - 6, y), name, fill=_INK, font=_font(11), anchor="rm")
-            free_y = y + 6
+    """Name the executors beside their lanes."""
+    shown = np.flatnonzero(rows >= 0)
+    first = np.minimum(np.searchsorted(rows[shown], first_lane[:-1]), len(shown) - 1)
+    last = np.searchsorted(rows[shown], first_lane[1:]) - 1
+    centres = _TOP + (shown[first] + shown[last] + 1) / 2
+    names = executor_names(state)
+    for e in _apart(centres, 12.0):
+        draw.text((_LEFT - 6, centres[e]), names[e], fill=_INK, font=_font(11), anchor="rm")
+
+
+def _apart(positions: NDArray[np.floating], least: float) -> list[int]:
+    """Return which labels at ascending positions to show, so that none overlap."""
+    chosen = [0]
+    for e, position in enumerate(positions):
+        if position - positions[chosen[-1]] >= least:
+            chosen.append(e)
+    return chosen
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw, workload: Workload, y: int) -> None:
@@ -294,19 +303,23 @@ def gantt_figure(state: ClusterState, workload: Workload, path: str | Path, titl
     from matplotlib.figure import Figure
 
     spans = timeline(state)
-    lanes_inches = min(max(int(spans.first_lane[-1]) * 0.14, 1.0), 9.0)
+    n_lanes = int(spans.first_lane[-1])
+    height = min(max(n_lanes * 0.14, 1.0), 9.0)
     image = io.BytesIO()
     with rc_context({"hatch.linewidth": 0.6}):
-        figure = Figure(figsize=(11, lanes_inches + 2.6), layout="constrained")
-        lanes, queue = figure.subplots(2, sharex=True, height_ratios=[lanes_inches, 1.2])
+        figure = Figure(figsize=(11, height + 2.6), layout="constrained")
+        lanes, queue = figure.subplots(2, sharex=True, height_ratios=[height, 1.2])
         lanes.set_title(title, loc="left")
-        handles = _plot_lanes(lanes, state, workload, spans) + _plot_queues(queue, state, workload)
+        handles = _plot_lanes(lanes, state, workload, spans, height / n_lanes)
+        handles += _plot_queues(queue, state, workload)
         figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize="small", frameon=False)
         figure.savefig(image, format="png", dpi=110)
     write_atomic(path, image.getvalue())
 
 
-def _plot_lanes(axes: Axes, state: ClusterState, workload: Workload, spans: Timeline) -> list[Artist]:
+def _plot_lanes(
+    axes: Axes, state: ClusterState, workload: Workload, spans: Timeline, lane_inches: float
+) -> list[Artist]:
     """Draw a box per task, and return what the legend shows."""
     from matplotlib.collections import PolyCollection
     from matplotlib.patches import Patch
@@ -327,14 +340,15 @@ def _plot_lanes(axes: Axes, state: ClusterState, workload: Workload, spans: Time
                 alpha=0.45 if unfinished else 1.0,
                 hatch=_HATCH if tool else None,
                 edgecolor=_INK if unfinished else "white",
-                linewidth=0.3,
+                linewidth=0.3 if lane_inches >= 0.05 else 0.0,  # edges would cover thin boxes
             )
         )
     bounds = spans.first_lane
     for e in range(len(bounds) - 1):
         axes.axhspan(bounds[e], bounds[e + 1], color=_PALE if e % 2 else "#e6e6e6", linewidth=0, zorder=0)
-    stride = -(-len(bounds) // 40)
-    axes.set_yticks((bounds[:-1] + bounds[1:])[::stride] / 2, executor_names(state)[::stride], fontsize="x-small")
+    centres, names = (bounds[:-1] + bounds[1:]) / 2, executor_names(state)
+    named = _apart(centres, 0.14 / lane_inches)
+    axes.set_yticks(centres[named], [names[e] for e in named], fontsize="x-small")
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(int(bounds[-1]), 0)
     axes.set_xlim(0, max(int(state.clock["now_ns"][0]), 1) / _SECOND_NS)
