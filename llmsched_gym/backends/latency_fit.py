@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmsched_gym.backends.engine_state import EngineConfig
 from llmsched_gym.backends.latency_table import Floats, IterationTable, design, least_squares, read_table
@@ -173,8 +172,3 @@ def fit_profile(table_csv: str | Path, log_csv: str | Path, config: EngineConfig
         raise InputError(table_csv, "", f"{len(table.points)} usable rows", allowed)
     source = {"table": Path(table_csv).name, "requests": Path(log_csv).name}
     return fit_to_table(table, read_requests(log_csv), config, name, source)
-
-
-def mean_relative_error(measured_s: NDArray[np.float64], predicted_s: NDArray[np.float64]) -> float:
-    """Mean over requests of |predicted / measured - 1|."""
-    return float(np.mean(np.abs(predicted_s / measured_s - 1.0)))
