@@ -1,0 +1,1 @@
+"""Bayesian networks over the stages of an application: fitting, exact inference, information."""
