@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-Output = Annotated[Path | None, tyro.conf.arg(aliases=("-o",), metavar="PATH")]
+
+def _optional(metavar: str, aliases: tuple[str, ...] = ()) -> Any:
+    """Describe an option that may be left out: hide that its default is None, which its help explains in words."""
+    return tyro.conf.arg(metavar=metavar, aliases=aliases, help_behavior_hint="")
+
+
+Output = Annotated[Path | None, _optional("PATH", ("-o",))]
 RequiredOutput = Annotated[Path, tyro.conf.arg(aliases=("-o",), metavar="PATH")]
-Json = Annotated[bool, tyro.conf.arg(name="json")]
-File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
-Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
-Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
-Real = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
-"""Optional values: the metavar hides that None is their default."""
+Json = Annotated[bool, tyro.conf.arg(name="json", help_behavior_hint="")]
+File = Annotated[Path | None, _optional("FILE")]
+Text = Annotated[str | None, _optional("TEXT")]
+Whole = Annotated[int | None, _optional("INT")]
+Real = Annotated[float | None, _optional("FLOAT")]

@@ -106,8 +106,9 @@ def reduction_pct(baseline: ArrayLike, values: ArrayLike) -> Interval:
         values: Numbers > 0, paired with `baseline`.
     """
     log_ratio = bootstrap(lambda b, v: np.log(_mean(v) / _mean(b)), baseline, values)
-    low, mid, high = (None if end is None else -100.0 * expm1(end) for end in reversed(log_ratio.as_list()))
-    return Interval(low, 0.0 if mid is None else mid, high)
+    low = None if log_ratio.high is None else _reduction(log_ratio.high)
+    high = None if log_ratio.low is None else _reduction(log_ratio.low)
+    return Interval(low, _reduction(log_ratio.mid), high)
 
 
 def ranks(values: Mapping[str, Sequence[float]]) -> dict[str, int]:
@@ -144,6 +145,10 @@ def probability_of_improvement(runs: ArrayLike, others: ArrayLike) -> float:
     """Chance that a random run scores lower (better) than a random one of `others`; equal scores count half."""
     x, y = np.asarray(runs, dtype=np.float64)[:, None], np.asarray(others, dtype=np.float64)[None, :]
     return float(np.mean((x < y) + 0.5 * (x == y)))
+
+
+def _reduction(log_ratio: float) -> float:
+    return 0.0 - 100.0 * expm1(log_ratio)  # 0.0 - 0.0 is 0.0, where -100.0 * 0.0 would print as -0.0
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
