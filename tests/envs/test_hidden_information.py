@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from random_workloads import Case, Draft, cases, draw_plans, draw_tasks
+from random_workloads import MAX_OUTPUT, Case, Draft, cases, draw_plans, draw_tasks
 
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import ClusterState, JobStatus, StageStatus, TaskStatus
@@ -108,10 +108,10 @@ def rewrite_the_unknown(draft: Draft, workload: Workload, state: ClusterState, r
                     for k in range(int(stage["n_tasks"])):
                         status_of_task = state.tasks["status"][stage["first_task"] + k]
                         if status_of_task == TaskStatus.WAITING:
-                            output[i, slot, k] = rng.integers(1, 25)
+                            output[i, slot, k] = rng.integers(1, MAX_OUTPUT + 1)
                             duration[i, slot, k] = rng.integers(0, LATER_NS)
                         elif status_of_task == TaskStatus.RUNNING:
-                            output[i, slot, k] += rng.integers(0, 9)
+                            output[i, slot, k] = rng.integers(output[i, slot, k], MAX_OUTPUT + 1)
                             duration[i, slot, k] += rng.integers(0, LATER_NS)
             if planner >= 0:
                 unplanned[i] = state.stages["status"][first + planner] < StageStatus.DONE

@@ -1,0 +1,45 @@
+"""The compiled simulator equals a plain event loop over engine iterations, and hand-solved schedules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from plain_simulator import PlainSimulator
+from random_workloads import Case, cases
+
+from llmsched_gym.backends import simulator
+from llmsched_gym.scenario import load_scenario
+from llmsched_gym.workloads.toy import toy
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases())
+def test_equals_the_plain_event_loop(case: Case) -> None:
+    draft, cluster, _ = case.draw()
+    workload = draft.assemble()
+    plain = PlainSimulator(workload, cluster)
+    start_ns, finish_ns = plain.run()
+    state, simulation = simulator.start(workload, cluster)
+    assert simulator.run_fcfs(state, simulation) == plain.dispatches == len(workload.tasks)
+    assert state.tasks["start_ns"].tolist() == start_ns
+    assert state.tasks["finish_ns"].tolist() == finish_ns
+
+
+@pytest.mark.parametrize("name", ["mixed", "planning"])
+def test_equals_the_plain_event_loop_on_applications(name: str) -> None:
+    scenario = load_scenario(name).replaced(jobs=12)
+    workload = scenario.build("train", 3)
+    state, simulation = simulator.start(workload, scenario.cluster)
+    simulator.run_fcfs(state, simulation)
+    start_ns, finish_ns = PlainSimulator(workload, scenario.cluster).run()
+    assert state.tasks["start_ns"].tolist() == start_ns
+    assert state.tasks["finish_ns"].tolist() == finish_ns
+
+
+def test_first_come_first_served_on_the_hand_solved_workload() -> None:
+    state, simulation = simulator.start(toy(), load_scenario("toy").cluster)
+    assert simulator.run_fcfs(state, simulation) == 10
+    assert (state.jobs["finish_ns"] / 1e9).tolist() == [6.0, 7.0, 11.0, 12.0, 13.0]
+    assert state.clock[0]["area_ns"] == 49 * 10**9
+    assert np.unique(state.tasks["executor"]).tolist() == [0, 1]
