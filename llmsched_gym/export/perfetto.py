@@ -260,17 +260,19 @@ def _kv_counters(state: ClusterState) -> list[Event]:
 def kv_tokens(state: ClusterState, executor: int) -> Steps:
     """Reconstruct the tokens that the sequences of an LLM executor held in its KV cache over time.
 
-    An approximation, as engines keep no history: a sequence holds its prompt from the first iteration that computes
-    some of it, then grows evenly from its first token to prompt + output at its end. A sequence that has not finished
-    is taken to grow at the mean pace of those that have. Sharing of prefixes, idle cached blocks, rounding to blocks
-    and the loss of a preempted sequence's blocks are not in it.
+    An approximation, as engines keep no history: a sequence holds its prompt, less what it found in the prefix cache,
+    from the first iteration that computes some of it, then grows evenly from its first token to its end by its
+    output. A sequence that has not finished is taken to grow at the mean pace of those that have. Prefixes that
+    outlive the sequence that computed them, rounding to blocks and the loss of a preempted sequence's blocks are not
+    in it.
     """
     now_ns = int(state.clock["now_ns"][0])
     held = state.tasks[(state.tasks["executor"] == executor) & (state.tasks["scheduled_ns"] <= now_ns)]
     from_ns = held["scheduled_ns"]
     grow_ns = np.minimum(held["first_token_ns"], now_ns)
     end_ns = np.minimum(held["finish_ns"], now_ns)
-    prompt, output = held["prompt_tokens"].astype(np.float64), held["output_tokens"].astype(np.float64)
+    prompt = (held["prompt_tokens"] - held["cached_tokens"]).astype(np.float64)
+    output = held["output_tokens"].astype(np.float64)
     done = held["finish_ns"] != FAR
     growing_ns = np.maximum(end_ns - grow_ns, 1).astype(np.float64)
     pace = output[done].sum() / growing_ns[done].sum() if done.any() else 0.0
