@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from llmsched_gym.cli.console import EpisodeProgress, note, print_json, print_table, say
 from llmsched_gym.cli.flags import parse_loads, parse_names, parse_seeds
@@ -16,14 +16,28 @@ if TYPE_CHECKING:
     from llmsched_gym.evaluation.runner import Comparison
     from llmsched_gym.evaluation.setting import Setting
 
+_METRICS: Final = {
+    "P50": "p50_jct_s",
+    "P95": "p95_jct_s",
+    "P99": "p99_jct_s",
+    "slowdown": "mean_slowdown",
+    "makespan s": "makespan_s",
+    "µs/decision": "decision_us_p50",
+    "P99 µs": "decision_us_p99",
+}
+"""Columns of the table, after the mean JCT and what it is below FCFS's, and their metrics."""
+
+_OPTIONAL: Final = ("P50", "P95", "makespan s", "P99 µs")
+"""Columns that a narrow terminal leaves out."""
+
 
 @dataclass(frozen=True)
 class Compare:
     """Run policies on the same jobs, in parallel, and compare them.
 
     Every finished episode is kept in the output folder: a comparison that was interrupted goes on where it stopped when
-    the same command is given again. The folder then holds results.csv, summary.json, manifest.json and jct_cdf.png, and
-    with several loads one sub-folder per load and jct_over_load.png.
+    the same command is given again. The folder then holds results.csv, pairs.csv, summary.json, manifest.json and
+    jct_cdf.png, and with several loads one sub-folder per load and jct_over_load.png.
 
     Attributes:
         scenario: Scenario name or YAML file.
@@ -123,26 +137,16 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
     ranks = policy_ranks(comparison)
     tied = list(ranks.values())
     table = []
-    for name, row in sorted(content["policies"].items(), key=lambda item: item[1]["mean_jct_s"]):
-        rank = ranks.get(name)
-        shown = "-" if rank is None else f"{rank}=" if tied.count(rank) > 1 else str(rank)
-        table.append(
-            (
-                f"{name} *" if row["privileged"] else name,
-                shown,
-                *(
-                    row[key]
-                    for key in ("mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s", "mean_slowdown", "makespan_s")
-                ),
-                _interval(row["reduction_vs_fcfs_pct"]),
-                row["decision_us_p50"],
-                row["decision_us_p99"],
-            )
-        )
+    for label, row in sorted(content["policies"].items(), key=lambda item: item[1]["mean_jct_s"]):
+        rank = ranks.get(label)
+        place = "-" if rank is None else f"{rank}=" if tied.count(rank) > 1 else str(rank)
+        name = f"{label} *" if row["privileged"] else label
+        reduction = _interval(row["reduction_vs_fcfs_pct"])
+        table.append((name, place, row["mean_jct_s"], reduction, *(row[metric] for metric in _METRICS.values())))
     load = "" if content["load"] is None else f" at load {content['load']:g}"
-    title = f"\n{content['scenario']}: {content['jobs']} jobs × {len(content['seeds'])} seeds{load}"
-    columns = ("policy", "rank", "mean JCT s", "P50", "P95", "P99", "slowdown", "makespan s")
-    print_table(title, (*columns, "below FCFS % [95 %]", "decision µs", "P99 µs"), table)
+    title = f"{content['scenario']}: {content['jobs']} jobs × {len(content['seeds'])} seeds{load}"
+    say("")
+    print_table(title, ("policy", "rank", "mean JCT s", "below FCFS % [95 %]", *_METRICS), table, _OPTIONAL)
     say(f"lower bound of the mean JCT: {content['lower_bound_mean_jct_s']:.2f} s")
     say("* sees the truth, not ranked;  n= cannot be told apart by 95 % intervals paired by seed")
 

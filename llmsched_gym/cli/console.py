@@ -16,6 +16,9 @@ from rich.table import Table
 _WIDTH: Final = 160
 """Columns of output that does not go to a terminal."""
 
+_WIDE: Final = 120
+"""Columns from which a terminal shows all of a table."""
+
 
 def out() -> Console:
     """Return the console on standard output."""
@@ -42,16 +45,20 @@ def print_json(content: Mapping[str, Any]) -> None:
     print(json.dumps(_finite(content), indent=1, allow_nan=False))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; columns of numbers are right-aligned."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], optional: Sequence[str] = ()
+) -> None:
+    """Print a table; columns of numbers are right-aligned, and `optional` ones are left out on a narrow terminal."""
+    console = out()
     table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
     content = [list(row) for row in rows]
-    for index, column in enumerate(columns):
+    shown = [i for i, column in enumerate(columns) if column not in optional or console.width >= _WIDE]
+    for index in shown:
         text = any(isinstance(row[index], str) for row in content)
-        table.add_column(column, justify="left" if text else "right", no_wrap=index == 0)
+        table.add_column(columns[index], justify="left" if text else "right", no_wrap=index == 0)
     for row in content:
-        table.add_row(*(cell if isinstance(cell, str) else _number(cell) for cell in row))
-    out().print(table)
+        table.add_row(*(cell if isinstance(cell := row[i], str) else _number(cell) for i in shown))
+    console.print(table)
 
 
 class EpisodeProgress:

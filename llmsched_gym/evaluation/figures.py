@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from llmsched_gym.evaluation.metrics import mean
+from llmsched_gym.evaluation.report import find_baseline
 from llmsched_gym.evaluation.runner import Comparison
-from llmsched_gym.evaluation.statistics import mean_interval
+from llmsched_gym.evaluation.statistics import reduction_pct
 from llmsched_gym.workloads.files import write_atomic
 
 if TYPE_CHECKING:
@@ -45,28 +46,43 @@ def jct_cdf(comparison: Comparison, path: Path) -> None:
 
 
 def jct_over_load(comparisons: Mapping[float, Comparison], path: Path) -> None:
-    """Draw the mean JCT of every policy over the load, with 95 % intervals over seeds and the lower bound.
+    """Draw over the load the mean JCT of every policy, with the lower bound, and its reduction against FCFS.
+
+    The reductions carry 95 % intervals paired by seed. The means carry none: what seeds share moves all of them
+    together, so that their intervals overlap even where policies differ. Without FCFS there is only the first panel.
 
     Raises:
         InputError: `path` cannot be written.
     """
-    figure = _figure()
-    axes = figure.add_subplot()
     loads = sorted(comparisons)
     first = comparisons[loads[0]]
+    baseline = find_baseline(first)
+    figure = _figure(8 if baseline is None else 13)
+    panels = figure.subplots(1, 1 if baseline is None else 2, squeeze=False)[0]
+    means, reductions = panels[0], panels[-1]
     for index, contestant in enumerate(first.contestants):
-        intervals = [mean_interval(comparisons[load].metric(contestant, "mean_jct_s")) for load in loads]
+        style = _style(index)
+        per_load = [comparisons[load].metric(contestant, "mean_jct_s") for load in loads]
         label = _label(contestant.label, contestant.privileged)
-        axes.plot(loads, [interval.mid for interval in intervals], marker="o", label=label, **_style(index))
-        low = [interval.mid if interval.low is None else interval.low for interval in intervals]
-        high = [interval.mid if interval.high is None else interval.high for interval in intervals]
-        axes.fill_between(loads, low, high, alpha=0.1, color=_style(index)["color"])
+        means.plot(loads, [mean(values) for values in per_load], marker="o", label=label, **style)
+        if baseline is not None and contestant is not baseline:
+            of_baseline = [comparisons[load].metric(baseline, "mean_jct_s") for load in loads]
+            intervals = [reduction_pct(b, values) for b, values in zip(of_baseline, per_load, strict=True)]
+            reductions.plot(loads, [interval.mid for interval in intervals], marker="o", label=label, **style)
+            low = [interval.mid if interval.low is None else interval.low for interval in intervals]
+            high = [interval.mid if interval.high is None else interval.high for interval in intervals]
+            reductions.fill_between(loads, low, high, alpha=0.1, color=style["color"])
     bounds = [mean([bound["lower_bound_mean_jct_s"] for bound in comparisons[load].bounds.values()]) for load in loads]
-    axes.plot(loads, bounds, color="black", linewidth=1, linestyle=":", label="lower bound")
-    axes.set_yscale("log")
-    axes.set_xlabel("load [offered work / capacity of the busiest pool]")
-    axes.set_ylabel("mean job completion time [s]")
-    axes.set_title(f"{first.setting.name}: {first.setting.n_jobs} jobs × {len(first.seeds)} seeds")
+    means.plot(loads, bounds, color="black", linewidth=1, linestyle=":", label="lower bound")
+    means.set_ylabel("mean job completion time [s]")
+    means.set_ylim(bottom=0)
+    means.set_title(f"{first.setting.name}: {first.setting.n_jobs} jobs × {len(first.seeds)} seeds")
+    if baseline is not None:
+        reductions.axhline(0, color="black", linewidth=1)
+        reductions.set_ylabel("mean JCT below FCFS [%]")
+        reductions.set_title("reduction against FCFS, 95 % intervals paired by seed")
+    for axes in panels:
+        axes.set_xlabel("load [offered work / capacity of the busiest pool]")
     _finish(figure, path)
 
 
@@ -78,17 +94,18 @@ def _style(index: int) -> dict[str, Any]:
     return {"color": f"C{index % 10}", "linestyle": _DASHES[index // 10 % len(_DASHES)], "linewidth": 1.5}
 
 
-def _figure() -> Figure:
+def _figure(width: float = 8) -> Figure:
     # Figure without pyplot: no display, no global state, nothing to close.
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(8, 5), layout="constrained")
+    return Figure(figsize=(width, 5), layout="constrained")
 
 
 def _finish(figure: Figure, path: Path) -> None:
-    axes = figure.axes[0]
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize="small", loc="outside right center", frameon=False)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
     write_atomic(path, image.getvalue())

@@ -8,13 +8,19 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import permutations
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.runner import Comparison, Contestant
-from llmsched_gym.evaluation.statistics import ranks, reduction_pct
+from llmsched_gym.evaluation.statistics import (
+    interquartile_mean,
+    probability_of_improvement,
+    ranks,
+    reduction_pct,
+)
 from llmsched_gym.evaluation.store import write_json, write_text
 
 BASELINE: Final = "fcfs"
@@ -31,7 +37,7 @@ def summary(comparison: Comparison) -> dict[str, Any]:
     bootstrap, in per cent of FCFS's mean JCT; low and high are null with a single seed, and the whole is null if fcfs
     is not compared.
     """
-    baseline = next((c for c in comparison.contestants if c.label == BASELINE), None)
+    baseline = find_baseline(comparison)
     return {
         "scenario": comparison.setting.name,
         "jobs": comparison.setting.n_jobs,
@@ -40,6 +46,11 @@ def summary(comparison: Comparison) -> dict[str, Any]:
         "policies": {c.label: _policy_summary(comparison, c, baseline) for c in comparison.contestants},
         "lower_bound_mean_jct_s": mean([comparison.bounds[s]["lower_bound_mean_jct_s"] for s in comparison.seeds]),
     }
+
+
+def find_baseline(comparison: Comparison) -> Contestant | None:
+    """Return the policy that reductions are relative to, if it is compared."""
+    return next((contestant for contestant in comparison.contestants if contestant.label == BASELINE), None)
 
 
 def policy_ranks(comparison: Comparison) -> dict[str, int]:
@@ -82,6 +93,31 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
+def pairs(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return one row per ordered pair of policies: how the first compares with the second, on mean JCT per seed.
+
+    ``reduction_pct`` is paired by seed. The interquartile means and the probability of improvement treat seeds as
+    independent runs; they are for learned policies, where a seed may also be a training run.
+    """
+    values = {c.label: comparison.metric(c, "mean_jct_s") for c in comparison.contestants}
+    table: list[dict[str, Any]] = []
+    for policy, other in permutations(values, 2):
+        reduction = reduction_pct(values[other], values[policy])
+        table.append(
+            {
+                "policy": policy,
+                "other": other,
+                "reduction_pct_low": reduction.low,
+                "reduction_pct": reduction.mid,
+                "reduction_pct_high": reduction.high,
+                "probability_of_improvement": probability_of_improvement(values[policy], values[other]),
+                "iqm_jct_s": float(interquartile_mean(values[policy])),
+                "other_iqm_jct_s": float(interquartile_mean(values[other])),
+            }
+        )
+    return table
+
+
 def manifest(comparison: Comparison, command: Sequence[str]) -> dict[str, Any]:
     """Return how the results came about: settings, versions, machine, digests and times."""
     return {
@@ -101,7 +137,9 @@ def manifest(comparison: Comparison, command: Sequence[str]) -> dict[str, Any]:
 
 
 def write_report(comparison: Comparison, folder: Path, command: Sequence[str]) -> dict[str, Any]:
-    """Write ``results.csv``, ``summary.json``, ``manifest.json`` and ``jct_cdf.png`` into a folder; return the summary.
+    """Write the tables, ``summary.json``, ``manifest.json`` and ``jct_cdf.png`` into a folder; return the summary.
+
+    The tables are ``results.csv`` (`rows`) and, with several policies, ``pairs.csv`` (`pairs`).
 
     Raises:
         InputError: A file cannot be written.
@@ -110,6 +148,8 @@ def write_report(comparison: Comparison, folder: Path, command: Sequence[str]) -
 
     result = summary(comparison)
     write_text(folder / "results.csv", to_csv(rows(comparison)))
+    if len(comparison.contestants) > 1:
+        write_text(folder / "pairs.csv", to_csv(pairs(comparison)))
     write_json(folder / "summary.json", result)
     write_json(folder / "manifest.json", manifest(comparison, command))
     jct_cdf(comparison, folder / "jct_cdf.png")

@@ -150,10 +150,10 @@ def compare(
     comparison.resumed = present
     if missing:
         before = time.perf_counter()
-        for contestant in contestants:
-            warm_up(contestant.spec)
         setting.scenario.cluster.check_serves(setting.workload(missing[0][-1]))
         run.claim()
+        for contestant in contestants:
+            warm_up(contestant.spec)
         comparison.warm_up_s = time.perf_counter() - before
         progress.note(f"compiled code and historical means ready after {comparison.warm_up_s:.1f} s")
     progress.begin(present + len(missing), present)

@@ -90,11 +90,6 @@ def bootstrap(statistic: Statistic, *paired: ArrayLike) -> Interval:
     return Interval(mid - factor * (mid - float(low)), mid, mid + factor * (float(high) - mid))
 
 
-def mean_interval(values: ArrayLike) -> Interval:
-    """Mean over seeds with its 95 % interval."""
-    return bootstrap(_mean, values)
-
-
 def reduction_pct(baseline: ArrayLike, values: ArrayLike) -> Interval:
     """By how many per cent the mean of `values` is below the mean of `baseline`, paired by seed.
 

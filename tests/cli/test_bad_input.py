@@ -297,6 +297,10 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
         lambda f: ["workload", "generate", "--jobs", "3", "-o", f.text("file", "") + "/jobs.workload"],
         "file/jobs.workload",
     ),
+    "output folder that cannot be made": (
+        lambda f: ["compare", "--scenario", "toy", "--seeds", "0", "-o", "/proc/none/out"],
+        "/proc/none/out.*a folder that can be written",
+    ),
     "output folder that is a file": (
         lambda f: ["compare", "--scenario", "toy", "--seeds", "0", "-o", f.text("file", "")],
         "a folder for the results",

@@ -78,6 +78,11 @@ def test_files_of_a_report(comparison: Comparison, tmp_path: Path):
     assert (first["policy"], first["seed"], first["privileged"]) == ("fcfs", "0", "False")
     assert float(first["mean_jct_s"]) == content["policies"]["fcfs"]["per_seed_mean_jct_s"][0]
     assert json.loads((tmp_path / "summary.json").read_text()) == content
+    with (tmp_path / "pairs.csv").open(newline="") as file:
+        pairs = {(row["policy"], row["other"]): row for row in csv.DictReader(file)}
+    assert len(pairs) == 12
+    assert float(pairs["sjf", "fcfs"]["probability_of_improvement"]) == 1.0
+    assert float(pairs["sjf", "oracle_srtf"]["probability_of_improvement"]) == 0.5
     made = json.loads((tmp_path / "manifest.json").read_text())
     assert made["command"] == ["llmsched-gym", "compare"]
     assert made["setting"]["versions"].keys() >= {"llmsched_gym", "numpy", "numba"}
@@ -86,5 +91,5 @@ def test_files_of_a_report(comparison: Comparison, tmp_path: Path):
     for name in ("jct_cdf.png", "load.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["results.csv", "summary.json", "manifest.json", "jct_cdf.png", "load.png"]
+        ["results.csv", "pairs.csv", "summary.json", "manifest.json", "jct_cdf.png", "load.png"]
     )
