@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Candidate
-from llmsched_gym.policies.base import Observation, PriorityPolicy, candidate_column
+from llmsched_gym.policies.base import Observation, PriorityPolicy
 
 
 class Argus(PriorityPolicy):
@@ -20,6 +20,6 @@ class Argus(PriorityPolicy):
 
     name = "argus"
 
-    def keys(self, obs: Observation, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
+    def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Rank by influence, largest first."""
-        return (-candidate_column(obs, rows, Candidate.INFLUENCE),)
+        return -obs["candidates"][rows, Candidate.INFLUENCE]

@@ -52,7 +52,7 @@ class PriorityPolicy(Policy):
     """
 
     @abstractmethod
-    def keys(self, obs: Observation, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
+    def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Rank candidates.
 
         Args:
@@ -60,39 +60,18 @@ class PriorityPolicy(Policy):
             rows: int (n,), n >= 2. Rows of ``obs["candidates"]`` that can be dispatched, ascending.
 
         Returns:
-            One or more float (n,) arrays: the smallest first key wins, the second key decides among equals, and so on.
+            float (n,): the smallest wins.
         """
 
     def act(self, obs: Observation) -> int:
-        """Choose the dispatch with the smallest keys."""
+        """Choose the dispatch with the smallest key."""
         mask = obs["action_mask"]
         rows = np.flatnonzero(mask[:-1])
         if rows.size == 0:
             return len(mask) - 1
         if rows.size == 1:
             return int(rows[0])
-        return first_smallest(rows, *self.keys(obs, rows))
-
-
-def first_smallest(rows: NDArray[np.intp], *keys: NDArray[Any]) -> int:
-    """Return the row with the smallest keys, compared in turn; the earliest row among equals.
-
-    Args:
-        rows: int (n,), not empty.
-        keys: Arrays (n,), aligned with `rows`.
-    """
-    *leading, last = keys
-    for position, key in enumerate(leading):
-        kept = key == key.min()
-        rows, last = rows[kept], last[kept]
-        for later in range(position + 1, len(leading)):
-            leading[later] = leading[later][kept]
-    return int(rows[last.argmin()])
-
-
-def candidate_column(obs: Observation, rows: NDArray[np.intp], column: Candidate) -> NDArray[np.float32]:
-    """Return one column of the given candidates, float32 (n,)."""
-    return obs["candidates"][rows, column]
+        return int(rows[self.key(obs, rows).argmin()])
 
 
 def job_column(obs: Observation, rows: NDArray[np.intp], column: Job) -> NDArray[np.float32]:

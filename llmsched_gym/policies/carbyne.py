@@ -104,8 +104,9 @@ class _Graph:
     """The valid rows of a graph observation, as whole numbers where they are.
 
     Attributes:
+        present: Jobs in the system.
         ready: Rows of ``nodes`` whose next task can be dispatched.
-        slots: Slots of each kind, and without limit for stages that are not planned yet.
+        slots: Slots of each kind.
         free: Free slots of each kind.
         running_of: int (jobs, kinds). Running tasks of each job by kind.
     """
@@ -114,11 +115,12 @@ class _Graph:
         system = obs["system"]
         nodes = obs["nodes"][: int(system[System.NODES])]
         executors = obs["executors"].astype(np.int64)
-        self.n_jobs = int(system[System.JOB_ROWS])
+        self.present = int(system[System.JOBS])
+        n_jobs = int(system[System.JOB_ROWS])
         self.job = nodes[:, Node.JOB].astype(np.int64)
         self.kind = nodes[:, Node.KIND].astype(np.int64)
         self.path = nodes[:, Node.PATH_S]
-        self.remaining = obs["jobs"][: self.n_jobs, Job.REMAINING_S]
+        self.remaining = obs["jobs"][:n_jobs, Job.REMAINING_S]
         self.running = nodes[:, Node.TASKS_RUNNING].astype(np.int64)
         # Before a stage is ready its number of tasks is an expectation; its work is spread over at least one task.
         self.waiting = np.rint(nodes[:, Node.TASKS_WAITING]).astype(np.int64)
@@ -126,14 +128,15 @@ class _Graph:
         slotless = self.kind == StageKind.DYNAMIC
         self.seconds = np.where(slotless, nodes[:, Node.DURATION_S], nodes[:, Node.WORK_S] / self.tasks).astype(float)
         self.edges = obs["edges"][: int(system[System.EDGES])]
-        self.first_node = np.searchsorted(self.job, np.arange(self.n_jobs + 1))
+        self.first_node = np.searchsorted(self.job, np.arange(n_jobs + 1))
         self.first_edge = np.searchsorted(self.edges[:, 0], self.first_node)
         candidate = nodes[:, Node.CANDIDATE].astype(np.int64)
         self.ready = np.flatnonzero((candidate >= 0) & (obs["action_mask"][candidate] > 0))
+        self.first_ready = np.searchsorted(self.ready, self.first_node)
         holders = [executors[executors[:, Executor.KIND] == kind] for kind in range(_SLOT_KINDS)]
         self.slots = np.array([rows[:, Executor.SLOTS].sum() for rows in holders])
         self.free = self.slots - np.array([rows[:, Executor.RUNNING].sum() for rows in holders])
-        self.running_of = np.zeros((self.n_jobs, len(StageKind)), np.int64)
+        self.running_of = np.zeros((n_jobs, len(StageKind)), np.int64)
         np.add.at(self.running_of, (self.job, self.kind), self.running)
 
     def due(self, job: int, quota: NDArray[np.int64]) -> list[int]:
@@ -142,7 +145,7 @@ class _Graph:
         nodes = slice(first, last)
         edges = self.edges[self.first_edge[job] : self.first_edge[job + 1]] - np.int32(first)
         planned = tasks_due_now(self.tasks[nodes], self.seconds[nodes], self.kind[nodes], edges, quota)
-        rows = self.ready[np.searchsorted(self.ready, first) : np.searchsorted(self.ready, last)]
+        rows = self.ready[self.first_ready[job] : self.first_ready[job + 1]]
         due = np.minimum(planned[rows - first] - self.running[rows], self.waiting[rows])
         order = np.argsort(-self.path[rows], kind="stable")
         return [int(row) for i, row in zip(order, rows[order], strict=True) for _ in range(due[i])]
@@ -150,20 +153,25 @@ class _Graph:
 
 def _altruistic_starts(graph: _Graph) -> list[int]:
     """Steps 1 and 2: offer free slots by dominant share, and let each job take only what its plan starts now."""
-    quota = np.append(np.maximum(-(-graph.slots // max(graph.n_jobs, 1)), 1), _UNLIMITED)
+    quota = np.append(np.maximum(-(-graph.slots // max(graph.present, 1)), 1), _UNLIMITED)
     free, slots = graph.free.tolist(), graph.slots.tolist()
     running_of = graph.running_of.tolist()
     kind = graph.kind
+    kinds_of: dict[int, set[int]] = {}
+    for job, k in zip(graph.job[graph.ready].tolist(), kind[graph.ready].tolist(), strict=True):
+        kinds_of.setdefault(job, set()).add(k)
 
     def share(job: int) -> float:
         return max(running_of[job][k] / slots[k] for k in range(_SLOT_KINDS) if slots[k])
 
-    offers = [(share(job), job) for job in np.unique(graph.job[graph.ready]).tolist()]
+    offers = [(share(job), job) for job in kinds_of]
     heapify(offers)
     plans: dict[int, list[int]] = {}
     starts = []
     while offers and any(free):
         _, job = heappop(offers)
+        if not any(free[k] > 0 and running_of[job][k] < quota[k] for k in kinds_of[job]):
+            continue  # its share is used up, or there is nothing of what it could use
         if job not in plans:
             plans[job] = graph.due(job, quota)
         for i, row in enumerate(plans[job]):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Candidate
-from llmsched_gym.policies.base import Observation, PriorityPolicy, candidate_column
+from llmsched_gym.policies.base import Observation, PriorityPolicy
 
 
 class CriticalPath(PriorityPolicy):
@@ -19,6 +19,6 @@ class CriticalPath(PriorityPolicy):
 
     name = "critical_path"
 
-    def keys(self, obs: Observation, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
+    def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Rank by the expected path from the stage to the end of its job, longest first."""
-        return (-candidate_column(obs, rows, Candidate.PATH_S),)
+        return -obs["candidates"][rows, Candidate.PATH_S]

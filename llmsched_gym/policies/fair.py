@@ -19,6 +19,6 @@ class Fair(PriorityPolicy):
 
     name = "fair"
 
-    def keys(self, obs: Observation, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
+    def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Rank by the number of tasks that the job is running."""
-        return (job_column(obs, rows, Job.TASKS_RUNNING),)
+        return job_column(obs, rows, Job.TASKS_RUNNING)

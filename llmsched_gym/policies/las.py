@@ -19,6 +19,6 @@ class LAS(PriorityPolicy):
 
     name = "las"
 
-    def keys(self, obs: Observation, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
+    def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Rank by the slot time that the job has received."""
-        return (job_column(obs, rows, Job.ATTAINED_S),)
+        return job_column(obs, rows, Job.ATTAINED_S)

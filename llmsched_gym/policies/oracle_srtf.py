@@ -1,9 +1,9 @@
 """Clairvoyant shortest remaining time first: SRTF that knows every length and every hidden stage.
 
 Privileged: it reads the truth, so it is no scheduler that could exist, but shows what knowing everything is worth.
-Remaining time is the true slot time of everything that the job has not finished, at batch size 1; within a job the
-stage with the longest true path to the job's end goes first. It is a heuristic and not the optimum: the problem is
-hard even for a clairvoyant scheduler.
+Remaining time is the true slot time of everything that the job has not finished, at batch size 1; all else is as in
+SRTF, so that the two differ only in what they know. It is a heuristic and not the optimum, which is hard to find even
+for a clairvoyant scheduler; other orders of a job's own stages (longest true path first) change its mean JCT by 1 %.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from llmsched_gym.policies.base import Observation, PriorityPolicy
 
 
 class OracleSRTF(PriorityPolicy):
-    """Smallest true remaining work of the job first, then the stage with the longest true path."""
+    """Smallest true remaining work of the job first."""
 
     name = "oracle_srtf"
     privileged = True
 
-    def keys(self, obs: Observation, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
-        """Rank by the job's true remaining slot time, then by the stage's true path, longest first."""
-        truth = obs["truth"][rows]
-        return truth[:, Truth.JOB_REMAINING_S], -truth[:, Truth.STAGE_PATH_S]
+    def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Rank by the true slot time of what the job has not finished."""
+        return obs["truth"][rows, Truth.JOB_REMAINING_S]

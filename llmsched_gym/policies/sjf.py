@@ -19,6 +19,6 @@ class SJF(PriorityPolicy):
 
     name = "sjf"
 
-    def keys(self, obs: Observation, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
+    def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Rank by the expected slot time of a whole job of the application."""
-        return (job_column(obs, rows, Job.TOTAL_S),)
+        return job_column(obs, rows, Job.TOTAL_S)

@@ -19,6 +19,6 @@ class SRTF(PriorityPolicy):
 
     name = "srtf"
 
-    def keys(self, obs: Observation, rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], ...]:
+    def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Rank by the expected slot time of what the job has not finished."""
-        return (job_column(obs, rows, Job.REMAINING_S),)
+        return job_column(obs, rows, Job.REMAINING_S)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmsched_gym.policies.base import first_smallest
 from llmsched_gym.policies.registry import load_policy
 
 WAIT = 8
@@ -61,15 +60,12 @@ def test_jobs_outside_the_window_rank_behind_the_jobs_in_it(observe: Any) -> Non
     assert load_policy("srtf").act(observe(only_hidden, jobs, jobs_present=4)) == 1
 
 
-def test_oracle_ranks_jobs_by_truth_and_stages_by_path(observe: Any) -> None:
+def test_oracle_ranks_jobs_by_truth(observe: Any) -> None:
     oracle = load_policy("oracle_srtf")
-    truth = [
-        {"job_remaining_s": 5, "stage_path_s": 9},
-        {"job_remaining_s": 4, "stage_path_s": 1},
-        {"job_remaining_s": 4, "stage_path_s": 3},
-    ]
+    truth = [{"job_remaining_s": 5}, {"job_remaining_s": 4}, {"job_remaining_s": 6}]
+    jobs = [{"remaining_s": 1}, {"remaining_s": 3}, {"remaining_s": 2}]
     assert oracle.privileged
-    assert oracle.act(observe([{"job": 0}, {"job": 1}, {"job": 1}], [{}, {}], truth=truth)) == 2
+    assert oracle.act(observe([{"job": 0}, {"job": 1}, {"job": 2}], jobs, truth=truth)) == 1
 
 
 def test_random_is_uniform_over_legal_dispatches_and_repeats_with_its_seed(observe: Any) -> None:
@@ -84,11 +80,3 @@ def test_random_is_uniform_over_legal_dispatches_and_repeats_with_its_seed(obser
     counts = np.bincount(actions, minlength=WAIT + 1)
     assert set(np.flatnonzero(counts)) == {0, 2, 3, 4, 5}
     assert counts[counts > 0].min() > 320  # 400 expected, standard deviation 18
-
-
-def test_first_smallest_compares_keys_in_turn() -> None:
-    rows = np.array([3, 5, 8, 9])
-    first, second, third = np.array([1, 0, 0, 0]), np.array([0, 2, 1, 1]), np.array([0, 0, 4, 3])
-    assert first_smallest(rows, first) == 5
-    assert first_smallest(rows, first, second) == 8
-    assert first_smallest(rows, first, second, third) == 9
