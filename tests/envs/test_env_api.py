@@ -1,0 +1,443 @@
+"""Masks, illegal actions, rewards, windows, placement and the meaning of every column."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from random_workloads import Case
+
+from llmsched_gym.cluster.state import StageStatus
+from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
+from llmsched_gym.envs.scheduling_env import SchedulingEnv
+from llmsched_gym.errors import InputError
+from llmsched_gym.scenario import load_scenario
+from llmsched_gym.workloads import toy
+
+Step = tuple[dict[str, NDArray[Any]], float, dict[str, Any]]
+BUSY = Case(seed=7, n_apps=2, n_jobs=6, n_stages=6, spread_ns=10**10, short_of_kv=True)
+
+
+def busy_env(case: Case = BUSY, **kwargs: Any) -> SchedulingEnv:
+    """A random workload on a random cluster."""
+    draft, cluster, _ = case.draw()
+    return SchedulingEnv("toy", workload=draft.assemble(), cluster=cluster, **kwargs)
+
+
+def play(env: gym.Env[Any, Any], actions: np.random.Generator | None = None) -> list[Step]:
+    """Play an episode first come first served, or with random legal actions; the first reward is 0."""
+    observation, info = env.reset(seed=1)
+    steps: list[Step] = [(observation, 0.0, info)]
+    terminated = False
+    while not terminated:
+        legal = np.flatnonzero(observation["action_mask"])
+        action = legal[0] if actions is None else actions.choice(legal)
+        observation, reward, terminated, truncated, info = env.step(int(action))
+        assert not truncated
+        steps.append((observation, float(reward), info))
+    return steps
+
+
+# --- masks and actions ---
+
+
+@pytest.mark.parametrize("placement", ["least_loaded", "agent"])
+@pytest.mark.parametrize("windows", [{"max_candidates": 2, "max_jobs": 2}, {"max_candidates": None, "max_jobs": None}])
+def test_the_mask_is_one_in_three_places_and_never_empty(placement: Any, windows: dict[str, Any]) -> None:
+    env = busy_env(placement=placement, **windows)
+    rng = np.random.default_rng(0)
+    observation, info = env.reset(seed=0)
+    terminated = False
+    while not terminated:
+        mask = observation["action_mask"]
+        assert info["action_mask"] is mask
+        assert env.action_masks().dtype == np.bool_
+        assert np.array_equal(env.action_masks(), mask)
+        assert mask.any()
+        observation, _, terminated, _, info = env.step(int(rng.choice(np.flatnonzero(mask))))
+    assert info["illegal_actions"] == 0
+
+
+def test_waiting_is_not_offered_when_nothing_will_ever_happen() -> None:
+    """After its probe, the only job left has a stage to start and the engine, just emptied, has nothing to do."""
+    env = SchedulingEnv("two_jobs")
+    observation, _ = env.reset(seed=0)
+    wait = len(observation["action_mask"]) - 1
+    assert observation["action_mask"][wait] == 0
+    env.step(1)  # the probe of the uncertain job
+    observation, _, _, _, info = env.step(1)  # at 1 s: its second stage, ready now
+    while info["time_s"] < 2.0:
+        observation, _, _, _, info = env.step(wait)
+    assert observation["action_mask"].tolist()[:2] == [1, 0]
+    assert observation["action_mask"][wait] == 0
+
+
+@pytest.mark.parametrize("placement", ["least_loaded", "agent"])
+def test_illegal_actions_are_counted_and_start_the_oldest_stage_that_can_run(placement: Any) -> None:
+    env, twin = busy_env(placement=placement), busy_env()
+    observation, info = env.reset(seed=0)
+    other, twin_info = twin.reset(seed=0)
+    rng = np.random.default_rng(0)
+    terminated, illegal = False, 0
+    while not terminated:
+        mask, legal = observation["action_mask"], np.flatnonzero(other["action_mask"][:-1])
+        forbidden = [*np.flatnonzero(mask == 0).tolist(), -1, len(mask), 10**6]
+        illegal += 1
+        observation, _, terminated, _, info = env.step(int(rng.choice(forbidden)))
+        assert info["illegal_actions"] == illegal
+        other, _, over, _, twin_info = twin.step(int(legal[0]))
+        assert over == terminated
+        assert info["time_s"] == twin_info["time_s"]
+    assert info["result"]["illegal_actions"] == illegal == info["result"]["decisions"]
+    assert np.array_equal(info["result"]["jct_s"], twin_info["result"]["jct_s"])
+
+
+def test_the_agent_can_place_tasks() -> None:
+    env = busy_env(placement="agent")
+    rng = np.random.default_rng(3)
+    observation, _ = env.reset(seed=0)
+    n_executors = len(observation["executors"])
+    terminated, used = False, set()
+    while not terminated:
+        action = int(rng.choice(np.flatnonzero(observation["action_mask"])))
+        waiting = action == len(observation["action_mask"]) - 1
+        executor = action % n_executors
+        before = env.episode.state.executors["running"][executor]
+        starts = np.count_nonzero(env.episode.state.tasks["executor"] == executor)
+        if not waiting:
+            assert observation["executors"][executor, Executor.RUNNING] == before
+            assert before < observation["executors"][executor, Executor.SLOTS]
+            used.add(executor)
+        observation, _, terminated, _, _ = env.step(action)
+        if not waiting:
+            assert np.count_nonzero(env.episode.state.tasks["executor"] == executor) == starts + 1
+    assert used == set(range(n_executors))
+
+
+def test_stepping_needs_an_episode() -> None:
+    env = SchedulingEnv("toy")
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(0)
+    with pytest.raises(gym.error.ResetNeeded):
+        _ = env.workload
+    play(env)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(0)
+
+
+# --- rewards and results ---
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_the_return_is_minus_the_mean_jct(waits: bool) -> None:
+    steps = play(busy_env(), np.random.default_rng(0) if waits else None)
+    result = steps[-1][2]["result"]
+    assert sum(reward for _, reward, _ in steps) == pytest.approx(-result["jct_s"].mean())
+    assert all(reward <= 0.0 for _, reward, _ in steps)
+
+
+def test_rewards_by_name() -> None:
+    terminal = play(busy_env(reward="terminal_jct"))
+    assert all(reward == 0.0 for _, reward, _ in terminal[:-1])
+    assert terminal[-1][1] == pytest.approx(-terminal[-1][2]["result"]["jct_s"].mean())
+    makespan = play(busy_env(reward="makespan"))
+    last = makespan[-1][2]
+    first_arrival_s = busy_env()._fixed.jobs["arrival_ns"][0] * 1e-9  # pyright: ignore[reportOptionalMemberAccess]
+    total = last["result"]["makespan_s"]
+    assert last["time_s"] == pytest.approx(total + first_arrival_s)
+    assert sum(reward for _, reward, _ in makespan) == pytest.approx(-(last["time_s"] - makespan[0][2]["time_s"]))
+
+
+def test_results_of_the_hand_solved_workload() -> None:
+    result = play(SchedulingEnv("toy"))[-1][2]["result"]
+    assert result["jct_s"].tolist() == [6.0, 7.0, 11.0, 12.0, 13.0]
+    assert result["app"].tolist() == [1, 0, 1, 0, 0]
+    assert result["slowdown"] == pytest.approx([1.0, 3.5, 11 / 6, 6.0, 6.5])
+    assert result["wait_s"].tolist() == [0.0, 2.5, 2.5, 5.0, 5.5]
+    assert result["makespan_s"] == 13.0
+    assert result["llm_utilisation"] == pytest.approx(11 / 13)
+    assert result["regular_utilisation"] == pytest.approx(7 / 13)
+    assert (result["preemptions"], result["decisions"], result["hidden_candidates"]) == (0, 10, 0)
+
+
+def test_shortest_first_reaches_the_optimum_of_the_hand_solved_workload() -> None:
+    env = SchedulingEnv("toy")
+    observation, _ = env.reset(seed=0)
+    terminated, total = False, 0.0
+    while not terminated:
+        rows = np.flatnonzero(observation["action_mask"][:-1])
+        work = observation["candidates"][rows, Candidate.PATH_S]
+        observation, reward, terminated, _, _ = env.step(int(rows[work.argmin()]))
+        total += reward
+    assert total == pytest.approx(-toy.TOY_OPTIMAL_MEAN_JCT_S)
+
+
+# --- seeds ---
+
+
+def test_a_seed_names_an_episode() -> None:
+    env = SchedulingEnv("chain", jobs=5)
+    first, info = env.reset(seed=4)
+    digest = env.workload.digest
+    second, _ = env.reset(seed=5)
+    assert env.workload.digest != digest
+    again, info_again = env.reset(seed=4)
+    assert env.workload.digest == digest
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert info["policy_seed"] == info_again["policy_seed"]
+    assert not np.array_equal(first["candidates"], second["candidates"])
+
+
+def test_episodes_after_a_seed_are_drawn_from_it() -> None:
+    digests = []
+    for _ in range(2):
+        env = SchedulingEnv("chain", jobs=3)
+        env.reset(seed=9)
+        env.reset()
+        digests.append(env.workload.digest)
+        env.reset()
+        digests.append(env.workload.digest)
+    assert digests[:2] == digests[2:]
+    assert digests[0] != digests[1]
+
+
+def test_actions_do_not_change_the_jobs() -> None:
+    env = SchedulingEnv("chain", jobs=5)
+    play(env)
+    first = env.workload.digest
+    play(env, np.random.default_rng(0))
+    assert env.workload.digest == first
+
+
+# --- windows ---
+
+
+def test_what_a_small_window_leaves_out_is_counted() -> None:
+    total = 0
+    steps = play(busy_env(max_candidates=2, max_jobs=3), np.random.default_rng(1))
+    for observation, _, info in steps:
+        system = observation["system"]
+        assert system[System.CANDIDATES] <= 2
+        assert system[System.JOB_ROWS] == min(system[System.JOBS], 3)
+        assert info["hidden_candidates"] == system[System.HIDDEN_CANDIDATES]
+        assert np.all(observation["candidates"][int(system[System.CANDIDATES]) :] == 0.0)
+        assert np.all(observation["jobs"][int(system[System.JOB_ROWS]) :] == 0.0)
+        outside = observation["candidates"][: int(system[System.CANDIDATES]), Candidate.JOB]
+        assert np.all((outside >= -1) & (outside < 3))
+        total += info["hidden_candidates"]
+    assert steps[-1][2]["result"]["hidden_candidates"] == total
+
+
+def test_windows_sized_to_the_workload_hide_nothing() -> None:
+    for seed in range(30):
+        case = replace(BUSY, seed=seed, short_of_kv=False)
+        env = busy_env(case, max_candidates=None, max_jobs=None, observation="graph")
+        steps = play(env, np.random.default_rng(seed))
+        assert steps[-1][2]["result"]["hidden_candidates"] == 0
+        for observation, _, _ in steps[:-1]:
+            assert observation["system"][System.JOB_ROWS] == observation["system"][System.JOBS]
+            listed = set(observation["nodes"][: int(observation["system"][System.NODES]), Node.JOB].tolist())
+            assert len(listed) == observation["system"][System.JOBS]
+
+
+# --- the meaning of columns ---
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_tables_say_what_their_columns_promise(seed: int) -> None:
+    env = busy_env(
+        replace(BUSY, seed=seed, short_of_kv=bool(seed % 2)), max_candidates=None, max_jobs=None, privileged=True
+    )
+    rng = np.random.default_rng(seed)
+    observation, _ = env.reset(seed=1)
+    terminated = False
+    while not terminated:
+        check_tables(env, observation)
+        observation, _, terminated, _, _ = env.step(int(rng.choice(np.flatnonzero(observation["action_mask"]))))
+
+
+def check_tables(env: SchedulingEnv, observation: dict[str, NDArray[Any]]) -> None:
+    """Compare every column with its definition, from the state of the cluster."""
+    state = env.episode.state
+    now_ns = int(state.clock[0]["now_ns"])
+    in_system = np.flatnonzero(state.jobs["status"] == 1)
+    system = observation["system"]
+    assert system[System.TIME_S] == np.float32(now_ns * 1e-9)
+    assert system[System.JOBS] == system[System.JOB_ROWS] == len(in_system)
+    finished = state.tasks["finish_ns"] <= now_ns
+    held_ns = np.where(finished, state.tasks["finish_ns"], now_ns) - np.minimum(state.tasks["start_ns"], now_ns)
+    owner = state.stages["job"][state.tasks["stage"]]
+    running = state.tasks["status"] == 1
+    for row, job in enumerate(in_system):
+        seen, own = observation["jobs"][row], state.jobs[job]
+        stages = state.stages[own["first_stage"] : own["first_stage"] + own["n_stages"]]
+        open_ready = np.isin(stages["status"], (StageStatus.READY, StageStatus.RUNNING))
+        expected = {
+            Job.APP: own["app"],
+            Job.AGE_S: (now_ns - own["arrival_ns"]) * 1e-9,
+            Job.ATTAINED_S: held_ns[owner == job].sum() * 1e-9,
+            Job.REMAINING_S: stages["work_ns"].sum() * 1e-9,
+            Job.TOTAL_S: own["total_ns"] * 1e-9,
+            Job.PATH_S: stages["path_ns"].max() * 1e-9,
+            Job.TASKS_RUNNING: np.count_nonzero(running & (owner == job)),
+            Job.TASKS_WAITING: (stages["n_tasks"] - stages["started_tasks"])[open_ready].sum(),
+            Job.STAGES_DONE: np.count_nonzero(stages["status"] == StageStatus.DONE),
+        }
+        assert seen == pytest.approx([float(expected[column]) for column in Job], rel=1e-6, abs=1e-6)
+    waiting = np.isin(state.stages["status"], (StageStatus.READY, StageStatus.RUNNING))
+    ready = np.flatnonzero(waiting & (state.stages["started_tasks"] < state.stages["n_tasks"]))
+    assert system[System.CANDIDATES] == len(ready)
+    for row, stage in enumerate(ready):
+        own = state.stages[stage]
+        kind = int(own["kind"])
+        of_kind = state.executors["kind"] == kind
+        following = state.tasks[own["first_task"] + own["started_tasks"]]
+        expected = {
+            Candidate.JOB: np.searchsorted(in_system, own["job"]),
+            Candidate.APP: state.jobs["app"][own["job"]],
+            Candidate.NODE: own["node"],
+            Candidate.KIND: kind,
+            Candidate.TASKS_WAITING: own["n_tasks"] - own["started_tasks"],
+            Candidate.TASKS_RUNNING: own["started_tasks"] - own["done_tasks"],
+            Candidate.TASKS_DONE: own["done_tasks"],
+            Candidate.READY_S: (now_ns - own["ready_ns"]) * 1e-9,
+            Candidate.PROMPT_TOKENS: following["prompt_tokens"],
+            Candidate.WORK_S: (own["n_tasks"] - own["done_tasks"]) * own["task_work_ns"] * 1e-9,
+            Candidate.DURATION_S: own["stage_duration_ns"] * 1e-9,
+            Candidate.PATH_S: own["path_ns"] * 1e-9,
+            Candidate.INFLUENCE: own["influence"],
+            Candidate.FREE_SLOTS: (state.executors["slots"] - state.executors["running"])[of_kind].sum(),
+        }
+        values = [float(expected[column]) for column in Candidate]
+        assert observation["candidates"][row] == pytest.approx(values, rel=1e-6, abs=1e-6)
+        unfinished = state.tasks[(owner == own["job"]) & (state.tasks["status"] < 2)]
+        mine = state.tasks[own["first_task"] : own["first_task"] + own["n_tasks"]]
+        truth = observation["truth"][row]
+        assert truth[Truth.JOB_REMAINING_S] == pytest.approx(unfinished["work_ns"].sum() * 1e-9, rel=1e-6)
+        assert truth[Truth.STAGE_WORK_S] == pytest.approx(mine["work_ns"].sum() * 1e-9, rel=1e-6)
+        assert truth[Truth.STAGE_PATH_S] >= np.float32(mine["work_ns"].max() * 1e-9)
+    for row, own in zip(observation["executors"], state.executors, strict=True):
+        assert row[Executor.KIND] == own["kind"]
+        assert row[Executor.SLOTS] == own["slots"]
+        assert row[Executor.RUNNING] == own["running"]
+        assert row[Executor.BUSY_S] == np.float32(own["busy_ns"] * 1e-9)
+        assert 0.0 <= row[Executor.KV_USED] <= 1.0
+        assert row[Executor.DECODED_TOKENS] >= 0.0
+
+
+def test_decoded_tokens_grow_with_time() -> None:
+    """Two thorough jobs decode a token per second each; they start at 0 s and, when a quick one is done, at 1 s."""
+    llm = {"kind": "llm", "latency": "one-second-per-token", "max_num_seqs": 2, "prefix_caching": False}
+    env = SchedulingEnv("toy", cluster={"executors": [llm, {"kind": "regular"}]})
+    observation, _ = env.reset(seed=0)
+    seen = set()
+    for action in (0, 0, 1, 0, 1):
+        observation, _, _, _, info = env.step(action)
+        busy = observation["executors"][0]
+        seen.add((info["time_s"], float(busy[Executor.RUNNING]), float(busy[Executor.DECODED_TOKENS])))
+    assert (1.0, 1.0, 1.0) in seen
+    assert (4.0, 1.0, 3.0) in seen
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_graphs_list_the_known_unfinished_stages_and_their_edges(seed: int) -> None:
+    env = busy_env(replace(BUSY, seed=seed), max_candidates=None, max_jobs=None, observation="graph")
+    rng = np.random.default_rng(seed)
+    observation, _ = env.reset(seed=1)
+    terminated = False
+    while not terminated:
+        state, system = env.episode.state, observation["system"]
+        nodes = observation["nodes"][: int(system[System.NODES])]
+        edges = observation["edges"][: int(system[System.EDGES])]
+        known = known_stages(env)
+        assert nodes[:, Node.NODE].tolist() == state.stages["node"][known].tolist()
+        assert nodes[:, Node.STATUS].tolist() == state.stages["status"][known].tolist()
+        assert nodes[:, Node.WORK_S] == pytest.approx(state.stages["work_ns"][known] * 1e-9, rel=1e-6)
+        place = {stage: row for row, stage in enumerate(known)}
+        wanted = []
+        for stage in known:
+            first = state.stages["first_child"][stage]
+            children = state.children[first : first + state.stages["n_children"][stage]].tolist()
+            wanted += [(place[stage], place[child]) for child in children if child in place]
+        assert [tuple(edge) for edge in edges.tolist()] == wanted
+        listed = nodes[nodes[:, Node.CANDIDATE] >= 0]
+        assert listed[:, Node.CANDIDATE].tolist() == list(range(int(system[System.CANDIDATES])))
+        assert np.all(observation["nodes"][len(nodes) :] == 0)
+        assert np.all(observation["edges"][len(edges) :] == 0)
+        observation, _, terminated, _, _ = env.step(int(rng.choice(np.flatnonzero(observation["action_mask"]))))
+
+
+def known_stages(env: SchedulingEnv) -> list[int]:
+    """Unfinished stages of jobs in the system, without those of plans that are not made."""
+    state = env.episode.state
+    return [
+        index
+        for index, stage in enumerate(state.stages)
+        if state.jobs["status"][stage["job"]] == 1
+        and stage["status"] < StageStatus.DONE
+        and not (stage["planned"] and stage["status"] == StageStatus.HIDDEN)
+    ]
+
+
+def test_a_graph_window_shows_whole_jobs_only() -> None:
+    env = SchedulingEnv("toy", observation="graph", max_candidates=1, max_jobs=64)
+    observation, _ = env.reset(seed=0)
+    nodes = observation["nodes"][: int(observation["system"][System.NODES])]
+    assert np.bincount(nodes[:, Node.JOB].astype(np.int64)).tolist() == [2, 2, 2, 2, 2]
+
+
+# --- arguments ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scenario": "mixd"}, "did you mean 'mixed'"),
+        ({"observation": "grph"}, "did you mean 'graph'"),
+        ({"placement": "random"}, "placement"),
+        ({"reward": "jtc"}, "did you mean 'jct'"),
+        ({"render_mode": "human"}, "render_mode"),
+        ({"split": "test"}, "split"),
+        ({"max_candidates": 0}, "max_candidates"),
+        ({"max_candidates": 2.5}, "max_candidates"),
+        ({"max_candidates": True}, "max_candidates"),
+        ({"max_candidates": None}, "fixed workload"),
+        ({"max_jobs": None}, "fixed workload"),
+        ({"max_jobs": -1}, "max_jobs"),
+        ({"jobs": 0}, "jobs"),
+        ({"load": -0.5}, "load"),
+        ({"load": float("nan")}, "load"),
+        ({"load": 0.5, "rate": 1.0}, "not both"),
+        ({"scenario": "toy", "jobs": 3}, "its workload is fixed"),
+        ({"workload": "nowhere.npz"}, "nowhere.npz"),
+        ({"cluster": "nowhere.yaml"}, "nowhere.yaml"),
+        ({"cluster": {"executors": []}}, "executors"),
+    ],
+)
+def test_a_bad_argument_is_named_in_one_line(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        SchedulingEnv(**arguments)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, True, 1.5])
+def test_a_bad_seed_is_refused(seed: Any) -> None:
+    with pytest.raises(InputError, match="seed"):
+        SchedulingEnv("mixed", jobs=2).reset(seed=seed)
+
+
+def test_a_workload_that_does_not_fit_the_cluster_is_refused() -> None:
+    workload = load_scenario("mixed").replaced(jobs=20).build("train", 0)
+    with pytest.raises(InputError, match="kv_tokens"):
+        SchedulingEnv("toy", workload=workload, cluster=small_kv())
+
+
+def small_kv() -> dict[str, Any]:
+    """A cluster whose KV cache is smaller than the longest prompt."""
+    llm = {"kind": "llm", "latency": "llama-2-7b-h100", "kv_tokens": 512}
+    return {"executors": [llm, {"kind": "regular"}]}
