@@ -23,9 +23,10 @@ class Variable:
     Attributes:
         name: Name of the template node; for the size of a plan, of its dynamic node.
         node: Index of the template node.
-        absent: Whether state 0 means that the stage is skipped, or the candidate not planned. Sizes have it as "no stage".
-        edges_s: float64 (bins + 1,). Bin k holds values from ``edges_s[k]`` (inclusive) to ``edges_s[k + 1]`` seconds; the
-            first edge is 0 and the last is infinite. For sizes the values are numbers of planned stages from 1.
+        absent: Whether state 0 means that the stage is skipped, or the candidate not planned. Sizes have it as "no
+            stage".
+        edges_s: float64 (bins + 1,). Bin k holds values from ``edges_s[k]`` (inclusive) to ``edges_s[k + 1]`` seconds;
+            the first edge is 0 and the last is infinite. For sizes the values are numbers of planned stages from 1.
         means_s: float64 (states,). Mean value in each state; 0 for absent. Sizes take no time: all 0.
         lows_s: float64 (states,). 2.5 % quantile within each state.
         highs_s: float64 (states,). 97.5 % quantile within each state.

@@ -1,0 +1,216 @@
+"""Fits the profile of an application to finished jobs: variables, structure, tables."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym.cluster.latency import LatencyProfile, load_profile
+from llmsched_gym.errors import InputError, RunError, suggest
+from llmsched_gym.profiler.profile import Profile, Variable
+from llmsched_gym.profiler.structure import (
+    EQUIVALENT_SAMPLE_SIZE,
+    MAX_PARENTS,
+    PresenceEdge,
+    data_frame,
+    presence_edges,
+    search_parents,
+)
+from llmsched_gym.profiler.variables import ABSENT, MAX_BINS, make_variables, observe, to_states
+from llmsched_gym.workloads.applications import APPLICATIONS
+from llmsched_gym.workloads.applications.base import Application
+from llmsched_gym.workloads.arrivals import Poisson
+from llmsched_gym.workloads.generator import generate
+from llmsched_gym.workloads.template import ApplicationTemplate
+from llmsched_gym.workloads.workload import Workload
+
+BINS: Final = 6
+"""Bins of a variable unless told otherwise; a common guess at LLMSched's number, which is not public."""
+
+JOBS: Final = 2000
+"""Profiling jobs of an application unless told otherwise."""
+
+LATENCY: Final = "llama-2-7b-h100"
+"""Latency profile of the shipped profiles: that of the scenarios' clusters."""
+
+_DIGITS: Final = 12
+"""Digits of probabilities that are kept, so that files stay small."""
+
+
+def profiling_jobs(
+    application: str, jobs: int = JOBS, seed: int = 0, applications: Mapping[str, Application] = APPLICATIONS
+) -> Workload:
+    """Draw jobs of one application from the ``profile`` split, which no evaluation or training job can come from.
+
+    Raises:
+        InputError: The application is unknown, or `jobs` or `seed` is out of range.
+    """
+    if application not in applications:
+        raise InputError("profile", "application", application, suggest(application, applications))
+    mix = {application: 1.0}
+    return generate(application, mix, Poisson(), 1.0, jobs, "profile", seed, applications=applications)
+
+
+def fit_profile(
+    application: str,
+    workloads: Sequence[Workload] = (),
+    *,
+    bins: int = BINS,
+    jobs: int = JOBS,
+    seed: int = 0,
+    latency: LatencyProfile | str = LATENCY,
+) -> Profile:
+    """Fit the profile of an application with pgmpy.
+
+    Each row of a table has a Dirichlet prior that spreads `EQUIVALENT_SAMPLE_SIZE` / rows evenly over the states that
+    the rules of presence allow; the others have probability 0.
+
+    Args:
+        application: Name of the application.
+        workloads: Finished jobs, of this application among others. Default: `jobs` jobs drawn with `seed` from the
+            ``profile`` split of the benchmark's own application.
+        bins: Most bins per variable, 1 to `MAX_BINS`.
+        jobs: Number of jobs to draw.
+        seed: Seed to draw them with.
+        latency: Latency profile, or its name or file.
+
+    Raises:
+        InputError: An argument is out of range, or the workloads hold no job of the application or disagree about it.
+        RunError: pgmpy is not installed.
+    """
+    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= MAX_BINS:
+        raise InputError("profile", "bins", bins, f"an integer from 1 to {MAX_BINS}")
+    clock = latency if isinstance(latency, LatencyProfile) else load_profile(latency)
+    if importlib.util.find_spec("pgmpy") is None:
+        raise RunError("profiles are fitted with pgmpy: pip install 'llmsched-gym[profile]'")
+    past = workloads or (profiling_jobs(application, jobs, seed),)
+    template, values = _observe_all(application, past, clock)
+    variables = make_variables(template, values, bins)
+    states = to_states(variables, values)
+    cards = [variable.states for variable in variables]
+    forced = presence_edges(template, values != ABSENT)
+    parents = search_parents(states, cards, forced)
+    profile = Profile(
+        application=application,
+        nodes=tuple(node.name for node in template.nodes),
+        variables=variables,
+        parents=parents,
+        tables=_tables(states, variables, parents, forced),
+        latency=LatencyProfile.from_ms(clock.name, clock.coefficients_ms),
+    )
+    return replace(profile, provenance=_provenance(profile, states, bins, workloads, (jobs, seed)))
+
+
+def log_loss(profile: Profile, states: NDArray[np.int64]) -> float:
+    """Return the mean of −log P(job) in nats, in which jobs of probability 0 count as 1e-300.
+
+    Args:
+        profile: The network.
+        states: int64 (jobs, variables).
+    """
+    total = 0.0
+    for column, (family, table) in enumerate(zip(profile.parents, profile.tables, strict=True)):
+        likelihood = table[tuple(states[:, variable] for variable in (*family, column))]
+        total -= float(np.mean(np.log(np.maximum(likelihood, 1e-300))))
+    return total
+
+
+def _observe_all(
+    application: str, workloads: Sequence[Workload], latency: LatencyProfile
+) -> tuple[ApplicationTemplate, NDArray[np.int64]]:
+    """Return the template, and the values of the jobs of all workloads."""
+    template: ApplicationTemplate | None = None
+    values = []
+    for workload in workloads:
+        apps = {one.name: app for app, one in enumerate(workload.templates)}
+        if application not in apps:
+            raise InputError(f"workload {workload.name}", "application", application, suggest(application, apps))
+        here = workload.templates[apps[application]]
+        if template is not None and template.nodes != here.nodes:
+            allowed = "the same stages in every workload"
+            raise InputError(f"workload {workload.name}", f"application {application}", "other stages", allowed)
+        template = here
+        values.append(observe(workload, apps[application], latency))
+    together = np.concatenate(values)
+    if template is None or len(together) == 0:
+        raise InputError("profile", "jobs", 0, f"workloads with at least one job of {application}")
+    return template, together
+
+
+def _tables(
+    states: NDArray[np.int64],
+    variables: Sequence[Variable],
+    parents: Sequence[tuple[int, ...]],
+    forced: Sequence[PresenceEdge],
+) -> tuple[NDArray[np.float64], ...]:
+    """Estimate the conditional probabilities: per variable (states of parents..., own states)."""
+    from pgmpy.models import DiscreteBayesianNetwork
+    from pgmpy.parameter_estimator import DiscreteBayesianEstimator
+
+    data = data_frame(states)
+    names = list(data.columns)
+    network = DiscreteBayesianNetwork()
+    network.add_nodes_from(names)
+    network.add_edges_from((names[one], names[child]) for child, family in enumerate(parents) for one in family)
+    rules = {edge.child: edge for edge in forced}
+    pseudo_counts = {}
+    for child, family in enumerate(parents):
+        prior = _prior(variables, child, family, rules.get(child))
+        pseudo_counts[names[child]] = prior.reshape(-1, prior.shape[-1]).T
+    estimator = DiscreteBayesianEstimator(
+        state_names={name: list(range(one.states)) for name, one in zip(names, variables, strict=True)},
+        prior_type="dirichlet",
+        pseudo_counts=pseudo_counts,
+    )
+    found = {cpd.variable: cpd for cpd in estimator.fit(network, data).parameters_}
+    # pgmpy has the child's states first, and its parents ascending by name, which is by index here.
+    return tuple(np.round(np.moveaxis(found[name].values, 0, -1), _DIGITS) for name in names)
+
+
+def _prior(
+    variables: Sequence[Variable], child: int, parents: tuple[int, ...], rule: PresenceEdge | None
+) -> NDArray[np.float64]:
+    """Pseudo-counts of one table, 0 where the rule of presence forbids a state."""
+    cards = [variables[one].states for one in parents]
+    allowed = np.ones((*cards, variables[child].states), dtype=np.bool_)
+    if rule is not None and variables[child].absent:
+        by_parent = np.moveaxis(allowed, parents.index(rule.parent), 0)  # a view
+        first_present = int(variables[rule.parent].absent)
+        if rule.needs_parent and first_present:
+            by_parent[0, ..., 1:] = False
+        if rule.follows_parent:
+            by_parent[first_present:, ..., 0] = False
+    rows = int(np.prod(cards))
+    return EQUIVALENT_SAMPLE_SIZE / rows * allowed / allowed.sum(axis=-1, keepdims=True)
+
+
+def _provenance(
+    profile: Profile, states: NDArray[np.int64], bins: int, workloads: Sequence[Workload], drawn: tuple[int, int]
+) -> dict[str, Any]:
+    """Return where the jobs came from (`drawn`: jobs and seed, if no workloads were given) and how well they fit.
+
+    The log loss is that of the network on its own jobs, that of independent variables on them, and that of the network
+    on jobs drawn with the next seed.
+    """
+    shares = [np.bincount(states[:, i], minlength=one.states) / len(states) for i, one in enumerate(profile.variables)]
+    independent = -sum(float(np.sum(share * np.log(np.where(share > 0, share, 1.0)))) for share in shares)
+    loss = {"network": log_loss(profile, states), "independent": independent}
+    if workloads:
+        source: dict[str, Any] = {"kind": "workloads", "digests": [one.digest for one in workloads]}
+    else:
+        jobs, seed = drawn
+        source = {"kind": "generated", "split": "profile", "seed": seed}
+        other = profiling_jobs(profile.application, jobs, seed + 1)
+        loss["held_out"] = log_loss(profile, to_states(profile.variables, observe(other, 0, profile.latency)))
+    return source | {
+        "jobs": len(states),
+        "bins": bins,
+        "structure": f"hill climbing, BDeu score, edges in the order of the template, at most {MAX_PARENTS} parents",
+        "equivalent_sample_size": EQUIVALENT_SAMPLE_SIZE,
+        "log_loss_nats_per_job": {name: round(value, 4) for name, value in loss.items()},
+    }
