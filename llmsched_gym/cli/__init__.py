@@ -25,6 +25,9 @@ _VERBS: Final = {
     "workload inspect": ("workload:Inspect", "say what a workload file or job trace holds"),
     "workload convert": ("workload:Convert", "turn a job trace (JSON) into a workload file, or back"),
     "workload fit": ("workload:Fit", "fit the facts behind the applications to measured data"),
+    "profile fit": ("profile:Fit", "fit the Bayesian network of an application to finished jobs"),
+    "profile show": ("profile:Show", "show one profile: its variables, their states and parents"),
+    "profile export": ("profile:Export", "write a profile in the Bayesian interchange format (BIF)"),
     "engine replay": ("engine:Replay", "replay a request log on one simulated LLM executor"),
     "latency fit": ("latency:Fit", "fit a latency profile to a table of iteration times"),
     "latency show": ("latency:Show", "show one latency profile"),
@@ -44,8 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    # A terminated run is to end like an interrupted one: finished episodes kept, workers gone.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if argv is None:
+        # A terminated process is to end like an interrupted one: finished episodes kept, workers gone.
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         return _dispatch(words)
     except InputError as error:
@@ -54,13 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of our output is gone (`| head`). Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _dispatch(words: list[str]) -> int:

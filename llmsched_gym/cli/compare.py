@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from llmsched_gym.cli.console import EpisodeProgress, note, print_json, print_table, say
+from llmsched_gym.cli.console import EpisodeProgress, print_json, print_table, say
 from llmsched_gym.cli.flags import parse_loads, parse_names, parse_seeds
 from llmsched_gym.cli.options import File, Json, Output, Real, Text, Whole
 from llmsched_gym.errors import InputError
@@ -97,8 +97,8 @@ class Compare:
             with EpisodeProgress() as progress:
                 comparison = compare(setting, specs, seeds, place, self.workers, progress)
         except KeyboardInterrupt:
-            note(f"finished episodes are kept in {place}; the same command goes on from there")
-            raise
+            kept = f"finished episodes are kept in {place}; the same command goes on from there"
+            raise KeyboardInterrupt(kept) from None
         write_report(comparison, place, sys.argv)
         return comparison
 

@@ -127,18 +127,21 @@ class Fit:
 
     def run(self) -> int:
         """Fit, write, and compare generated jobs with the measured ones."""
+        from llmsched_gym.evaluation.store import make_folder
         from llmsched_gym.workloads.fitting import FITTED, fit_all
         from llmsched_gym.workloads.fitting.check import check, picture, rows
 
         written = fit_all(self.data, self.output)
         table = [{"application": name, **row} for name in FITTED for row in rows(check(name, self.data))]
         if self.figures is not None:
+            make_folder(self.figures)
             for name in FITTED:
                 picture(name, self.data, self.figures / f"facts_{name}.png")
         if self.as_json:
             print_json({"written": [str(path) for path in written], "comparisons": table})
         else:
-            print_table("measured and generated", list(table[0]), [list(row.values()) for row in table])
+            columns = ("application", "quantity", "unit", "n_measured", "measured mean", "generated mean", "distance")
+            print_table("measured and generated", columns, [[row.get(name) for name in columns] for row in table])
             say(f"wrote {len(written)} files to {self.output}")
         return 0
 

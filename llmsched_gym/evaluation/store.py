@@ -72,7 +72,7 @@ class RunFolder:
         if not file.exists():
             return None
         content = read_json(file)
-        if content.get("format") != FORMAT:
+        if content.get("format") != FORMAT or "result" not in content:
             raise InputError(file, "format", content.get("format"), f"{FORMAT}; delete the file to compute it again")
         return content["result"] if content.get("source") == source else None
 
@@ -87,11 +87,20 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         InputError: The path cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(path.parent, "", error.strerror or str(error), "a folder that can be written") from None
+    make_folder(path.parent)
     write_atomic(path, text.encode())
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, if need be.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(path, "", error.strerror or str(error), "a folder that can be written") from None
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

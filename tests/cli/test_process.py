@@ -72,7 +72,8 @@ def test_interrupted_compare_resumes(tmp_path: Path, how: signal.Signals):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1, err
     assert "Traceback" not in err
-    assert f"finished episodes are kept in {out}; the same command goes on from there" in err
+    last = err.splitlines()[-1]
+    assert last == f"interrupted: finished episodes are kept in {out}; the same command goes on from there"
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*-*.json")}
     assert 2 <= len(kept) < 24
     assert not list(out.rglob(".*"))

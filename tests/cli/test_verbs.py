@@ -124,6 +124,13 @@ def test_workload_inspect_prints_for_people(tmp_path: Path, capsys: pytest.Captu
     assert "ticket" in capsys.readouterr().out
 
 
+def test_workload_fit(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    data, facts, figures = shared / "data", tmp_path / "facts", tmp_path / "figures"
+    assert main(["workload", "fit", "--data", str(data), "-o", str(facts), "--figures", str(figures)]) == 0
+    assert "wrote 6 files" in capsys.readouterr().out
+    assert len(list(facts.glob("*.json"))) == len(list(figures.glob("*.png"))) == 6
+
+
 def test_engine_replay_of_one_request_by_hand(ask: Ask, tmp_path: Path):
     log, out = tmp_path / "log.csv", tmp_path / "out.csv"
     log.write_text("request_id,arrival_s,prompt_tokens,output_tokens\nr,1.0,100,3\n")

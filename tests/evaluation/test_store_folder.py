@@ -44,7 +44,7 @@ def test_policies_with_punctuation_get_files_of_their_own(tmp_path: Path):
     assert {file.parent for file in files} == {tmp_path / "episodes"}
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", json.dumps({"format": 99, "result": {}})])
+@pytest.mark.parametrize("content", ["", "{", "[1]", json.dumps({"format": 99, "result": {}}), '{"format": 1}'])
 def test_damaged_results_are_named(tmp_path: Path, content: str):
     run = RunFolder(tmp_path, SETTING)
     file = run.episode_file("fcfs", 0)

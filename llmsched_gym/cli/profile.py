@@ -1,0 +1,204 @@
+"""The verbs ``profile fit``, ``show`` and ``export``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from tyro.conf import Positional
+
+from llmsched_gym.cli.console import note, print_json, print_table, say
+from llmsched_gym.cli.flags import parse_names
+from llmsched_gym.cli.options import File, Json, RequiredOutput
+from llmsched_gym.errors import InputError
+
+if TYPE_CHECKING:
+    from llmsched_gym.profiler.profile import Profile
+    from llmsched_gym.workloads.workload import Workload
+
+_Name = Annotated[Positional[str], tyro.conf.arg(metavar="NAME|FILE")]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fit the Bayesian networks of applications to finished jobs, and write them as JSON.
+
+    Attributes:
+        application: Names of applications, separated by commas; all: those of the workloads, else the benchmark's.
+        workload: Workload files or job traces (.json) of finished jobs; default: jobs drawn from the profile split.
+        output: Folder for NAME.json; made if it is missing.
+        figures: Folder for one picture per application; default: no pictures.
+        bins: Most bins of a stage's duration.
+        jobs: Number of jobs to draw.
+        seed: Seed to draw them with.
+        latency: Latency profile that turns tokens into time: name or file.
+        as_json: Print one JSON object.
+    """
+
+    application: str = "all"
+    workload: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...", help_behavior_hint="")] = ()
+    output: Annotated[Path, tyro.conf.arg(aliases=("-o",), metavar="PATH")] = Path("profiles")
+    figures: File = None
+    bins: int = 6
+    jobs: int = 2000
+    seed: int = 0
+    latency: str = "llama-2-7b-h100"
+    as_json: Json = False
+
+    def run(self) -> int:
+        """Fit, write and score."""
+        from llmsched_gym.evaluation.setting import read_workload
+        from llmsched_gym.profiler.figures import draw_profile
+        from llmsched_gym.profiler.fit import fit_profile
+        from llmsched_gym.profiler.store import save_profile
+
+        workloads = [read_workload(path) for path in self.workload]
+        names = self._names(workloads)
+        for folder in (self.output, *([self.figures] if self.figures else [])):
+            _make(folder)
+        rows = []
+        for name in names:
+            past = [workload for workload in workloads if name in {one.name for one in workload.templates}] or workloads
+            profile = fit_profile(name, past, bins=self.bins, jobs=self.jobs, seed=self.seed, latency=self.latency)
+            path = self.output / f"{name}.json"
+            save_profile(profile, path)
+            rows.append({"application": name, "file": str(path), **_summary(profile)})
+            if self.figures is not None:
+                draw_profile(profile, self.figures / f"profile_{name}.png")
+        if self.as_json:
+            print_json({"profiles": rows})
+        else:
+            print_table("", [column.replace("_", " ") for column in rows[0]], [list(row.values()) for row in rows])
+            note("loss: mean −log P(job) in nats, of the network, of independent stages, of the network on other jobs")
+        return 0
+
+    def _names(self, workloads: list[Workload]) -> tuple[str, ...]:
+        from llmsched_gym.workloads.applications import APPLICATIONS
+
+        if self.application != "all":
+            return parse_names("--application", self.application)
+        if not workloads:
+            return tuple(APPLICATIONS)
+        used = {
+            workload.templates[app].name: None
+            for workload in workloads
+            for app in dict.fromkeys(sorted(workload.jobs["app"].tolist()))
+        }
+        return tuple(used)
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show one profile: its variables, their states and parents.
+
+    Attributes:
+        profile: Application whose profile comes with the package, or file.
+        figure: Picture to write (PNG); default: none.
+        as_json: Print one JSON object.
+    """
+
+    profile: _Name
+    figure: File = None
+    as_json: Json = False
+
+    def run(self) -> int:
+        """Read, describe, and draw."""
+        from llmsched_gym.profiler.figures import draw_profile
+        from llmsched_gym.profiler.store import load_profile
+
+        profile = load_profile(self.profile)
+        if self.figure is not None:
+            draw_profile(profile, self.figure)
+        rows = _describe(profile)
+        if self.as_json:
+            head = {"application": profile.application, "latency": profile.latency.name}
+            print_json({**head, **_summary(profile), "provenance": profile.provenance, "variables": rows})
+            return 0
+        print_table(
+            "", [name.replace("_", " ") for name in rows[0]], [[_cell(v) for v in row.values()] for row in rows]
+        )
+        say(
+            f"{profile.application}, fitted to {profile.provenance.get('jobs', 'unknown')} jobs at {profile.latency.name}"
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write one profile in the Bayesian interchange format (BIF), which other tools read.
+
+    Attributes:
+        profile: Application whose profile comes with the package, or file.
+        output: File to write.
+        as_json: Print one JSON object.
+    """
+
+    profile: _Name
+    output: RequiredOutput
+    as_json: Json = False
+
+    def run(self) -> int:
+        """Read one file and write the other."""
+        from llmsched_gym.profiler.bif import export_bif
+        from llmsched_gym.profiler.store import load_profile
+
+        profile = load_profile(self.profile)
+        export_bif(profile, self.output)
+        if self.as_json:
+            print_json({"application": profile.application, "file": str(self.output)})
+        else:
+            note(f"wrote {self.output}")
+        return 0
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(folder, "", error.strerror or "unwritable", "a folder that can be made") from error
+
+
+def _summary(profile: Profile) -> dict[str, Any]:
+    loss = profile.provenance.get("log_loss_nats_per_job", {})
+    return {
+        "jobs": profile.provenance.get("jobs"),
+        "variables": len(profile.variables),
+        "edges": sum(map(len, profile.parents)),
+        "probabilities": sum(table.size for table in profile.tables),
+        "loss": loss.get("network"),
+        "loss_independent": loss.get("independent"),
+        "loss_held_out": loss.get("held_out"),
+    }
+
+
+def _describe(profile: Profile) -> list[dict[str, Any]]:
+    """One row per variable; shares and means are those of jobs drawn from the network."""
+    from llmsched_gym.profiler.ancestral import shown_states
+
+    drawn = shown_states(profile)
+    rows = []
+    for column, (variable, parents) in enumerate(zip(profile.variables, profile.parents, strict=True)):
+        present = drawn[:, column] >= variable.absent
+        seconds = variable.means_s[drawn[present, column]]
+        rows.append(
+            {
+                "stage": variable.name,
+                "kind": variable.kind.name.lower(),
+                "states": variable.states,
+                "present": round(float(present.mean()), 3),
+                "mean_s": round(float(seconds.mean()), 4) if len(seconds) else None,
+                "edges": [round(edge, 4) for edge in variable.edges_s[1:-1].tolist()],
+                "parents": [profile.variables[parent].name for parent in parents],
+            }
+        )
+    return rows
+
+
+def _cell(value: Any) -> Any:
+    return (
+        ", ".join(f"{one:.3g}" if isinstance(one, float) else one for one in value)
+        if isinstance(value, list)
+        else value
+    )
