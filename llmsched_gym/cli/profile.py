@@ -119,9 +119,8 @@ class Show:
         print_table(
             "", [name.replace("_", " ") for name in rows[0]], [[_cell(v) for v in row.values()] for row in rows]
         )
-        say(
-            f"{profile.application}, fitted to {profile.provenance.get('jobs', 'unknown')} jobs at {profile.latency.name}"
-        )
+        jobs = profile.provenance.get("jobs", "unknown")
+        say(f"{profile.application}, fitted to {jobs} jobs at {profile.latency.name}")
         return 0
 
 
