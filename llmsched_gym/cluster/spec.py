@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from llmsched_gym.cluster.latency import LatencyProfile, load_profile
 from llmsched_gym.errors import InputError, from_validation
@@ -17,6 +17,9 @@ from llmsched_gym.workloads.workload import Workload
 
 ANY_MODEL = "default"
 """Model name of tasks that any LLM executor may serve."""
+
+MAX_MODELS = 63
+"""Most models of a workload: a mask of 64 bits says which pools an executor serves, and one is the regular pool."""
 
 _Strict = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -51,6 +54,12 @@ class LLMExecutors(BaseModel):
     watermark: float = Field(default=0.0, ge=0.0, lt=1.0)
     prefix_caching: bool = True
     location: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _decodes_fit_in_an_iteration(self) -> Self:
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError(f"expected max_num_batched_tokens to be at least max_num_seqs, {self.max_num_seqs}")
+        return self
 
 
 class RegularExecutors(BaseModel):
@@ -112,10 +121,13 @@ class ClusterSpec(BaseModel):
         """Check that every task of a workload can run here.
 
         Raises:
-            InputError: A kind of executor or a model is missing, or a prompt with its output exceeds every KV cache.
+            InputError: There are too many models, a kind of executor or a model is missing, or a prompt with its
+                output exceeds every KV cache.
         """
         source = f"cluster {self.name}"
         tasks, stages = workload.tasks, workload.stages
+        if len(workload.models) > MAX_MODELS:
+            raise InputError(f"workload {workload.name}", "models", len(workload.models), f"at most {MAX_MODELS}")
         regular = bool(np.any(stages["kind"] == StageKind.REGULAR))
         if regular and self.n_regular == 0:
             need_one = f"at least one: workload {workload.name} calls tools"
