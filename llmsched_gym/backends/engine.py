@@ -158,20 +158,26 @@ def _preempt_last(engine: Any, running: Any, queue: Any, entries: Any, tasks: An
 
 
 @kernel
+def _trim_to_own(engine: Any, entries: Any, task: Any, sequence: Any) -> None:
+    """Cut the entries that a sequence holds down to its own blocks: alone on the engine, it needs no more of them."""
+    if engine.prefix_caching != 0 and task.app_prefix >= 0:
+        trim(engine, entries, task.app_prefix, sequence.app_blocks)
+    if sequence.job_blocks >= 0:
+        trim(engine, entries, task.job_prefix, sequence.job_blocks)
+
+
+@kernel
 def _decode_short_of_blocks(engine: Any, running: Any, queue: Any, entries: Any, tasks: Any) -> None:
     """Serve the decoding sequences of one iteration for which the blocks do not suffice."""
     index = 0
     while index < engine.decoding:
         sequence = running[index]
         if (engine.iterations + sequence.base - 1) % engine.block_size == 0:
-            if available(engine) == 0 and engine.running == 1:
-                # Alone, it needs no more than its own blocks of the entries it holds.
-                task = tasks[sequence.task]
-                if engine.prefix_caching != 0 and task.app_prefix >= 0:
-                    trim(engine, entries, task.app_prefix, sequence.app_blocks)
-                if sequence.job_blocks >= 0:
-                    trim(engine, entries, task.job_prefix, sequence.job_blocks)
             while available(engine) == 0 and engine.running > index:
+                if engine.running == 1:
+                    _trim_to_own(engine, entries, tasks[sequence.task], sequence)
+                    if available(engine) > 0:
+                        break
                 _preempt_last(engine, running, queue, entries, tasks)
             if engine.running == index:
                 break
@@ -225,6 +231,8 @@ def plan(engines: Any, sequences: Any, waiting: Any, prefixes: Any, tasks: Any, 
     if engine.running > engine.decoding:
         chunk = min(engine.prefill_target - engine.prefill_done, budget)
         blocks = blocks_for(engine.prefill_done + chunk, size) - blocks_for(engine.prefill_done, size)
+        if blocks > available(engine) and engine.running == 1:
+            _trim_to_own(engine, entries, tasks[running[0].task], running[0])
         if blocks <= available(engine):
             budget -= _prefill(engine, entries, tasks, running[engine.decoding], budget)
         else:

@@ -12,14 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from llmsched_gym.backends import simulator
 from llmsched_gym.backends.engine import complete, plan, progress, submit
 from llmsched_gym.backends.engine_state import EngineConfig, Engines, kv_tokens_needed, new_engines, reset
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.cluster.state import FAR, TASK_STATE
 from llmsched_gym.errors import InputError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from plain_engine import PlainEngine, Request  # benchmarks is a folder of scripts
+from plain_engine import PlainEngine, Request
+from random_workloads import Case
 
 INPUTS = ("prompt", "output", "app_prefix", "app_prefix_tokens", "job_prefix", "job_prefix_tokens")
 COLUMNS = ("prompt_tokens", "output_tokens", *INPUTS[2:])
@@ -137,6 +138,20 @@ def test_equals_iteration_by_iteration_loop(case: tuple[EngineConfig, list[Reque
     again = task_rows(requests)
     serve(state, again, [request.arrival_ns for request in requests])
     assert again.tobytes() == tasks.tobytes()
+
+
+@pytest.mark.parametrize("seed", [27, 443])
+def test_a_request_alone_may_cut_entries_that_it_holds(seed: int) -> None:
+    """Once, a request whose own entry's tail took the last blocks preempted itself and was never admitted again.
+
+    In case 27 it was in the middle of its prefill, in case 443 it became alone by preempting the other one.
+    """
+    draft, cluster, _ = Case(seed, n_apps=2, n_jobs=6, n_stages=6, spread_ns=10**9, short_of_kv=True).draw()
+    workload = draft.assemble()
+    state, simulation = simulator.start(workload, cluster)
+    simulator.run_fcfs(state, simulation)
+    assert int(state.tasks["restarts"].sum()) > 0
+    assert np.all(state.jobs["finish_ns"] < FAR)
 
 
 MS = LatencyProfile.from_ms("ms", (1.0, 0.0, 0.0, 0.0))

@@ -15,8 +15,7 @@ from llmsched_gym.backends.replay import COLUMNS, RequestLog, read_requests, rep
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from plain_engine import PlainEngine, Request  # benchmarks is a folder of scripts
+from plain_engine import PlainEngine, Request
 
 PROFILE = LatencyProfile.from_ms("test formula", (8.0, 0.08, 0.09, 0.00028))
 TOLERANCE_S = 5e-5
