@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from plain_engine import PlainEngine, Request
+from random_workloads import Case
 
 from llmsched_gym.backends import simulator
 from llmsched_gym.backends.engine import complete, plan, progress, submit
@@ -18,9 +18,6 @@ from llmsched_gym.backends.engine_state import EngineConfig, Engines, kv_tokens_
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.cluster.state import FAR, TASK_STATE
 from llmsched_gym.errors import InputError
-
-from plain_engine import PlainEngine, Request
-from random_workloads import Case
 
 INPUTS = ("prompt", "output", "app_prefix", "app_prefix_tokens", "job_prefix", "job_prefix_tokens")
 COLUMNS = ("prompt_tokens", "output_tokens", *INPUTS[2:])

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import csv
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from plain_engine import PlainEngine, Request
 
 from llmsched_gym.backends.engine_state import EngineConfig
 from llmsched_gym.backends.replay import COLUMNS, RequestLog, read_requests, replay, serve, write_rows
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError
-
-from plain_engine import PlainEngine, Request
 
 PROFILE = LatencyProfile.from_ms("test formula", (8.0, 0.08, 0.09, 0.00028))
 TOLERANCE_S = 5e-5
