@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RecursionError:
+        print("error: the input is nested too deeply to be read", file=sys.stderr)
+        return 2
     except RunError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1

@@ -148,6 +148,11 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
     say("")
     print_table(title, ("policy", "rank", "mean JCT s", "below FCFS % [95 %]", *_METRICS), table, _OPTIONAL)
     say(f"lower bound of the mean JCT: {content['lower_bound_mean_jct_s']:.2f} s")
+    for contestant in comparison.contestants:
+        for what in ("illegal_actions", "hidden_candidates"):
+            count = sum(comparison.metric(contestant, what))
+            if count:
+                say(f"{contestant.label}: {count:.0f} {what.replace('_', ' ')}")
     say("* sees the truth, not ranked;  n= cannot be told apart by 95 % intervals paired by seed")
 
 

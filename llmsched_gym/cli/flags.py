@@ -21,7 +21,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     allowed = "seeds as 0:10 (0 to 9), 0,3,7 or 5; each from 0 and once"
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"(\d{1,18})(?::(\d{1,18}))?", part.strip())
+        match = re.fullmatch(r"([0-9]{1,18})(?::([0-9]{1,18}))?", part.strip())
         if match is None:
             raise InputError("--seeds", "", text, allowed)
         first = int(match[1])

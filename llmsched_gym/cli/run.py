@@ -45,12 +45,11 @@ class Run:
     def run(self) -> int:
         """Run the episode and show what came of it."""
         from llmsched_gym.envs import render
-        from llmsched_gym.evaluation.episode import make_env, play, warm_up
+        from llmsched_gym.evaluation.episode import find_policy, make_env, play, warm_up
         from llmsched_gym.evaluation.metrics import episode_metrics
         from llmsched_gym.evaluation.setting import Setting
-        from llmsched_gym.policies.registry import load_policy
 
-        policy = load_policy(self.policy)
+        policy = find_policy(self.policy)
         setting = Setting.make(self.scenario, self.jobs, self.load, self.rate, self.cluster, self.workload)
         warm_up(self.policy)
         env = make_env(setting, policy, self.seed)

@@ -147,6 +147,8 @@ class Fit:
 
 
 def _write(workload: Workload, path: Path) -> None:
+    if not path.name:
+        raise InputError("--output", "", str(path), "a file to write")
     from llmsched_gym.workloads import store
     from llmsched_gym.workloads.jobtrace import write_job_trace
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from functools import lru_cache
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
-from llmsched_gym.errors import RunError
+from llmsched_gym.errors import InputError, RunError
 from llmsched_gym.evaluation.metrics import episode_metrics
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.registry import load_policy, policy_names
 
 
-class EpisodeError(RunError):
-    """A policy raised an exception; the message is one line that says which, where and why."""
+def find_policy(spec: str) -> Policy:
+    """Make a policy, whatever its author's code may do.
+
+    Raises:
+        InputError: There is no such policy.
+        RunError: Its module or factory raised an exception, or tried to end the process.
+    """
+    try:
+        return load_policy(spec)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # a user's code is reported with the place where it failed
+        raise _blame(error, spec, "loading") from error
 
 
 def make_env(setting: Setting, policy: Policy, seed: int) -> SchedulingEnv:
@@ -42,7 +54,7 @@ def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict
         ``info["result"]``, and int64 (n_decisions,) nanoseconds spent inside ``policy.act``.
 
     Raises:
-        EpisodeError: The policy raised an exception.
+        RunError: The policy raised an exception.
     """
     observation, info = env.reset(seed=seed)
     latencies: list[int] = []
@@ -51,14 +63,14 @@ def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict
     try:
         policy.reset(info)
     except Exception as error:  # whatever a user's policy may raise is reported with the place where it did
-        raise _blame(error, spec, seed, "reset") from error
+        raise _blame(error, spec, f"seed {seed}, reset") from error
     while not terminated:
         try:
             before = clock()
-            action = int(policy.act(observation))
+            action = index(policy.act(observation))
             latencies.append(clock() - before)
         except Exception as error:  # as above
-            raise _blame(error, spec, seed, f"decision {len(latencies)}") from error
+            raise _blame(error, spec, f"seed {seed}, decision {len(latencies)}") from error
         observation, _, terminated, _, info = env.step(action)
     return info["result"], np.asarray(latencies, dtype=np.int64)
 
@@ -70,7 +82,7 @@ def run_episode(setting: Setting, spec: str, seed: int) -> dict[str, Any]:
         JSON-able: ``policy``, ``seed``, ``workload_digest``, ``metrics`` (see `episode_metrics`), ``jct_s`` per job.
     """
     warm_up(spec)
-    policy = load_policy(spec)
+    policy = find_policy(spec)
     env = make_env(setting, policy, seed)
     result, latencies_ns = play(env, policy, spec, seed)
     workload = env.workload
@@ -92,7 +104,7 @@ def warm_up(spec: str) -> None:
         play(make_env(Setting.make("toy"), policy, 0), policy, spec, 0)
 
 
-def _blame(error: Exception, spec: str, seed: int, when: str) -> EpisodeError:
+def _blame(error: BaseException, spec: str, when: str) -> RunError:
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}, line {where.lineno}"
-    return EpisodeError(f"policy {spec}, seed {seed}, {when}: {type(error).__name__}: {error} ({place})")
+    return RunError(" ".join(f"policy {spec}, {when}: {type(error).__name__}: {error} ({place})".split()))

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 from llmsched_gym.errors import InputError
 from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
-from llmsched_gym.evaluation.episode import run_episode, warm_up
+from llmsched_gym.evaluation.episode import find_policy, run_episode, warm_up
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import RunFolder
 from llmsched_gym.evaluation.workers import run_tasks
 from llmsched_gym.policies.base import Policy
-from llmsched_gym.policies.registry import load_policy, policy_names
+from llmsched_gym.policies.registry import policy_names
 
 
 class Progress(Protocol):
@@ -103,14 +103,15 @@ def find_contestants(specs: Sequence[str]) -> tuple[Contestant, ...]:
     A built-in policy is labelled by its spec, any other one by its ``name``, or by its spec where names coincide.
 
     Raises:
-        InputError: None is given, one is given twice, or one cannot be loaded.
+        InputError: None is given, one is given twice, or one cannot be found.
+        RunError: One fails while it is loaded.
     """
     if not specs:
         raise InputError("policies", "", "none", "at least one policy")
     repeated = next((spec for i, spec in enumerate(specs) if spec in specs[:i]), None)
     if repeated is not None:
         raise InputError("policies", "", repeated, "every policy once")
-    policies = {spec: load_policy(spec) for spec in specs}
+    policies = {spec: find_policy(spec) for spec in specs}
     labels = [spec if spec in policy_names() else policy.name for spec, policy in policies.items()]
     return tuple(
         Contestant(spec, label if labels.count(label) == 1 else spec, bool(policy.privileged), _source_digest(policy))
@@ -138,7 +139,7 @@ def compare(
 
     Raises:
         InputError: A policy cannot be loaded, the folder belongs to another comparison, or the setting is not possible.
-        EpisodeError: A policy raised an exception.
+        RunError: A policy raised an exception.
     """
     progress = progress or Silent()
     started = time.perf_counter()

@@ -150,6 +150,7 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     "seeds that are no numbers": (compare("--seeds", "a:b"), "--seeds: got 'a:b'; expected seeds as 0:10"),
     "empty range of seeds": (compare("--seeds", "5:5"), "--seeds: got '5:5'"),
     "negative seed": (compare("--seeds=-3"), "--seeds: got '-3'"),
+    "digits of another script": (compare("--seeds", "٣"), "--seeds: got '٣'"),
     "seed twice": (compare("--seeds", "0:3,2"), "--seeds: got '0:3,2'; expected .*once"),
     "too many seeds": (compare("--seeds", "0:99999999"), "--seeds"),
     "load that is not a number": (compare("--load", "nan"), "--load: got 'nan'"),
@@ -293,6 +294,11 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
         "t.csv",
     ),
     # outputs
+    "trace that is nested too deeply": (
+        lambda f: ["workload", "inspect", f.text("t.json", "[" * 100_000)],
+        "nested too deeply",
+    ),
+    "output without a name": (lambda f: ["workload", "generate", "--jobs", "3", "-o", ""], "--output"),
     "output below a file": (
         lambda f: ["workload", "generate", "--jobs", "3", "-o", f.text("file", "") + "/jobs.workload"],
         "file/jobs.workload",
@@ -324,6 +330,27 @@ def test_bad_input_is_told_in_one_line(name: str, tmp_path: Path, capsys: pytest
     assert re.search(expected, lines[0]), lines[0]
     assert len(lines[0]) < 600
     assert set(tmp_path.rglob("*")) == before, "something was left behind"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("raise RuntimeError('in the\\nmodule')", r"loading: RuntimeError: in the module \(mine.py, line 2\)"),
+        ("import sys; sys.exit(3)", "loading: SystemExit: 3"),
+        ("def Mine(): return 1 / 0", r"loading: ZeroDivisionError: .* \(mine.py, line 2\)"),
+        ("class Mine(FCFS):\n  def act(self, obs): return 'x'", "decision 0: TypeError: 'str'"),
+        ("class Mine(FCFS):\n  def reset(self, info): info['none']", "reset: KeyError: 'none'"),
+    ],
+)
+def test_failing_policy_is_told_in_one_line(
+    content: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    files = Files(tmp_path)
+    spec = files.policy(f"from llmsched_gym.policies.fcfs import FCFS\n{content}")
+    assert main(["run", "--scenario", "toy", "--policy", f"{spec}:Mine"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert re.fullmatch(rf"failed: policy .*mine.py:Mine, .*{expected}.*\n", told.err), told.err
 
 
 def test_there_are_enough_cases():

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from llmsched_gym.errors import InputError, RunError
-from llmsched_gym.evaluation.episode import EpisodeError
 from llmsched_gym.evaluation.runner import Silent, compare, find_contestants
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.workloads import store
@@ -109,7 +108,7 @@ def test_failing_policy_is_named_with_the_place(toy: Setting, tmp_path: Path, wo
     file = tmp_path / "picky.py"
     file.write_text(PICKY.format(limit=3))
     message = r"picky\.py:Picky, seed 0, decision \d+: RuntimeError: too late for me \(picky\.py, line 7\)"
-    with pytest.raises(EpisodeError, match=message):
+    with pytest.raises(RunError, match=message):
         compare(toy, [f"{file}:Picky", "fcfs"], [0], tmp_path / "out", workers=workers)
 
 
