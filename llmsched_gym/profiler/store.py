@@ -130,8 +130,9 @@ def read_profile(path: str | Path) -> Profile:
     Raises:
         InputError: As `load_profile`.
     """
+    data = read_bytes(path)
     try:
-        content = json.loads(read_bytes(path))
+        content = json.loads(data)
     except ValueError as error:
         raise InputError(path, "", "not whole JSON (cut short or changed)", "a profile") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -144,8 +145,6 @@ def read_profile(path: str | Path) -> Profile:
         record = _ProfileRecord.model_validate_json(json.dumps(body))
     except ValidationError as error:
         raise from_validation(path, error) from error
-    except ValueError as error:
-        raise InputError(path, "", "NaN or an infinity", "finite numbers") from error
     if content.get("digest") != _digest(body):
         raise InputError(path, "digest", content.get("digest"), f"{_digest(body)}, the digest of the content")
     return _profile(path, record)
