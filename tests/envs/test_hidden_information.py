@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from random_workloads import MAX_OUTPUT, Case, Draft, cases, draw_plans, draw_tasks
+from random_workloads import MAX_OUTPUT, SUB_SLOTS, Case, Draft, cases, draw_plans, draw_tasks
 
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import ClusterState, JobStatus, StageStatus, TaskStatus
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
+from llmsched_gym.workloads.block import JobBlock, Part
 from llmsched_gym.workloads.workload import Workload
 
 Seen = tuple[dict[str, NDArray[Any]], dict[str, Any]]
@@ -74,64 +75,56 @@ def same(left: Seen, right: Seen) -> bool:
 
 
 def rewrite_the_unknown(draft: Draft, workload: Workload, state: ClusterState, rng: np.random.Generator) -> Workload:
-    """Return the same workload with everything changed that is not known in `state`.
-
-    Kept are: jobs and stages that are known, the number and prompts of tasks of ready stages, and all about finished
-    tasks. Running tasks are made longer, so that they still run at this time.
-    """
-    now_ns = int(state.clock[0]["now_ns"])
-    next_job = np.zeros(len(draft.parts), np.int64)
-    rows: list[list[int]] = [[] for _ in draft.parts]  # jobs of the workload, per part
-    for job, app in enumerate(workload.jobs["app"]):
-        rows[app].append(job)
-        next_job[app] += 1
+    """Return the same workload with everything changed that is not known in `state`."""
     parts = []
-    for part, planner, jobs in zip(draft.parts, draft.planner, rows, strict=True):
-        block = part.block
-        assert block is not None
-        fresh = np.zeros(block.exists.shape, np.bool_)  # slots whose tasks may all change
-        hidden = np.zeros(block.exists.shape, np.bool_)  # slots of which nobody knows whether they are present
-        unplanned = np.zeros(len(jobs), np.bool_)
-        output, duration = block.output_tokens.copy(), block.duration_ns.copy()
-        arrival = part.arrival_ns.copy()
-        for i, job in enumerate(jobs):
-            if state.jobs["status"][job] == JobStatus.FUTURE:
-                arrival[i] += LATER_NS
-            first = int(workload.jobs["first_stage"][job])
-            for offset, slot in enumerate(np.flatnonzero(block.exists[i])):
-                stage = state.stages[first + offset]
-                status = stage["status"]
-                if status in (StageStatus.HIDDEN, StageStatus.BLOCKED):
-                    fresh[i, slot] = True
-                    hidden[i, slot] = status == StageStatus.HIDDEN
-                if status in (StageStatus.READY, StageStatus.RUNNING):
-                    for k in range(int(stage["n_tasks"])):
-                        status_of_task = state.tasks["status"][stage["first_task"] + k]
-                        if status_of_task == TaskStatus.WAITING:
-                            output[i, slot, k] = rng.integers(1, MAX_OUTPUT + 1)
-                            duration[i, slot, k] = rng.integers(0, LATER_NS)
-                        elif status_of_task == TaskStatus.RUNNING:
-                            output[i, slot, k] = rng.integers(output[i, slot, k], MAX_OUTPUT + 1)
-                            duration[i, slot, k] += rng.integers(0, LATER_NS)
-            if planner >= 0:
-                unplanned[i] = state.stages["status"][first + planner] < StageStatus.DONE
-        changed = draw_tasks(rng, replace(block, output_tokens=output, duration_ns=duration), fresh)
-        present = changed.present.copy()
-        for slot in range(block.exists.shape[1]):
-            gate = block.revealer[:, slot]
-            optional = hidden[:, slot] & (gate >= 0)
-            if planner >= 0 and planner < slot < planner + 6:
-                continue  # planned stages are always present; their plans are drawn anew
-            at_gate = present[np.arange(len(jobs)), np.maximum(gate, 0)]
-            present[optional, slot] = (at_gate & (rng.random(len(jobs)) < 0.5))[optional]
-        changed = replace(changed, present=present)
-        if planner >= 0:
-            changed = draw_plans(rng, part.template, planner, changed, unplanned)
-        order = np.argsort(arrival, kind="stable")
-        assert (order == np.arange(len(jobs))).all()
-        parts.append(replace(part, arrival_ns=arrival, block=changed))
-    assert now_ns >= 0
+    for app, (part, planner) in enumerate(zip(draft.parts, draft.planner, strict=True)):
+        jobs = np.flatnonzero(workload.jobs["app"] == app)
+        future = state.jobs["status"][jobs] == JobStatus.FUTURE
+        parts.append(
+            replace(
+                part,
+                arrival_ns=part.arrival_ns + LATER_NS * future,
+                block=rewrite_block(part, planner, workload.jobs["first_stage"][jobs], state, rng),
+            )
+        )
     return Draft(tuple(parts), draft.planner).assemble(workload.history)
+
+
+def rewrite_block(
+    part: Part, planner: int, first_stages: NDArray[np.int32], state: ClusterState, rng: np.random.Generator
+) -> JobBlock:
+    """Change what is not known of the jobs of one application.
+
+    Stages that are not ready get new tasks, hidden ones a new presence, and plans that are not made are drawn anew.
+    Of ready stages, tasks that wait get new lengths; tasks that run are made longer, so that they still run now.
+    """
+    block = part.block
+    assert block is not None
+    status = np.full(block.exists.shape, StageStatus.DONE)
+    output, duration = block.output_tokens.copy(), block.duration_ns.copy()
+    for job, first in enumerate(first_stages):
+        for offset, slot in enumerate(np.flatnonzero(block.exists[job])):
+            stage = state.stages[first + offset]
+            status[job, slot] = stage["status"]
+            for k in range(int(stage["n_tasks"])):
+                of_task = state.tasks["status"][stage["first_task"] + k]
+                if of_task == TaskStatus.DONE:
+                    continue
+                running = of_task == TaskStatus.RUNNING
+                output[job, slot, k] = rng.integers(output[job, slot, k] if running else 1, MAX_OUTPUT + 1)
+                duration[job, slot, k] = duration[job, slot, k] * running + rng.integers(0, LATER_NS)
+    block = draw_tasks(rng, replace(block, output_tokens=output, duration_ns=duration), status <= StageStatus.BLOCKED)
+    present = block.present.copy()
+    planned = range(planner + 1, planner + 2 + SUB_SLOTS) if planner >= 0 else range(0)
+    for slot in sorted(set(range(present.shape[1])).difference(planned)):  # planned stages are always present
+        gate = block.revealer[:, slot]
+        at_gate = present[np.arange(len(gate)), np.maximum(gate, 0)]
+        optional = (status[:, slot] == StageStatus.HIDDEN) & (gate >= 0)
+        present[optional, slot] = (at_gate & (rng.random(len(gate)) < 0.5))[optional]
+    block = replace(block, present=present)
+    if planner < 0:
+        return block
+    return draw_plans(rng, part.template, planner, block, status[:, planner] < StageStatus.DONE)
 
 
 def both_stories(case: Case, decisions: int, *, privileged: bool = False) -> tuple[list[Seen], list[Seen]]:
