@@ -22,9 +22,14 @@ from llmsched_gym.cluster.latency import load_profile
 from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, least_loaded, start_task
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows
+from llmsched_gym.errors import InputError
 from llmsched_gym.workloads.workload import Workload
 
 _FAR: Final = int(FAR)
+
+LAST_ARRIVAL_NS: Final = 4 * 10**15
+"""Latest arrival (46 days) that leaves time to serve what has arrived."""
+_LAST_EVENT_NS: Final = 9 * 10**15  # engines count picoseconds in 64 bits, which last for 106 days
 
 
 class Simulation(NamedTuple):
@@ -53,8 +58,12 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
     """Set up a workload on a simulated cluster and move to the first decision.
 
     Raises:
-        InputError: The cluster cannot run some task.
+        InputError: The cluster cannot run some task, or a job arrives too late for the clock.
     """
+    latest_ns = int(workload.jobs["arrival_ns"].max())
+    if latest_ns > LAST_ARRIVAL_NS:
+        allowed = f"at most {LAST_ARRIVAL_NS // 10**9} s after the start"
+        raise InputError(f"workload {workload.name}", "last arrival", f"{latest_ns // 10**9} s", allowed)
     state = initial_state(workload, cluster)
     configs = [config for group in cluster.llm for config in [_engine_config(group)] * group.count]
     largest = max((config.max_num_seqs for config in configs), default=1)
@@ -176,6 +185,8 @@ def _step_time(state: ClusterState, simulation: Simulation) -> bool:
     time_ns = next_event_ns(state, simulation)
     if time_ns == _FAR:
         raise RuntimeError("jobs are unfinished, but nothing will ever happen: some stage can never become ready")
+    if time_ns > _LAST_EVENT_NS:
+        raise RuntimeError("the jobs take more than 100 days, longer than the clock can count")
     clock.area_ns += clock.active * (time_ns - clock.now_ns)
     clock.now_ns = time_ns
     visible = False
