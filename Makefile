@@ -10,7 +10,7 @@ help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
 compare: .venv/core ## Run all policies on the mixed workload at three loads; table, pictures and files in results/compare
-	$(BIN)/llmsched-gym compare --scenario mixed --jobs 200 --load 0.5,0.9,1.2 --seeds 0:5 -o $(OUT)
+	$(BIN)/llmsched-gym compare --scenario mixed --jobs 200 --load 0.5,0.9,1.2 --seeds 0:10 -o $(OUT)
 
 test: .venv/dev ## Run the tests
 	$(BIN)/python -m pytest -n 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,15 +76,12 @@ class Run:
 
 
 def _write(env: SchedulingEnv, content: dict[str, Any], folder: Path) -> None:
-    from PIL import Image
-
-    from llmsched_gym.envs import render
+    from llmsched_gym.envs.render import gantt_figure
     from llmsched_gym.evaluation.store import write_json
     from llmsched_gym.export.perfetto import write_trace
-    from llmsched_gym.workloads.files import write_atomic
 
+    state, workload = env.episode.state, env.workload
     write_json(folder / "summary.json", content)
-    picture = io.BytesIO()
-    Image.fromarray(render.gantt_array(env)).save(picture, format="png")
-    write_atomic(folder / "gantt.png", picture.getvalue())
-    write_trace(env.episode.state, env.workload, folder / "trace.json")
+    title = f"{content['scenario']}, {content['jobs']} jobs, seed {content['seed']}: {content['policy']}"
+    gantt_figure(state, workload, folder / "gantt.png", title)
+    write_trace(state, workload, folder / "trace.json")

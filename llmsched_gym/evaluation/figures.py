@@ -22,6 +22,10 @@ _DASHES: Final = ("-", "--", ":", "-.")
 """Colours repeat after ten policies; the line style tells them apart then."""
 
 
+_LOWEST_SHOWN: Final = -100
+"""Reductions below this, in per cent, lie outside the picture: a policy twice as bad as FCFS is bad enough."""
+
+
 def jct_cdf(comparison: Comparison, path: Path) -> None:
     """Draw the distribution of job completion times of every policy, all seeds together.
 
@@ -68,19 +72,22 @@ def jct_over_load(comparisons: Mapping[float, Comparison], path: Path) -> None:
         if baseline is not None and contestant is not baseline:
             of_baseline = [comparisons[load].metric(baseline, "mean_jct_s") for load in loads]
             intervals = [reduction_pct(b, values) for b, values in zip(of_baseline, per_load, strict=True)]
-            reductions.plot(loads, [interval.mid for interval in intervals], marker="o", label=label, **style)
-            low = [interval.mid if interval.low is None else interval.low for interval in intervals]
-            high = [interval.mid if interval.high is None else interval.high for interval in intervals]
-            reductions.fill_between(loads, low, high, alpha=0.1, color=style["color"])
+            ends = [(i.mid if i.low is None else i.low, i.mid if i.high is None else i.high) for i in intervals]
+            middles = np.array([interval.mid for interval in intervals])
+            bars = np.abs(np.array(ends).T - middles)
+            shift = (index - len(first.contestants) / 2) * 0.002 * (loads[-1] - loads[0])  # so that bars do not overlap
+            x = np.array(loads) + shift
+            reductions.errorbar(x, middles, bars, marker="o", markersize=4, capsize=2, label=label, **style)
     bounds = [mean([bound["lower_bound_mean_jct_s"] for bound in comparisons[load].bounds.values()]) for load in loads]
     means.plot(loads, bounds, color="black", linewidth=1, linestyle=":", label="lower bound")
     means.set_ylabel("mean job completion time [s]")
-    means.set_ylim(bottom=0)
+    means.set_yscale("log")
     means.set_title(f"{first.setting.name}: {first.setting.n_jobs} jobs × {len(first.seeds)} seeds")
     if baseline is not None:
         reductions.axhline(0, color="black", linewidth=1)
         reductions.set_ylabel("mean JCT below FCFS [%]")
-        reductions.set_title("reduction against FCFS, 95 % intervals paired by seed")
+        reductions.set_ylim(bottom=max(reductions.get_ylim()[0], _LOWEST_SHOWN), top=100)
+        reductions.set_title(f"reduction against FCFS, 95 % intervals paired by seed (from {_LOWEST_SHOWN} %)")
     for axes in panels:
         axes.set_xlabel("load [offered work / capacity of the busiest pool]")
     _finish(figure, path)
