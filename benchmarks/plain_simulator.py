@@ -90,7 +90,8 @@ class PlainSimulator:
         arrived = 0
         while True:
             self.dispatch_all()
-            self.start_iterations()
+            if not self.events or self.events[0][0] > self.now_ns:
+                self.start_iterations()
             due = [self.arrivals[arrived]] if arrived < len(self.arrivals) else []
             if self.events:
                 due.append(self.events[0][0])

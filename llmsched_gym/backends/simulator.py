@@ -176,12 +176,8 @@ def _step_time(state: ClusterState, simulation: Simulation) -> bool:
         are not visible, as they are not on a real server.
     """
     clock = state.clock[0]
-    for k in range(1, simulation.unplanned[0] + 1):
-        e = simulation.unplanned[k]
-        row = state.executors[e].engine
-        engine.plan(simulation.engines, simulation.sequences, simulation.waiting, simulation.prefixes, state.tasks, row)
-        set_event(clock, simulation.heap, state.executors, e, simulation.engines[row].event_ns)
-    simulation.unplanned[0] = 0
+    if clock.heap == 0 or state.executors[simulation.heap[0]].event_ns > clock.now_ns:
+        _plan_engines(state, simulation)  # not before tasks that take no time have ended, and what follows them started
     time_ns = next_event_ns(state, simulation)
     if time_ns == _FAR:
         raise RuntimeError("jobs are unfinished, but nothing will ever happen: some stage can never become ready")
@@ -196,6 +192,17 @@ def _step_time(state: ClusterState, simulation: Simulation) -> bool:
         arrive(state, clock.arrived, time_ns)
         visible = True
     return visible
+
+
+@kernel
+def _plan_engines(state: ClusterState, simulation: Simulation) -> None:
+    """Let every engine that is between two segments plan on."""
+    for k in range(1, simulation.unplanned[0] + 1):
+        e = simulation.unplanned[k]
+        row = state.executors[e].engine
+        engine.plan(simulation.engines, simulation.sequences, simulation.waiting, simulation.prefixes, state.tasks, row)
+        set_event(state.clock[0], simulation.heap, state.executors, e, simulation.engines[row].event_ns)
+    simulation.unplanned[0] = 0
 
 
 @kernel
