@@ -75,7 +75,7 @@ def jct_over_load(comparisons: Mapping[float, Comparison], path: Path) -> None:
             ends = [(i.mid if i.low is None else i.low, i.mid if i.high is None else i.high) for i in intervals]
             middles = np.array([interval.mid for interval in intervals])
             bars = np.abs(np.array(ends).T - middles)
-            shift = (index - len(first.contestants) / 2) * 0.002 * (loads[-1] - loads[0])  # so that bars do not overlap
+            shift = (index - len(first.contestants) / 2) * 0.006 * (loads[-1] - loads[0])  # so that bars do not overlap
             x = np.array(loads) + shift
             reductions.errorbar(x, middles, bars, marker="o", markersize=4, capsize=2, label=label, **style)
     bounds = [mean([bound["lower_bound_mean_jct_s"] for bound in comparisons[load].bounds.values()]) for load in loads]
@@ -87,7 +87,7 @@ def jct_over_load(comparisons: Mapping[float, Comparison], path: Path) -> None:
         reductions.axhline(0, color="black", linewidth=1)
         reductions.set_ylabel("mean JCT below FCFS [%]")
         reductions.set_ylim(bottom=max(reductions.get_ylim()[0], _LOWEST_SHOWN), top=100)
-        reductions.set_title(f"reduction against FCFS, 95 % intervals paired by seed (from {_LOWEST_SHOWN} %)")
+        reductions.set_title("95 % intervals, paired by seed")
     for axes in panels:
         axes.set_xlabel("load [offered work / capacity of the busiest pool]")
     _finish(figure, path)
