@@ -48,8 +48,9 @@ def kernel(function: F) -> F:
     """Compile `function` in nopython mode, cached on disk, to work on arrays that its caller keeps alive.
 
     Numba would count references to every array that a function or a field access passes on. Those counters are atomic
-    and made up nine tenths of the simulator's time, so they are off here: a kernel cannot make or return arrays
-    (Numba then refuses to compile it). For that there is `allocating_kernel`.
+    and made up nine tenths of the simulator's time, so they are off here: a kernel cannot make or return arrays,
+    nor copy one slice to another (Numba then refuses to compile it: "NRT required but not enabled"). For that there
+    is `allocating_kernel`.
     """
     return _compile(function, _nrt=False)
 
