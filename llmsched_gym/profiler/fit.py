@@ -64,11 +64,13 @@ def fit_profile(
     jobs: int = JOBS,
     seed: int = 0,
     latency: LatencyProfile | str = LATENCY,
+    equivalent_sample_size: int = EQUIVALENT_SAMPLE_SIZE,
 ) -> Profile:
     """Fit the profile of an application with pgmpy.
 
-    Each row of a table has a Dirichlet prior that spreads `EQUIVALENT_SAMPLE_SIZE` / rows evenly over the states that
-    the rules of presence allow; the others have probability 0.
+    Each row of a table has a Dirichlet prior of `equivalent_sample_size` / rows jobs. They are distributed as all jobs
+    that agree with the row on whether the forced parent is there: an even prior would make rare stages frequent. States
+    that the rules of presence forbid have probability 0.
 
     Args:
         application: Name of the application.
@@ -78,6 +80,7 @@ def fit_profile(
         jobs: Number of jobs to draw.
         seed: Seed to draw them with.
         latency: Latency profile, or its name or file.
+        equivalent_sample_size: Weight of the prior of a whole table, in jobs, >= 1.
 
     Raises:
         InputError: An argument is out of range, or the workloads hold no job of the application or disagree about it.
@@ -85,6 +88,8 @@ def fit_profile(
     """
     if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= MAX_BINS:
         raise InputError("profile", "bins", bins, f"an integer from 1 to {MAX_BINS}")
+    if isinstance(equivalent_sample_size, bool) or equivalent_sample_size < 1:
+        raise InputError("profile", "equivalent_sample_size", equivalent_sample_size, "a number of jobs >= 1")
     clock = latency if isinstance(latency, LatencyProfile) else load_profile(latency)
     if importlib.util.find_spec("pgmpy") is None:
         raise RunError("profiles are fitted with pgmpy: pip install 'llmsched-gym[profile]'")
@@ -94,16 +99,17 @@ def fit_profile(
     states = to_states(variables, values)
     cards = [variable.states for variable in variables]
     forced = presence_edges(template, values != ABSENT)
-    parents = search_parents(states, cards, forced)
+    parents = search_parents(states, cards, forced, equivalent_sample_size)
     profile = Profile(
         application=application,
         nodes=tuple(node.name for node in template.nodes),
         variables=variables,
         parents=parents,
-        tables=_tables(states, variables, parents, forced),
+        tables=_tables(states, variables, parents, forced, equivalent_sample_size),
         latency=LatencyProfile.from_ms(clock.name, clock.coefficients_ms),
     )
-    return replace(profile, provenance=_provenance(profile, states, bins, workloads, (jobs, seed)))
+    provenance = _provenance(profile, states, workloads, (jobs, seed))
+    return replace(profile, provenance=provenance | {"bins": bins, "equivalent_sample_size": equivalent_sample_size})
 
 
 def log_loss(profile: Profile, states: NDArray[np.int64]) -> float:
@@ -147,6 +153,7 @@ def _tables(
     variables: Sequence[Variable],
     parents: Sequence[tuple[int, ...]],
     forced: Sequence[PresenceEdge],
+    weight: int,
 ) -> tuple[NDArray[np.float64], ...]:
     """Estimate the conditional probabilities: per variable (states of parents..., own states)."""
     from pgmpy.models import DiscreteBayesianNetwork
@@ -160,7 +167,7 @@ def _tables(
     rules = {edge.child: edge for edge in forced}
     pseudo_counts = {}
     for child, family in enumerate(parents):
-        prior = _prior(variables, child, family, rules.get(child))
+        prior = weight * _prior(states, variables, child, family, rules.get(child))
         pseudo_counts[names[child]] = prior.reshape(-1, prior.shape[-1]).T
     estimator = DiscreteBayesianEstimator(
         state_names={name: list(range(one.states)) for name, one in zip(names, variables, strict=True)},
@@ -173,24 +180,37 @@ def _tables(
 
 
 def _prior(
-    variables: Sequence[Variable], child: int, parents: tuple[int, ...], rule: PresenceEdge | None
+    states: NDArray[np.int64],
+    variables: Sequence[Variable],
+    child: int,
+    parents: tuple[int, ...],
+    rule: PresenceEdge | None,
 ) -> NDArray[np.float64]:
-    """Pseudo-counts of one table, 0 where the rule of presence forbids a state."""
-    cards = [variables[one].states for one in parents]
-    allowed = np.ones((*cards, variables[child].states), dtype=np.bool_)
-    if rule is not None and variables[child].absent:
-        by_parent = np.moveaxis(allowed, parents.index(rule.parent), 0)  # a view
-        first_present = int(variables[rule.parent].absent)
-        if rule.needs_parent and first_present:
-            by_parent[0, ..., 1:] = False
-        if rule.follows_parent:
-            by_parent[first_present:, ..., 0] = False
-    rows = int(np.prod(cards))
-    return EQUIVALENT_SAMPLE_SIZE / rows * allowed / allowed.sum(axis=-1, keepdims=True)
+    """Share of each entry of one table in its prior.
+
+    A row's states are distributed as in all jobs that agree with it on whether the forced parent is there, plus one job
+    per state, so that none is impossible for being new; what the rule of presence forbids is 0.
+    """
+    own = variables[child]
+    shape = (*(variables[one].states for one in parents), own.states)
+    jobs = np.ones(shape)
+    if rule is None:
+        jobs += np.bincount(states[:, child], minlength=own.states)
+    else:
+        first = int(variables[rule.parent].absent)
+        with_parent = states[:, rule.parent] >= first
+        by_parent = np.moveaxis(jobs, parents.index(rule.parent), 0)  # a view
+        for rows, chosen in ((slice(first), ~with_parent), (slice(first, None), with_parent)):
+            by_parent[rows] += np.bincount(states[chosen, child], minlength=own.states)
+        if own.absent and rule.needs_parent:
+            by_parent[:first, ..., 1:] = 0.0
+        if own.absent and rule.follows_parent:
+            by_parent[first:, ..., 0] = 0.0
+    return jobs / jobs.sum(axis=-1, keepdims=True) / (jobs.size // own.states)
 
 
 def _provenance(
-    profile: Profile, states: NDArray[np.int64], bins: int, workloads: Sequence[Workload], drawn: tuple[int, int]
+    profile: Profile, states: NDArray[np.int64], workloads: Sequence[Workload], drawn: tuple[int, int]
 ) -> dict[str, Any]:
     """Return where the jobs came from (`drawn`: jobs and seed, if no workloads were given) and how well they fit.
 
@@ -209,8 +229,6 @@ def _provenance(
         loss["held_out"] = log_loss(profile, to_states(profile.variables, observe(other, 0, profile.latency)))
     return source | {
         "jobs": len(states),
-        "bins": bins,
         "structure": f"hill climbing, BDeu score, edges in the order of the template, at most {MAX_PARENTS} parents",
-        "equivalent_sample_size": EQUIVALENT_SAMPLE_SIZE,
         "log_loss_nats_per_job": {name: round(value, 4) for name, value in loss.items()},
     }
