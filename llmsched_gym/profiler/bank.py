@@ -31,8 +31,8 @@ class ProfileBank(NamedTuple):
         absent: bool (variables,) State 0 is "absent".
         kinds: (variables,) `StageKind`.
         means: (variables, MAX_STATES) Mean seconds in a state.
-        lows: (variables, MAX_STATES) Lower end of the seconds in a state.
-        highs: (variables, MAX_STATES) Upper end.
+        lows: (variables, MAX_STATES) Lower end of the seconds in a state, at most the mean.
+        highs: (variables, MAX_STATES) Upper end, at least the mean.
         first_clique: (apps + 1,) Where the cliques of an application start; its first one is the root.
         parent: (cliques,) Parent clique, -1 for a root. Parents come before children.
         separator: (cliques,) How many members are shared with the parent.
@@ -97,7 +97,10 @@ class Workspace(NamedTuple):
         uniforms: (samples, 2 * variables of the largest application) Fixed and stratified in every column.
         samples: (samples, variables of the largest application) Numbers among the allowed states.
         sums: (samples,) Scratch.
+        drawn: (1,) Whether the samples belong to the beliefs.
         joint: (shared * MAX_STATES,) Probability of a separator's entry together with a state of one variable.
+        given: (entries of the largest separator, MAX_STATES) Scratch: probability of a state given a separator's entry.
+        pair: (MAX_STATES ** 2,) Scratch: joint probability of two variables.
         weights: (cliques + 1, MAX_STATES) Scratch of the enumeration of a Markov blanket.
         digits: (variables,) Scratch: which allowed state a variable is in.
         order: (cliques,) Scratch: cliques to visit.
@@ -121,7 +124,10 @@ class Workspace(NamedTuple):
     uniforms: Floats
     samples: Ints
     sums: Floats
+    drawn: NDArray[np.bool_]
     joint: Floats
+    given: Floats
+    pair: Floats
     weights: Floats
     digits: Ints
     order: Ints
@@ -142,8 +148,10 @@ def make_bank(profiles: Sequence[Profile]) -> ProfileBank:
     first_member = _starts(len(clique.members) for clique, _ in cliques)
     times = [np.zeros((len(variables), MAX_STATES)) for _ in range(3)]
     for v, variable in enumerate(variables):
-        for table, values in zip(times, (variable.means_s, variable.lows_s, variable.highs_s), strict=True):
-            table[v, : variable.states] = values
+        times[0][v, : variable.states] = variable.means_s
+        # A few jobs far out can carry the mean of a bin beyond its quantiles.
+        times[1][v, : variable.states] = np.minimum(variable.lows_s, variable.means_s)
+        times[2][v, : variable.states] = np.maximum(variable.highs_s, variable.means_s)
     return ProfileBank(
         first_variable=first_variable,
         states=_ints([variable.states for variable in variables]),
@@ -181,6 +189,7 @@ def make_workspace(bank: ProfileBank, samples: int = 128) -> Workspace:
     """
     variables, cliques = len(bank.states), len(bank.parent)
     widest = max(end - start for start, end in pairwise(bank.first_variable.tolist()))
+    widest_shared = max(end - start for start, end in pairwise(bank.first_shared.tolist()))
     largest = max(end - start for start, end in pairwise(bank.first_entry.tolist()))
     return Workspace(
         masks=np.zeros(variables, dtype=np.uint16),
@@ -199,7 +208,10 @@ def make_workspace(bank: ProfileBank, samples: int = 128) -> Workspace:
         uniforms=_stratified(samples, 2 * widest),
         samples=np.zeros((samples, widest), dtype=np.int32),
         sums=np.zeros(samples),
+        drawn=np.zeros(1, dtype=np.bool_),
         joint=np.zeros(int(bank.first_shared[-1]) * MAX_STATES),
+        given=np.zeros((max(widest_shared, MAX_STATES), MAX_STATES)),
+        pair=np.zeros(MAX_STATES**2),
         weights=np.zeros((cliques + 1, MAX_STATES)),
         digits=np.zeros(variables, dtype=np.int32),
         order=np.zeros(cliques, dtype=np.int32),

@@ -49,6 +49,7 @@ def calibrate(bank: ProfileBank, app: int, masks: NDArray[np.uint16], work: Work
 
 @kernel
 def _calibrate(bank: ProfileBank, app: int, masks: NDArray[np.uint16], level: int, work: Workspace) -> bool:
+    work.drawn[0] = False
     start, end = bank.first_variable[app], bank.first_variable[app + 1]
     for v in range(start, end):
         if not _allow(bank, work, v, _relaxed(bank, v, int(masks[v - start]), level)):

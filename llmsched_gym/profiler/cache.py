@@ -1,0 +1,97 @@
+"""Features by (application, evidence), so that evidence that recurs is not inferred again.
+
+A hash table with linear probing in fixed arrays. When three quarters are full it forgets everything and starts anew:
+results never depend on what it holds, and jobs that arrive later show the early stages' evidence again at once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym._jit import kernel
+
+
+class EvidenceCache(NamedTuple):
+    """A hash table.
+
+    Attributes:
+        apps: int32 (slots,) Application; -1 marks a free slot.
+        keys: uint16 (slots, variables) Evidence masks.
+        values: float64 (slots, width) What was stored.
+        counts: int64 (3,) Used slots, hits, misses.
+    """
+
+    apps: NDArray[np.int32]
+    keys: NDArray[np.uint16]
+    values: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+def make_cache(variables: int, width: int, slots: int = 1 << 14) -> EvidenceCache:
+    """Allocate an empty cache.
+
+    Args:
+        variables: Variables of the largest application.
+        width: Numbers stored per evidence.
+        slots: A power of two.
+    """
+    return EvidenceCache(
+        apps=np.full(slots, -1, dtype=np.int32),
+        keys=np.zeros((slots, variables), dtype=np.uint16),
+        values=np.zeros((slots, width)),
+        counts=np.zeros(3, dtype=np.int64),
+    )
+
+
+@kernel
+def find(cache: EvidenceCache, app: int, masks: NDArray[np.uint16]) -> int:
+    """Return the slot of this evidence; -1 if it is not there. Its numbers are ``cache.values[slot]``."""
+    slot = _probe(cache, app, masks)
+    found = cache.apps[slot] >= 0
+    cache.counts[1 if found else 2] += 1
+    return slot if found else -1
+
+
+@kernel
+def claim(cache: EvidenceCache, app: int, masks: NDArray[np.uint16]) -> int:
+    """Return the slot of this evidence, made if need be, for the caller to fill ``cache.values[slot]``."""
+    if 4 * cache.counts[0] >= 3 * len(cache.apps):
+        cache.apps[:] = -1
+        cache.counts[0] = 0
+    slot = _probe(cache, app, masks)
+    if cache.apps[slot] < 0:
+        cache.apps[slot] = app
+        for v in range(len(masks)):
+            cache.keys[slot, v] = masks[v]
+        cache.counts[0] += 1
+    return slot
+
+
+@kernel
+def _probe(cache: EvidenceCache, app: int, masks: NDArray[np.uint16]) -> int:
+    """Return the slot that holds the evidence, or the free one where it would go."""
+    last = len(cache.apps) - 1
+    slot = _hash(app, masks) & last
+    while cache.apps[slot] >= 0 and not _same(cache, slot, app, masks):
+        slot = (slot + 1) & last
+    return slot
+
+
+@kernel
+def _hash(app: int, masks: NDArray[np.uint16]) -> int:
+    """FNV-1a over the masks, in 64 bits, folded."""
+    value = np.uint64(0xCBF29CE484222325) ^ np.uint64(app)
+    for mask in masks:
+        value = (value ^ np.uint64(mask)) * np.uint64(0x100000001B3)
+    return int((value ^ (value >> np.uint64(29))) & np.uint64(0x7FFFFFFF))
+
+
+@kernel
+def _same(cache: EvidenceCache, slot: int, app: int, masks: NDArray[np.uint16]) -> bool:
+    same = cache.apps[slot] == app
+    for v in range(len(masks)):
+        same = same and cache.keys[slot, v] == masks[v]
+    return same

@@ -1,0 +1,179 @@
+"""The time that the rest of a job takes: exact posterior mean, and an interval from posterior samples.
+
+Samples are drawn from the calibrated junction tree, cliques from the root downwards, with uniforms that are fixed and
+stratified per variable: the same evidence always gives the same interval.
+
+Within a state, times are taken as uniform from its low end to its mean and uniform from there to its high end, with
+the weights that keep the mean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym._jit import kernel
+from llmsched_gym.profiler.bank import ProfileBank, Workspace
+from llmsched_gym.workloads.template import StageKind
+
+_DYNAMIC = int(StageKind.DYNAMIC)
+_LLM = int(StageKind.LLM)
+
+
+@kernel
+def remaining(
+    bank: ProfileBank,
+    app: int,
+    unfinished: NDArray[np.bool_],
+    elapsed_s: NDArray[np.float64],
+    interval: float,
+    work: Workspace,
+) -> tuple[float, float, float, float]:
+    """Return what the unfinished stages of a job still take, after `calibrate` or `condition`.
+
+    Args:
+        bank: Profiles.
+        app: Index of the application in the bank.
+        unfinished: (variables of the application,) Stages to count.
+        elapsed_s: (variables of the application,) Batch-1 seconds that they have had; 0 for those that wait.
+        interval: Share of the posterior between the ends, such as 0.9.
+        work: Calibrated workspace.
+
+    Returns:
+        Mean batch-1 slot seconds on LLM executors and on regular executors; lower and upper end of the sum of both.
+    """
+    start = bank.first_variable[app]
+    llm = regular = 0.0
+    for v in range(start, bank.first_variable[app + 1]):
+        if unfinished[v - start] and bank.kinds[v] != _DYNAMIC:
+            seconds, had = 0.0, float(elapsed_s[v - start])
+            for k in range(work.n_allowed[v]):
+                state = work.allowed[v, k]
+                seconds += work.marginals[v, state] * _mean_left(bank, v, state, had)
+            if bank.kinds[v] == _LLM:
+                llm += seconds
+            else:
+                regular += seconds
+    draw(bank, app, work)
+    _sum_samples(bank, app, unfinished, elapsed_s, work)
+    _sort(work.sums)
+    tail = (1.0 - interval) / 2.0
+    return llm, regular, _quantile(work.sums, tail), _quantile(work.sums, 1.0 - tail)
+
+
+@kernel
+def draw(bank: ProfileBank, app: int, work: Workspace) -> None:
+    """Fill ``work.samples`` with jobs drawn from the calibrated posterior, unless they are there already."""
+    if work.drawn[0]:
+        return
+    work.drawn[0] = True
+    start = bank.first_variable[app]
+    work.samples[:, : bank.first_variable[app + 1] - start] = 0
+    n = 0
+    for clique in range(bank.first_clique[app], bank.first_clique[app + 1]):
+        if work.blocks[clique] > 1:
+            _cumulate(bank, work, clique)
+            work.order[n] = clique
+            n += 1
+    for column in range(n):
+        for row in range(len(work.samples)):
+            _draw_clique(bank, work, work.order[column], start, row, work.uniforms[row, column])
+
+
+@kernel
+def _cumulate(bank: ProfileBank, work: Workspace, clique: int) -> None:
+    first, block = bank.first_entry[clique], work.blocks[clique]
+    for at in range(first, first + work.sizes[clique], block):
+        total = 0.0
+        for i in range(at, at + block):
+            total += work.beliefs[i]
+            work.cumulated[i] = total
+
+
+@kernel
+def _draw_clique(bank: ProfileBank, work: Workspace, clique: int, start: int, row: int, u: float) -> None:
+    """Draw the variables that a clique does not share with its parent, given those that it does."""
+    block = work.blocks[clique]
+    own = bank.first_member[clique] + bank.separator[clique]
+    at = bank.first_entry[clique]
+    for m in range(bank.first_member[clique], own):
+        at += work.samples[row, bank.members[m] - start] * work.strides[m]
+    wanted = u * work.cumulated[at + block - 1]
+    low, high = at, at + block - 1
+    while low < high:
+        middle = (low + high) // 2
+        if work.cumulated[middle] > wanted:
+            high = middle
+        else:
+            low = middle + 1
+    entry = low - at
+    for m in range(own, bank.first_member[clique + 1]):
+        work.samples[row, bank.members[m] - start] = entry // work.strides[m]
+        entry %= work.strides[m]
+
+
+@kernel
+def _sum_samples(
+    bank: ProfileBank, app: int, unfinished: NDArray[np.bool_], elapsed_s: NDArray[np.float64], work: Workspace
+) -> None:
+    start, end = bank.first_variable[app], bank.first_variable[app + 1]
+    work.sums[:] = 0.0
+    for v in range(start, end):
+        if not unfinished[v - start] or bank.kinds[v] == _DYNAMIC:
+            continue
+        for row in range(len(work.sums)):
+            state = work.allowed[v, work.samples[row, v - start]]
+            time = _time(bank, v, state, work.uniforms[row, end - start + v - start])
+            work.sums[row] += max(time - elapsed_s[v - start], 0.0)
+
+
+@kernel
+def _time(bank: ProfileBank, v: int, state: int, u: float) -> float:
+    """Quantile of the time within a state."""
+    low, mean, high = bank.lows[v, state], bank.means[v, state], bank.highs[v, state]
+    if high <= low:
+        return mean
+    below = (high - mean) / (high - low)
+    if u < below:
+        return low + (mean - low) * u / below
+    return mean + (high - mean) * (u - below) / (1.0 - below)
+
+
+@kernel
+def _mean_left(bank: ProfileBank, v: int, state: int, elapsed: float) -> float:
+    """Mean over a state of the time beyond `elapsed`."""
+    low, mean, high = bank.lows[v, state], bank.means[v, state], bank.highs[v, state]
+    if elapsed <= low or high <= low:
+        return max(mean - elapsed, 0.0)
+    below = (high - mean) / (high - low)
+    return below * _uniform_left(low, mean, elapsed) + (1.0 - below) * _uniform_left(mean, high, elapsed)
+
+
+@kernel
+def _uniform_left(low: float, high: float, elapsed: float) -> float:
+    """Mean of max(T - elapsed, 0) for T uniform on [low, high]."""
+    if elapsed <= low:
+        return (low + high) / 2.0 - elapsed
+    if elapsed >= high:
+        return 0.0
+    return (high - elapsed) * (high - elapsed) / (2.0 * (high - low))
+
+
+@kernel
+def _quantile(ordered: NDArray[np.float64], p: float) -> float:
+    """Quantile of a sorted sample, linear between the middles of its steps (Hazen)."""
+    position = min(max(p * len(ordered) - 0.5, 0.0), len(ordered) - 1.0)
+    below = min(int(position), len(ordered) - 2)
+    return ordered[below] + (position - below) * (ordered[below + 1] - ordered[below])
+
+
+@kernel
+def _sort(values: NDArray[np.float64]) -> None:
+    """Shell sort in place, with Ciura's gaps."""
+    for gap in (701, 301, 132, 57, 23, 10, 4, 1):
+        for i in range(gap, len(values)):
+            value, j = values[i], i
+            while j >= gap and values[j - gap] > value:
+                values[j] = values[j - gap]
+                j -= gap
+            values[j] = value
