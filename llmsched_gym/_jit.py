@@ -60,7 +60,7 @@ def allocating_kernel(function: F) -> F:
     return _compile(function)
 
 
-def _compile(function: F, **options: bool) -> F:
+def _compile(function: F, **options: Any) -> F:
     previous = config.CACHE_DIR
     config.CACHE_DIR = _CACHE_DIR
     try:
