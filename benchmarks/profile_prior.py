@@ -1,9 +1,9 @@
-"""Which weight of the prior makes profiles predict other jobs best: the sweep behind the default.
+"""Which weights of the prior make profiles predict other jobs best: the sweep behind the defaults.
 
     python benchmarks/profile_prior.py [--jobs 2000] [--seed 20]
 
 Fits each application to jobs of the ``profile`` split and prints the mean −log P(job), in nats, of jobs drawn with the
-next seed. Takes about half a minute.
+next seed. Takes about a minute.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from dataclasses import dataclass
 import tyro
 
 from llmsched_gym.cli.console import print_table
-from llmsched_gym.profiler.fit import JOBS, fit_profile, log_loss, profiling_jobs
+from llmsched_gym.profiler.fit import EQUIVALENT_SAMPLE_SIZE, JOBS, fit_profile, log_loss, profiling_jobs
+from llmsched_gym.profiler.structure import SCORE_SAMPLE_SIZE
 from llmsched_gym.profiler.variables import observe, to_states
 from llmsched_gym.workloads.applications import APPLICATIONS
 
 WEIGHTS = (1, 5, 10, 20, 50, 100, 200)
+SWEEPS = {
+    "sample size of the score": [(EQUIVALENT_SAMPLE_SIZE, weight) for weight in WEIGHTS],
+    "prior of the tables": [(weight, SCORE_SAMPLE_SIZE) for weight in WEIGHTS],
+}
 
 
 @dataclass(frozen=True)
@@ -34,15 +39,15 @@ class Sweep:
 
     def run(self) -> None:
         """Fit and print the table."""
-        rows = []
-        for name in APPLICATIONS:
-            past, other = (profiling_jobs(name, self.jobs, seed) for seed in (self.seed, self.seed + 1))
-            losses = []
-            for weight in WEIGHTS:
-                profile = fit_profile(name, [past], equivalent_sample_size=weight)
-                losses.append(log_loss(profile, to_states(profile.variables, observe(other, 0, profile.latency))))
-            rows.append([name, *(f"{loss:.3f}" for loss in losses), WEIGHTS[losses.index(min(losses))]])
-        print_table("log loss on held-out jobs, nats per job", ["application", *map(str, WEIGHTS), "best"], rows)
+        for title, weights in SWEEPS.items():
+            rows = [[name, *(f"{self._loss(name, *pair):.3f}" for pair in weights)] for name in APPLICATIONS]
+            columns = ["application", *(f"{table}, {score}" for table, score in weights)]
+            print_table(f"held-out log loss, nats per job, by {title} (of tables, of score)", columns, rows)
+
+    def _loss(self, name: str, table: int, score: int) -> float:
+        past, other = (profiling_jobs(name, self.jobs, seed) for seed in (self.seed, self.seed + 1))
+        profile = fit_profile(name, [past], equivalent_sample_size=table, score_sample_size=score)
+        return log_loss(profile, to_states(profile.variables, observe(other, 0, profile.latency)))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from llmsched_gym.cluster.latency import LatencyProfile, load_profile
 from llmsched_gym.errors import InputError, RunError, suggest
 from llmsched_gym.profiler.profile import Profile, Variable
 from llmsched_gym.profiler.structure import (
-    EQUIVALENT_SAMPLE_SIZE,
     MAX_PARENTS,
+    SCORE_SAMPLE_SIZE,
     PresenceEdge,
     data_frame,
     presence_edges,
@@ -37,6 +37,10 @@ JOBS: Final = 2000
 
 LATENCY: Final = "llama-2-7b-h100"
 """Latency profile of the shipped profiles: that of the scenarios' clusters."""
+
+EQUIVALENT_SAMPLE_SIZE: Final = 10
+"""Weight of the Dirichlet prior of a variable's whole table, in jobs. Heavier priors predict held-out jobs a little
+better (``benchmarks/profile_prior.py``), but blur what determines each other: they cost mutual information."""
 
 _DIGITS: Final = 12
 """Digits of probabilities that are kept, so that files stay small."""
@@ -65,6 +69,7 @@ def fit_profile(
     seed: int = 0,
     latency: LatencyProfile | str = LATENCY,
     equivalent_sample_size: int = EQUIVALENT_SAMPLE_SIZE,
+    score_sample_size: int = SCORE_SAMPLE_SIZE,
 ) -> Profile:
     """Fit the profile of an application with pgmpy.
 
@@ -81,6 +86,7 @@ def fit_profile(
         seed: Seed to draw them with.
         latency: Latency profile, or its name or file.
         equivalent_sample_size: Weight of the prior of a whole table, in jobs, >= 1.
+        score_sample_size: The same in the score of the structure search; heavier finds more edges.
 
     Raises:
         InputError: An argument is out of range, or the workloads hold no job of the application or disagree about it.
@@ -88,8 +94,9 @@ def fit_profile(
     """
     if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= MAX_BINS:
         raise InputError("profile", "bins", bins, f"an integer from 1 to {MAX_BINS}")
-    if isinstance(equivalent_sample_size, bool) or equivalent_sample_size < 1:
-        raise InputError("profile", "equivalent_sample_size", equivalent_sample_size, "a number of jobs >= 1")
+    for name, weight in (("equivalent_sample_size", equivalent_sample_size), ("score_sample_size", score_sample_size)):
+        if isinstance(weight, bool) or not weight >= 1:
+            raise InputError("profile", name, weight, "a number of jobs >= 1")
     clock = latency if isinstance(latency, LatencyProfile) else load_profile(latency)
     if importlib.util.find_spec("pgmpy") is None:
         raise RunError("profiles are fitted with pgmpy: pip install 'llmsched-gym[profile]'")
@@ -99,7 +106,7 @@ def fit_profile(
     states = to_states(variables, values)
     cards = [variable.states for variable in variables]
     forced = presence_edges(template, values != ABSENT)
-    parents = search_parents(states, cards, forced, equivalent_sample_size)
+    parents = search_parents(states, cards, forced, score_sample_size)
     profile = Profile(
         application=application,
         nodes=tuple(node.name for node in template.nodes),
@@ -109,7 +116,8 @@ def fit_profile(
         latency=LatencyProfile.from_ms(clock.name, clock.coefficients_ms),
     )
     provenance = _provenance(profile, states, workloads, (jobs, seed))
-    return replace(profile, provenance=provenance | {"bins": bins, "equivalent_sample_size": equivalent_sample_size})
+    provenance |= {"bins": bins, "equivalent_sample_size": equivalent_sample_size}
+    return replace(profile, provenance=provenance | {"score_sample_size": score_sample_size})
 
 
 def log_loss(profile: Profile, states: NDArray[np.int64]) -> float:

@@ -35,9 +35,9 @@ MAX_CLIQUE_STATES: Final = 20_000
 """Most entries of all cliques together, after min-fill triangulation: exact inference touches each of them. The six
 applications need 180 to 6,000; the search is repeated with fewer parents where a user's application needs more."""
 
-EQUIVALENT_SAMPLE_SIZE: Final = 50
-"""Weight of the Dirichlet prior of a variable's whole table, in jobs, for score and parameters: of 1 to 200 the best,
-or nearly so, on held-out jobs of every application (``benchmarks/profile_prior.py``)."""
+SCORE_SAMPLE_SIZE: Final = 50
+"""Equivalent sample size of the BDeu score: of 1 to 200 the best, or nearly so, on held-out jobs of every application
+(``benchmarks/profile_prior.py``)."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def search_parents(
     states: NDArray[np.int64],
     cards: Sequence[int],
     forced: Sequence[PresenceEdge],
-    equivalent_sample_size: int = EQUIVALENT_SAMPLE_SIZE,
+    sample_size: int = SCORE_SAMPLE_SIZE,
 ) -> tuple[tuple[int, ...], ...]:
     """Find parents for each variable by pgmpy's hill climbing with the BDeu score, from earlier variables only.
 
@@ -107,7 +107,7 @@ def search_parents(
         states: int64 (jobs, variables), in an order that edges may not run against.
         cards: Number of states of each variable.
         forced: Edges that must be there.
-        equivalent_sample_size: Weight of the prior in the score.
+        sample_size: Equivalent sample size of the score.
 
     Returns:
         Per variable its parents, ascending.
@@ -119,7 +119,7 @@ def search_parents(
     names = list(data.columns)
     score = BDeu(
         data,
-        equivalent_sample_size=equivalent_sample_size,
+        equivalent_sample_size=sample_size,
         state_names={name: list(range(card)) for name, card in zip(names, cards, strict=True)},
     )
     knowledge = ExpertKnowledge(

@@ -11,10 +11,10 @@ import pytest
 from llmsched_gym.errors import InputError, RunError
 from llmsched_gym.profiler import structure
 from llmsched_gym.profiler.ancestral import draw_states, mutual_information
-from llmsched_gym.profiler.fit import fit_profile, log_loss, profiling_jobs
+from llmsched_gym.profiler.fit import EQUIVALENT_SAMPLE_SIZE, fit_profile, log_loss, profiling_jobs
 from llmsched_gym.profiler.profile import Profile
 from llmsched_gym.profiler.store import load_profile
-from llmsched_gym.profiler.structure import EQUIVALENT_SAMPLE_SIZE, MAX_PARENTS, clique_states, presence_edges
+from llmsched_gym.profiler.structure import MAX_PARENTS, clique_states, presence_edges
 from llmsched_gym.profiler.variables import ABSENT, observe, to_states
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
@@ -265,6 +265,7 @@ def test_a_stage_lacking_only_in_other_jobs_has_a_state():
         ({"bins": 16}, "bins: got 16"),
         ({"jobs": 0}, "n_jobs: got 0"),
         ({"seed": -1}, "seed: got -1"),
+        ({"equivalent_sample_size": 0}, "equivalent_sample_size: got 0; expected a number of jobs >= 1"),
         ({"latency": "llama-2-7b-h10"}, "did you mean 'llama-2-7b-h100'"),
     ],
 )
