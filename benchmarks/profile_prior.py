@@ -42,7 +42,7 @@ class Sweep:
         for title, weights in SWEEPS.items():
             rows = [[name, *(f"{self._loss(name, *pair):.3f}" for pair in weights)] for name in APPLICATIONS]
             columns = ["application", *(f"{table}, {score}" for table, score in weights)]
-            print_table(f"held-out log loss, nats per job, by {title} (of tables, of score)", columns, rows)
+            print_table(f"held-out log loss by {title}; columns: tables, score", columns, rows)
 
     def _loss(self, name: str, table: int, score: int) -> float:
         past, other = (profiling_jobs(name, self.jobs, seed) for seed in (self.seed, self.seed + 1))
