@@ -23,6 +23,7 @@ from llmsched_gym.cluster.state import (
     Rows,
     StageStatus,
 )
+from llmsched_gym.workloads.history import task_terms
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
 
@@ -86,11 +87,8 @@ def task_work_ns(tasks: NDArray[Any], profile: LatencyProfile | None) -> NDArray
     """
     latency = profile or _NO_LATENCY
     output = tasks["output_tokens"].astype(np.int64)
-    prompt = tasks["prompt_tokens"].astype(np.int64)
-    prefill = prompt - np.maximum(tasks["job_prefix_tokens"], tasks["app_prefix_tokens"])
-    decodes = np.maximum(output - 1, 0)
-    context = decodes * prompt + decodes * (decodes + 1) // 2
-    llm_ps = output * latency.iteration_ps + decodes * latency.decode_ps
+    prefill, context = task_terms(tasks)
+    llm_ps = output * latency.iteration_ps + np.maximum(output - 1, 0) * latency.decode_ps
     llm_ps += prefill * latency.prefill_ps + context * latency.context_ps
     return np.where(output > 0, llm_ps // 1000, tasks["duration_ns"])
 

@@ -27,13 +27,13 @@ def task_terms(tasks: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64
     """Return what a lone LLM task computes: prompt tokens that no prefix covers, and context summed over decodes.
 
     At least one prompt token is always computed. The first output token comes from the prefill, so k output tokens
-    take k iterations, of which k − 1 decode, with p, p + 1, … tokens of context before the step.
+    take k iterations, of which k − 1 decode, with p + 1, p + 2, … tokens of context before the step.
     """
     prompt = tasks["prompt_tokens"].astype(np.int64)
     decodes = np.maximum(tasks["output_tokens"].astype(np.int64) - 1, 0)
     covered = np.maximum(tasks["app_prefix_tokens"], tasks["job_prefix_tokens"])
     prefill = np.where(prompt > 0, np.maximum(prompt - covered, 1), 0)
-    return prefill, decodes * prompt + decodes * (decodes - 1) // 2
+    return prefill, decodes * prompt + decodes * (decodes + 1) // 2
 
 
 def nominal_ns(tasks: NDArray[Any]) -> NDArray[np.int64]:

@@ -97,6 +97,10 @@ def _check_stages(workload: Workload, source: object) -> None:
     _require(earlier, source, "stages[{}].revealer", revealer, "-1 or an earlier stage of the same job")
     revealed = (present == 1) | (revealer >= 0)
     _require(revealed, source, "stages[{}].revealer", revealer, "a stage that reveals that this one is absent")
+    told = (present == 0) | (revealer < 0) | (present[np.maximum(revealer, 0)] == 1)
+    _require(told, source, "stages[{}].revealer", revealer, "a present stage: an absent one reveals nothing")
+    planned = (kind != StageKind.DYNAMIC) | (stages["n_parents"] >= 1)
+    _require(planned, source, "stages[{}].n_parents", stages["n_parents"], "a parent, the planner, for a dynamic stage")
     needs = (present == 1) & (kind != StageKind.DYNAMIC)
     n_tasks = stages["n_tasks"]
     allowed = "at least one task in a present stage, none in an absent or dynamic one"

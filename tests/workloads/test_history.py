@@ -36,9 +36,9 @@ def test_terms_of_one_task_by_iteration() -> None:
     task["duration_ns"] = [0, 0, 7]
     prefill, context = task_terms(task)
     assert prefill.tolist() == [40, 1, 0]  # a whole hit still computes one token
-    assert context.tolist() == [100 + 101 + 102, 0, 0]
+    assert context.tolist() == [101 + 102 + 103, 0, 0]
     a, b, c, d = NOMINAL_PS
-    assert nominal_ns(task).tolist() == [(4 * a + 3 * b + 40 * c + 303 * d) // 1000, (a + c) // 1000, 7]
+    assert nominal_ns(task).tolist() == [(4 * a + 3 * b + 40 * c + 306 * d) // 1000, (a + c) // 1000, 7]
 
 
 def test_means_equal_a_loop_over_jobs(assistant: Application) -> None:
