@@ -60,7 +60,7 @@ def alone_ns(task: np.void, latency: LatencyProfile) -> int:
         return int(task["duration_ns"])
     prompt = int(task["prompt_tokens"])
     covered = int(max(task["app_prefix_tokens"], task["job_prefix_tokens"]))
-    ps = latency.iteration_ps + latency.prefill_ps * (prompt - covered)
+    ps = latency.iteration_ps + latency.prefill_ps * max(prompt - covered, 1)
     for step in range(1, int(task["output_tokens"])):
         ps += latency.iteration_ps + latency.decode_ps + latency.context_ps * (prompt + step)
     return ps // 1000
