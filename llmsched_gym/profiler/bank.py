@@ -91,6 +91,7 @@ class Workspace(NamedTuple):
         beliefs: (entries,) Probability of each entry of a clique given the evidence, at the start of its part.
         shared: (shared,) Probability of each entry of a separator.
         maps: (maps,) Entry of the separator for each entry of the parent's small table.
+        runs: (cliques,) How many successive entries of the parent have the same separator entry.
         marginals: (variables, MAX_STATES) Probability of each state given the evidence; 0 beyond its states.
         log_evidence: (1,) Logarithm of the probability of the evidence.
         cumulated: (entries,) Beliefs, summed up within each block.
@@ -114,10 +115,11 @@ class Workspace(NamedTuple):
     strides: Ints
     sizes: Ints
     blocks: Ints
-    offsets: Ints
+    offsets: NDArray[np.uint32]
     beliefs: Floats
     shared: Floats
-    maps: Ints
+    maps: NDArray[np.uint32]
+    runs: Ints
     marginals: Floats
     log_evidence: Floats
     cumulated: Floats
@@ -198,10 +200,11 @@ def make_workspace(bank: ProfileBank, samples: int = 128) -> Workspace:
         strides=np.zeros(len(bank.members), dtype=np.int32),
         sizes=np.zeros(cliques, dtype=np.int32),
         blocks=np.zeros(cliques, dtype=np.int32),
-        offsets=np.zeros(largest, dtype=np.int32),
+        offsets=np.zeros(largest, dtype=np.uint32),
         beliefs=np.zeros(len(bank.potentials)),
         shared=np.zeros(bank.first_shared[-1]),
-        maps=np.zeros(bank.first_map[-1], dtype=np.int32),
+        maps=np.zeros(bank.first_map[-1], dtype=np.uint32),
+        runs=np.zeros(cliques, dtype=np.int32),
         marginals=np.zeros((variables, MAX_STATES)),
         log_evidence=np.zeros(1),
         cumulated=np.zeros(len(bank.potentials)),

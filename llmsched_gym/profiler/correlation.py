@@ -89,7 +89,7 @@ def _leave(bank: ProfileBank, work: Workspace, x: int, clique: int, separator: i
     positions: int = bank.first_map[separator]
     for i in range(size):
         at: int = i // block if separator == clique else work.maps[positions + i]
-        _add(work, table, at, work.beliefs[first + i], i, n)
+        _add(table, at, work.beliefs[first + i], work.given, work.offsets[i], n)
     return _contingency(bank, work, x, table) > tolerance
 
 
@@ -106,7 +106,7 @@ def _correlate_members(bank: ProfileBank, work: Workspace, x: int, clique: int) 
         table = work.pair[: n_own * n]
         table[:] = 0.0
         for i in range(work.sizes[clique]):
-            _add(work, table, i // stride % n_own, work.beliefs[first + i], i, n)
+            _add(table, i // stride % n_own, work.beliefs[first + i], work.given, work.offsets[i], n)
         work.correlation[v] = _contingency(bank, work, x, table)
 
 
@@ -120,12 +120,13 @@ def _index_member(bank: ProfileBank, work: Workspace, v: int, clique: int) -> No
 
 
 @kernel
-def _add(work: Workspace, table: NDArray[np.float64], at: int, belief: float, entry: int, n: int) -> None:
+def _add(
+    table: NDArray[np.float64], at: int, belief: float, given: NDArray[np.float64], separator: int, n: int
+) -> None:
     """Add an entry of a clique, split over the states of x, to a row of a joint table."""
     if belief > 0.0:
-        given = work.given[work.offsets[entry]]
         for k in range(n):
-            table[at * n + k] += belief * given[k]
+            table[at * n + k] += belief * given[separator, k]
 
 
 @kernel

@@ -115,9 +115,9 @@ def _load(bank: ProfileBank, work: Workspace, clique: int) -> None:
             for k in range(n):
                 offsets[i * n + k] = offset + work.allowed[v, k] * stride
         size *= n
-    first = bank.first_entry[clique]
+    beliefs, potentials = work.beliefs[bank.first_entry[clique] :], bank.potentials[fixed:]
     for i in range(size):
-        work.beliefs[first + i] = bank.potentials[fixed + offsets[i]]
+        beliefs[i] = potentials[offsets[i]]
     work.sizes[clique] = size
     stride = 1
     own = bank.first_member[clique] + bank.separator[clique]
@@ -131,36 +131,38 @@ def _load(bank: ProfileBank, work: Workspace, clique: int) -> None:
 @kernel
 def _collect(bank: ProfileBank, work: Workspace, clique: int) -> float:
     """Normalise a clique that has heard from its children, and tell its parent. Returns its sum before."""
-    first, block = bank.first_entry[clique], work.blocks[clique]
-    shared, n_shared = bank.first_shared[clique], work.sizes[clique] // work.blocks[clique]
+    beliefs, shared = work.beliefs[bank.first_entry[clique] :], work.shared[bank.first_shared[clique] :]
+    block = work.blocks[clique]
+    n_shared = work.sizes[clique] // block
     total = 0.0
     for s in range(n_shared):
-        part = 0.0
-        for i in range(first + s * block, first + (s + 1) * block):
-            part += work.beliefs[i]
-        work.shared[shared + s] = part
+        part = _sum(beliefs, s * block, block)
+        shared[s] = part
         total += part
     if not total > 0.0:
         return 0.0
-    for i in range(first, first + work.sizes[clique]):
-        work.beliefs[i] /= total
-    for s in range(shared, shared + n_shared):
-        work.shared[s] /= total
-    if bank.parent[clique] >= 0:
-        _map(bank, work, clique)
-        above, positions = bank.first_entry[bank.parent[clique]], bank.first_map[clique]
-        for i in range(work.sizes[bank.parent[clique]]):
-            work.beliefs[above + i] *= work.shared[shared + work.maps[positions + i]]
+    scale = 1.0 / total
+    for i in range(work.sizes[clique]):
+        beliefs[i] *= scale
+    if n_shared == 1:
+        shared[0] = 1.0  # the parent cannot learn from it
+        return total
+    for s in range(n_shared):
+        shared[s] *= scale
+    _map(bank, work, clique)
+    above, maps = work.beliefs[bank.first_entry[bank.parent[clique]] :], work.maps[bank.first_map[clique] :]
+    for i in range(work.sizes[bank.parent[clique]]):
+        above[i] *= shared[maps[i]]
     return total
 
 
 @kernel
 def _map(bank: ProfileBank, work: Workspace, clique: int) -> None:
-    """Write down which entry of the separator each entry of the parent belongs to."""
-    parent, first = bank.parent[clique], bank.first_map[clique]
-    maps, links = work.maps, bank.first_link[clique] - bank.first_member[parent]
-    size = 1
-    maps[first] = 0
+    """Write down which entry of the separator each entry of the parent belongs to, and how many in a row share it."""
+    parent, maps = bank.parent[clique], work.maps[bank.first_map[clique] :]
+    links = bank.first_link[clique] - bank.first_member[parent]
+    size = run = 1
+    maps[0] = 0
     for m in range(bank.first_member[parent], bank.first_member[parent + 1]):
         n = work.n_allowed[bank.members[m]]
         if n == 1:
@@ -168,28 +170,32 @@ def _map(bank: ProfileBank, work: Workspace, clique: int) -> None:
         same = bank.links[links + m]
         stride = work.strides[same] // work.blocks[clique] if same >= 0 else 0
         for i in range(size - 1, -1, -1):
-            position = maps[first + i]
+            position = maps[i]
             for k in range(n):
-                maps[first + i * n + k] = position + k * stride
+                maps[i * n + k] = position + k * stride
         size *= n
+        run = run * n if same < 0 else 1
+    work.runs[clique] = run
 
 
 @kernel
 def _distribute(bank: ProfileBank, work: Workspace, clique: int) -> None:
     """Bring a clique in line with its parent."""
-    parent, shared, block = bank.parent[clique], bank.first_shared[clique], work.blocks[clique]
-    first, above, positions = bank.first_entry[clique], bank.first_entry[parent], bank.first_map[clique]
+    parent, block, run = bank.parent[clique], work.blocks[clique], work.runs[clique]
     n_shared = work.sizes[clique] // block
-    posterior = work.joint[shared : shared + n_shared]
+    if n_shared == 1:
+        return
+    above, maps = work.beliefs[bank.first_entry[parent] :], work.maps[bank.first_map[clique] :]
+    posterior = work.joint[:n_shared]
     posterior[:] = 0.0
-    for i in range(work.sizes[parent]):
-        posterior[work.maps[positions + i]] += work.beliefs[above + i]
+    for i in range(0, work.sizes[parent], run):
+        posterior[maps[i]] += _sum(above, i, run)
+    beliefs, shared = work.beliefs[bank.first_entry[clique] :], work.shared[bank.first_shared[clique] :]
     for s in range(n_shared):
-        told = work.shared[shared + s]
-        factor = posterior[s] / told if told > 0.0 else 0.0
-        for i in range(first + s * block, first + (s + 1) * block):
-            work.beliefs[i] *= factor
-        work.shared[shared + s] = posterior[s]
+        factor = posterior[s] / shared[s] if shared[s] > 0.0 else 0.0
+        for i in range(s * block, (s + 1) * block):
+            beliefs[i] *= factor
+        shared[s] = posterior[s]
 
 
 @kernel
@@ -206,11 +212,29 @@ def _marginal(bank: ProfileBank, work: Workspace, v: int) -> None:
     m = bank.first_member[clique]
     while bank.members[m] != v:
         m += 1
-    stride, at = work.strides[m], bank.first_entry[clique]
+    at, beliefs = 0, work.beliefs[bank.first_entry[clique] :]
+    stride: int = work.strides[m]
     for _ in range(work.sizes[clique] // (stride * n)):
         for k in range(n):
-            part = 0.0
-            for i in range(at, at + stride):
-                part += work.beliefs[i]
-            marginal[work.allowed[v, k]] += part
+            marginal[work.allowed[v, k]] += _sum(beliefs, at, stride)
             at += stride
+
+
+@kernel
+def _sum(values: NDArray[np.float64], first: int, count: int) -> float:
+    """Sum a run of values in four interleaved chains, which a processor can add at the same time."""
+    if count == 1:
+        return float(values[first])
+    a = b = c = d = 0.0
+    end = first + count
+    i = first
+    while i + 3 < end:
+        a += values[i]
+        b += values[i + 1]
+        c += values[i + 2]
+        d += values[i + 3]
+        i += 4
+    while i < end:
+        a += values[i]
+        i += 1
+    return (a + b) + (c + d)

@@ -76,8 +76,7 @@ def draw(bank: ProfileBank, app: int, work: Workspace) -> None:
             work.order[n] = clique
             n += 1
     for column in range(n):
-        for row in range(len(work.samples)):
-            _draw_clique(bank, work, work.order[column], start, row, work.uniforms[row, column])
+        _draw_clique(bank, work, work.order[column], start, work.uniforms[:, column])
 
 
 @kernel
@@ -91,25 +90,27 @@ def _cumulate(bank: ProfileBank, work: Workspace, clique: int) -> None:
 
 
 @kernel
-def _draw_clique(bank: ProfileBank, work: Workspace, clique: int, start: int, row: int, u: float) -> None:
-    """Draw the variables that a clique does not share with its parent, given those that it does."""
+def _draw_clique(bank: ProfileBank, work: Workspace, clique: int, start: int, uniforms: NDArray[np.float64]) -> None:
+    """Draw, in every sample, the variables that a clique does not share with its parent, given those that it does."""
     block = work.blocks[clique]
     own = bank.first_member[clique] + bank.separator[clique]
-    at = bank.first_entry[clique]
-    for m in range(bank.first_member[clique], own):
-        at += work.samples[row, bank.members[m] - start] * work.strides[m]
-    wanted = u * work.cumulated[at + block - 1]
-    low, high = at, at + block - 1
-    while low < high:
-        middle = (low + high) // 2
-        if work.cumulated[middle] > wanted:
-            high = middle
-        else:
-            low = middle + 1
-    entry = low - at
-    for m in range(own, bank.first_member[clique + 1]):
-        work.samples[row, bank.members[m] - start] = entry // work.strides[m]
-        entry %= work.strides[m]
+    samples, cumulated = work.samples, work.cumulated
+    for row in range(len(samples)):
+        at = bank.first_entry[clique]
+        for m in range(bank.first_member[clique], own):
+            at += samples[row, bank.members[m] - start] * work.strides[m]
+        wanted = uniforms[row] * cumulated[at + block - 1]
+        low, high = at, at + block - 1
+        while low < high:
+            middle = (low + high) // 2
+            if cumulated[middle] > wanted:
+                high = middle
+            else:
+                low = middle + 1
+        entry = low - at
+        for m in range(own, bank.first_member[clique + 1]):
+            samples[row, bank.members[m] - start] = entry // work.strides[m]
+            entry %= work.strides[m]
 
 
 @kernel
