@@ -213,7 +213,7 @@ def _marginal(bank: ProfileBank, work: Workspace, v: int) -> None:
     while bank.members[m] != v:
         m += 1
     at, beliefs = 0, work.beliefs[bank.first_entry[clique] :]
-    stride: int = work.strides[m]
+    stride = int(work.strides[m])
     for _ in range(work.sizes[clique] // (stride * n)):
         for k in range(n):
             marginal[work.allowed[v, k]] += _sum(beliefs, at, stride)
