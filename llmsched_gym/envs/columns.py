@@ -2,7 +2,8 @@
 
 All tables are float32; times are seconds, relative to now where they tell an age. "Expected" values are historical
 means over jobs of the ``profile`` split, at batch size 1; a policy never sees the truth about anything that has not
-been revealed.
+been revealed. "Profiler" columns come from the Bayesian network of the job's application and what has been observed of
+the job; in environments with ``profiler=False`` they are 0.
 """
 
 from __future__ import annotations
@@ -39,6 +40,15 @@ class Candidate(IntEnum):
     """Argus influence by counts: 1 for a sink, else the maximum over children plus the number of children."""
     FREE_SLOTS = 13
     """Free slots on the executors that can run it."""
+    ENTROPY = 14
+    """Profiler: posterior entropy of the stage's time, bits; 0 without a profile, as the columns that follow."""
+    REDUCTION_SUM = 15
+    """Profiler: uncertainty reduction, bit·s: mutual information of the stage and the rest of its job, times the sum of
+    the ranges of the unfinished stages that it is correlated with."""
+    REDUCTION_PRODUCT = 16
+    """Profiler: the same with the product of the ranges, bit·s^n."""
+    HISTORY_REDUCTION = 17
+    """Profiler: ``REDUCTION_SUM`` of such a stage before anything is known of its job."""
 
 
 class Job(IntEnum):
@@ -59,6 +69,24 @@ class Job(IntEnum):
     TASKS_WAITING = 7
     """Tasks of its ready stages that have not started."""
     STAGES_DONE = 8
+    POSTERIOR_S = 9
+    """Profiler: posterior mean of the slot time to come, seconds. LLM time at the executors' present batch. Without a
+    profile ``REMAINING_S``, as the columns that follow."""
+    POSTERIOR_LOW_S = 10
+    """Profiler: 5 % quantile of the same."""
+    POSTERIOR_QUARTILE_S = 11
+    """Profiler: 25 % quantile."""
+    POSTERIOR_MEDIAN_S = 12
+    """Profiler: 50 % quantile."""
+    POSTERIOR_UPPER_QUARTILE_S = 13
+    """Profiler: 75 % quantile."""
+    POSTERIOR_HIGH_S = 14
+    """Profiler: 95 % quantile."""
+    HISTORY_LOW_S = 15
+    """Profiler: lower end of a 90 % interval around ``REMAINING_S``, by the variances of the unfinished stages alone:
+    without evidence and correlations."""
+    HISTORY_HIGH_S = 16
+    """Profiler: its upper end."""
 
 
 class Executor(IntEnum):
@@ -125,6 +153,10 @@ class Node(IntEnum):
     PATH_S = 10
     """Longest expected path from here to the end of the job, seconds."""
     INFLUENCE = 11
+    POSTERIOR_WORK_S = 12
+    """Profiler: posterior mean of the slot time to come, at batch size 1; without a profile ``WORK_S``."""
+    ENTROPY = 13
+    """Profiler: posterior entropy of the stage's time or, of a dynamic stage, of its plan's size, bits."""
 
 
 class Truth(IntEnum):

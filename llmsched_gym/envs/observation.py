@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import allocating_kernel, kernel
 from llmsched_gym.cluster.state import ClusterState, Rows, StageStatus
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
+from llmsched_gym.profiler.beliefs import HISTORY_DEVIATIONS
 from llmsched_gym.workloads.template import StageKind
 
 _HIDDEN: Final = int(StageStatus.HIDDEN)
@@ -43,6 +44,20 @@ _J_RUNNING: Final = int(Job.TASKS_RUNNING)
 _J_WAITING: Final = int(Job.TASKS_WAITING)
 _J_DONE: Final = int(Job.STAGES_DONE)
 
+_J_POSTERIOR: Final = int(Job.POSTERIOR_S)
+_J_LOW: Final = int(Job.POSTERIOR_LOW_S)
+_J_QUARTILE: Final = int(Job.POSTERIOR_QUARTILE_S)
+_J_MEDIAN: Final = int(Job.POSTERIOR_MEDIAN_S)
+_J_UPPER_QUARTILE: Final = int(Job.POSTERIOR_UPPER_QUARTILE_S)
+_J_HIGH: Final = int(Job.POSTERIOR_HIGH_S)
+_J_HISTORY_LOW: Final = int(Job.HISTORY_LOW_S)
+_J_HISTORY_HIGH: Final = int(Job.HISTORY_HIGH_S)
+
+_C_ENTROPY: Final = int(Candidate.ENTROPY)
+_C_REDUCTION_SUM: Final = int(Candidate.REDUCTION_SUM)
+_C_REDUCTION_PRODUCT: Final = int(Candidate.REDUCTION_PRODUCT)
+_C_HISTORY_REDUCTION: Final = int(Candidate.HISTORY_REDUCTION)
+
 _E_KIND: Final = int(Executor.KIND)
 _E_SLOTS: Final = int(Executor.SLOTS)
 _E_RUNNING: Final = int(Executor.RUNNING)
@@ -60,6 +75,8 @@ _N_WORK: Final = int(Node.WORK_S)
 _N_DURATION: Final = int(Node.DURATION_S)
 _N_PATH: Final = int(Node.PATH_S)
 _N_INFLUENCE: Final = int(Node.INFLUENCE)
+_N_POSTERIOR_WORK: Final = int(Node.POSTERIOR_WORK_S)
+_N_ENTROPY: Final = int(Node.ENTROPY)
 
 _S_TIME: Final = int(System.TIME_S)
 _S_JOBS: Final = int(System.JOBS)
@@ -140,6 +157,48 @@ def write_tables(
 
 
 @kernel
+def write_beliefs(
+    state: ClusterState,
+    job_beliefs: Rows,
+    stage_beliefs: Rows,
+    iteration_s: float,
+    candidates: NDArray[np.float32],
+    jobs: NDArray[np.float32],
+) -> None:
+    """Fill the profiler's columns of the default observation.
+
+    Args:
+        state: The cluster; its observation was written.
+        job_beliefs: `BELIEF` rows, up to date.
+        stage_beliefs: `STAGE_BELIEF` rows, up to date.
+        iteration_s: How long an iteration of the LLM executors takes now: it turns posterior LLM iterations into time.
+        candidates: float32 (N, len(Candidate)).
+        jobs: float32 (J, len(Job)).
+    """
+    for i in range(min(state.clock[0].active, len(jobs))):
+        belief = job_beliefs[state.active[i]]
+        mean_s = belief.llm_iterations * iteration_s + belief.regular_s
+        batch_1_s = belief.llm_s + belief.regular_s
+        stretch = mean_s / batch_1_s if batch_1_s > 0.0 else 1.0
+        jobs[i, _J_POSTERIOR] = mean_s
+        jobs[i, _J_LOW] = belief.low_s * stretch
+        jobs[i, _J_QUARTILE] = belief.quartile_s * stretch
+        jobs[i, _J_MEDIAN] = belief.median_s * stretch
+        jobs[i, _J_UPPER_QUARTILE] = belief.upper_quartile_s * stretch
+        jobs[i, _J_HIGH] = belief.high_s * stretch
+        history_s = state.jobs[state.active[i]].remaining_ns * _SECONDS
+        half_s = HISTORY_DEVIATIONS * belief.history_deviation_s
+        jobs[i, _J_HISTORY_LOW] = max(history_s - half_s, 0.0)
+        jobs[i, _J_HISTORY_HIGH] = history_s + half_s
+    for i in range(min(state.clock[0].ready, len(candidates))):
+        told = stage_beliefs[state.ready[i]]
+        candidates[i, _C_ENTROPY] = told.entropy_bits
+        candidates[i, _C_REDUCTION_SUM] = told.reduction_sum
+        candidates[i, _C_REDUCTION_PRODUCT] = told.reduction_product
+        candidates[i, _C_HISTORY_REDUCTION] = told.history_reduction
+
+
+@kernel
 def write_mask(state: ClusterState, can_wait: bool, placements: int, mask: NDArray[np.int8]) -> None:
     """Fill the action mask.
 
@@ -166,7 +225,11 @@ def write_mask(state: ClusterState, can_wait: bool, placements: int, mask: NDArr
 
 @kernel
 def write_graph(
-    state: ClusterState, nodes: NDArray[np.float32], edges: NDArray[np.int32], system: NDArray[np.float32]
+    state: ClusterState,
+    stage_beliefs: Rows,
+    nodes: NDArray[np.float32],
+    edges: NDArray[np.int32],
+    system: NDArray[np.float32],
 ) -> None:
     """Fill the graph of the unfinished stages that the scheduler may know of.
 
@@ -174,6 +237,7 @@ def write_graph(
 
     Args:
         state: The cluster.
+        stage_beliefs: `STAGE_BELIEF` rows; none without a profiler.
         nodes: float32 (M, len(Node)), zeros.
         edges: int32 (L, 2), zeros; rows of ``nodes``, parent first.
         system: float32 (len(System),); counts of nodes and edges are set.
@@ -215,6 +279,9 @@ def write_graph(
             row[_N_DURATION] = stage.duration_ns * _SECONDS
             row[_N_PATH] = stage.path_ns * _SECONDS
             row[_N_INFLUENCE] = stage.influence
+            if len(stage_beliefs) > 0:
+                row[_N_POSTERIOR_WORK] = stage_beliefs[s].work_s
+                row[_N_ENTROPY] = stage_beliefs[s].entropy_bits
             n_nodes += 1
         for s in range(owner.first_stage, last):
             stage = state.stages[s]

@@ -17,6 +17,7 @@ from llmsched_gym.envs.observation import window_sizes, write_graph, write_truth
 from llmsched_gym.envs.outcome import outcome
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode, Tables
 from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.profiler.profiler import load_profiler
 from llmsched_gym.scenario import Scenario, load_scenario
 from llmsched_gym.workloads.splits import check_seed
 from llmsched_gym.workloads.store import load as load_workload
@@ -49,12 +50,12 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
     ## Observation Space
     A ``Dict`` of fixed-size arrays, padded with zeros; `llmsched_gym.envs.columns` names and documents the columns:
 
-    - ``candidates`` float32 (N, 14): ready stages with tasks to start, oldest job first;
-    - ``jobs`` float32 (J, 9): jobs in the system, oldest first;
+    - ``candidates`` float32 (N, 18): ready stages with tasks to start, oldest job first;
+    - ``jobs`` float32 (J, 17): jobs in the system, oldest first;
     - ``executors`` float32 (E, 6);
     - ``system`` float32 (7,): time, counts of valid rows, ready stages that did not fit;
     - ``action_mask`` int8: 1 for legal actions (the same array is ``info["action_mask"]`` and `action_masks`);
-    - with ``observation="graph"``: ``nodes`` float32 (M, 12) and ``edges`` int32 (L, 2), the unfinished known stages;
+    - with ``observation="graph"``: ``nodes`` float32 (M, 14) and ``edges`` int32 (L, 2), the unfinished known stages;
     - with ``privileged=True``: ``truth`` float32 (N, 3), for oracles.
 
     If more stages are ready than ``max_candidates``, those of the oldest jobs are shown and the rest is counted in
@@ -89,6 +90,9 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         max_candidates: N; None sizes it to the fixed `workload` so that nothing is ever left out.
         max_jobs: J; None likewise.
         reward: "jct", "terminal_jct" or "makespan".
+        profiler: Profiles behind the profiler's columns: True: those that come with the package; False: none, the
+            columns are 0; a folder with profiles (``llmsched-gym profile fit``), which go before those of the package.
+        soft_evidence: Whether the time that stages have been running for tells the profiler something.
         render_mode: None, "ansi" or "rgb_array".
 
     Raises:
@@ -113,6 +117,8 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         max_candidates: int | None = 64,
         max_jobs: int | None = 64,
         reward: Literal["jct", "terminal_jct", "makespan"] = "jct",
+        profiler: bool | str | Path = True,
+        soft_evidence: bool = True,
         render_mode: str | None = None,
     ) -> None:
         _check_choice("observation", observation, ("table", "graph"))
@@ -130,6 +136,8 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         self._graph = observation == "graph"
         self._privileged = privileged
         self._reward = reward
+        self._profiler = load_profiler(profiler)
+        self._soft_evidence = soft_evidence
         self._placements = self.cluster.n_executors if placement == "agent" else 1
         self._set_spaces(max_candidates, max_jobs)
         self._workload: Workload | None = None
@@ -192,7 +200,9 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         super().reset(seed=None if seed is None else seed)
         drawn = int(self.np_random.integers(2**31)) if seed is None else int(seed)
         self._workload = self._fixed or self.scenario.build(self._split, drawn, self.cluster)
-        self._episode = SimulatedEpisode(self._workload, self.cluster, self._placements)
+        self._episode = SimulatedEpisode(
+            self._workload, self.cluster, self._placements, self._profiler, self._soft_evidence
+        )
         self._area_ns, self._now_ns = self._episode.area_ns, self._episode.now_ns
         tables = self._new_tables()
         self._episode.observe(tables)
@@ -217,7 +227,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         observation, info = self._seen(tables)
         reward = self._reward_since(episode, done)
         if done:
-            info["result"] = outcome(episode.state)
+            info["result"] = outcome(episode.state) | (episode.beliefs.counts() if episode.beliefs else {})
         return observation, reward, done, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
@@ -269,7 +279,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         }
         if self._graph:
             nodes, edges = np.zeros(self._graph_shapes[0], np.float32), np.zeros(self._graph_shapes[1], np.int32)
-            write_graph(episode.state, nodes, edges, system)
+            write_graph(episode.state, episode.stage_beliefs, nodes, edges, system)
             observation["nodes"], observation["edges"] = nodes, edges
         if self._privileged:
             truth = np.zeros((len(candidates), len(Truth)), np.float32)

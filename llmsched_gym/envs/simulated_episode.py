@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.backends import simulator
+from llmsched_gym.backends import engine, simulator
 from llmsched_gym.backends.simulator import Simulation
 from llmsched_gym.cluster.lifecycle import least_loaded
 from llmsched_gym.cluster.spec import ClusterSpec
-from llmsched_gym.cluster.state import FAR, ClusterState
+from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.envs.columns import Executor
-from llmsched_gym.envs.observation import write_mask, write_tables
+from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
+from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, any_stale
+from llmsched_gym.profiler.profiler import EpisodeBeliefs, Profiler
 from llmsched_gym.workloads.workload import Workload
 
 _FAR = int(FAR)
@@ -39,22 +41,34 @@ class SimulatedEpisode:
         workload: Jobs to run.
         cluster: Executors to run them on.
         placements: 1, or the number of executors where actions choose one.
+        profiler: Profiles for the profiler's columns; None leaves them 0.
+        soft_evidence: Whether running stages are evidence.
 
     Raises:
-        InputError: The cluster cannot run some task.
+        InputError: The cluster cannot run some task, or a profile does not fit its application.
     """
 
-    def __init__(self, workload: Workload, cluster: ClusterSpec, placements: int) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        cluster: ClusterSpec,
+        placements: int,
+        profiler: Profiler | None = None,
+        soft_evidence: bool = True,
+    ) -> None:
         self.state: ClusterState
         self.simulation: Simulation
         self.state, self.simulation = simulator.start(workload, cluster)
         self._placements = placements
         self._clock: Any = self.state.clock[0]
+        self.beliefs = EpisodeBeliefs(profiler, workload, soft_evidence) if profiler else None
+        self.job_beliefs = self.beliefs.jobs if self.beliefs else np.zeros(0, BELIEF)
+        self.stage_beliefs = self.beliefs.stages if self.beliefs else np.zeros(0, STAGE_BELIEF)
 
     @property
     def done(self) -> bool:
         """Whether all jobs are finished."""
-        return self._clock["done"] == len(self.state.jobs)
+        return bool(self._clock["done"] == len(self.state.jobs))
 
     @property
     def now_ns(self) -> int:
@@ -73,7 +87,8 @@ class SimulatedEpisode:
 
     def observe(self, tables: Tables) -> None:
         """Fill `tables` with the present observation."""
-        _observe(self.state, self.simulation, self._placements, *tables)
+        if _observe(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, self._placements, *tables):
+            self._believe(tables)
 
     def step(self, action: int, tables: Tables) -> bool:
         """Carry out a decision, move to the next one and fill `tables` with what is seen then.
@@ -81,13 +96,25 @@ class SimulatedEpisode:
         Returns:
             Whether all jobs are finished.
         """
-        return _step(self.state, self.simulation, action, self._placements, *tables)
+        beliefs = self.job_beliefs, self.stage_beliefs
+        if _step(self.state, self.simulation, *beliefs, action, self._placements, *tables):
+            self._believe(tables)
+        return self.done
+
+    def _believe(self, tables: Tables) -> None:
+        """Infer anew what has changed, and fill the profiler's columns."""
+        if self.beliefs is not None:
+            _write_tokens(self.state, self.simulation, self.beliefs.layout.tokens)
+            self.beliefs.refresh(self.state)
+            _write_beliefs(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, *tables[:2])
 
 
 @kernel
 def _step(
     state: ClusterState,
     simulation: Simulation,
+    job_beliefs: Rows,
+    stage_beliefs: Rows,
     action: int,
     placements: int,
     candidates: NDArray[np.float32],
@@ -109,8 +136,9 @@ def _step(
             executor = least_loaded(state, state.stages[stage].pool)
         simulator.dispatch(state, simulation, stage, executor)
         simulator.advance(state, simulation)
-    _observe(state, simulation, placements, candidates, jobs, executors, system, mask)
-    return clock.done == len(state.jobs)
+    return _observe(
+        state, simulation, job_beliefs, stage_beliefs, placements, candidates, jobs, executors, system, mask
+    )
 
 
 @kernel
@@ -137,13 +165,16 @@ def _legal(state: ClusterState, action: int, rows: int, placements: int) -> tupl
 def _observe(
     state: ClusterState,
     simulation: Simulation,
+    job_beliefs: Rows,
+    stage_beliefs: Rows,
     placements: int,
     candidates: NDArray[np.float32],
     jobs: NDArray[np.float32],
     executors: NDArray[np.float32],
     system: NDArray[np.float32],
     mask: NDArray[np.int8],
-) -> None:
+) -> bool:
+    """Fill the observation; tells whether beliefs must be inferred before the profiler's columns can be filled."""
     write_tables(state, candidates, jobs, executors, system)
     done = state.clock[0].done == len(state.jobs)
     can_wait = done or simulator.next_event_ns(state, simulation) != _FAR
@@ -153,3 +184,40 @@ def _observe(
             used, decoded = simulator.engine_load(state, simulation, e)
             executors[e, _KV_USED] = used
             executors[e, _DECODED] = decoded
+    if len(job_beliefs) == 0:
+        return False
+    if any_stale(state, job_beliefs):
+        return True
+    _write_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
+    return False
+
+
+@kernel
+def _write_beliefs(
+    state: ClusterState,
+    simulation: Simulation,
+    job_beliefs: Rows,
+    stage_beliefs: Rows,
+    candidates: NDArray[np.float32],
+    jobs: NDArray[np.float32],
+) -> None:
+    """Fill the profiler's columns, with LLM time at the mean of the engines' present iterations.
+
+    An idle engine counts as one that decodes a single sequence without context.
+    """
+    total_ps = 0
+    for e in range(len(simulation.engines)):
+        row = simulation.engines[e]
+        total_ps += row.iteration_ps + row.decode_ps * max(row.decoding, 1) + row.context_ps * row.context_tokens
+    iteration_s = total_ps * 1e-12 / max(len(simulation.engines), 1)
+    write_beliefs(state, job_beliefs, stage_beliefs, iteration_s, candidates, jobs)
+
+
+@kernel
+def _write_tokens(state: ClusterState, simulation: Simulation, tokens: NDArray[np.int32]) -> None:
+    """Write down how many tokens the sequences that decode have generated so far."""
+    for e in range(len(simulation.engines)):
+        step = engine.progress(simulation.engines, simulation.sequences, e, state.clock[0].now_ns)
+        for k in range(simulation.engines[e].decoding):
+            sequence = simulation.sequences[e, k]
+            tokens[sequence.task] = step - sequence.first_step

@@ -1,0 +1,341 @@
+"""What the profiles say about the jobs of an episode, kept up to date as their stages finish.
+
+A job is looked at again only when its evidence may have changed: a task finished, a stage was revealed, or a running
+stage may have outlasted a bin. Evidence that was met before, by any job of this process, costs a look-up.
+
+Where a job does not fit: an application without a profile, or with a profile of another version, is believed to take
+its historical mean, without an interval and with nothing to learn. Evidence that the network holds for impossible is
+relaxed step by step (`inference.condition`), down to the prior. Both are counted.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym._jit import kernel
+from llmsched_gym.cluster.state import ClusterState, Rows, StageStatus
+from llmsched_gym.profiler.bank import ProfileBank, Workspace
+from llmsched_gym.profiler.cache import EvidenceCache, claim, find
+from llmsched_gym.profiler.evidence import Evidence, Layout, collect
+from llmsched_gym.profiler.inference import condition
+from llmsched_gym.profiler.information import entropy, reduction
+from llmsched_gym.profiler.profile import MAX_STATES
+from llmsched_gym.profiler.sampling import remaining
+from llmsched_gym.workloads.template import StageKind
+
+INTERVAL: Final = 0.9
+"""Share of the posterior between the ends of the intervals that are shown."""
+
+HISTORY_DEVIATIONS: Final = 1.6448536269514722
+"""Standard deviations between the historical mean and the ends of its interval: those of a normal law at `INTERVAL`."""
+
+TAIL: Final = 0.05
+"""Probability that the range of a stage leaves out at either end."""
+
+TOLERANCE: Final = 1e-3
+"""Stages with a smaller mean square contingency count as independent."""
+
+ENUMERATED: Final = 512
+"""Most states of a Markov blanket that mutual information is summed over; beyond, it is estimated from samples."""
+
+BITS_PER_NAT: Final = 1.4426950408889634
+
+BELIEF: Final = np.dtype(
+    [
+        ("remaining_ns", "i8"),  # expected by historical means, when this was last brought up to date
+        ("check_ns", "i8"),  # when a running stage may have outlasted a bin
+        ("open_stages", "i4"),  # not done, when this was last brought up to date; -1: never yet
+        ("level", "i4"),  # evidence that was given up (`inference.condition`); -1: there is no profile
+        ("llm_s", "f8"),  # posterior mean of the slot time to come on LLM executors, batch-1 seconds
+        ("llm_iterations", "f8"),  # the same in iterations with a batch of one
+        ("regular_s", "f8"),  # on regular executors
+        ("low_s", "f8"),  # quantiles of the sum of both, batch-1 seconds: ends of `INTERVAL`, and quartiles
+        ("quartile_s", "f8"),
+        ("median_s", "f8"),
+        ("upper_quartile_s", "f8"),
+        ("high_s", "f8"),
+        ("history_deviation_s", "f8"),  # standard deviation of the same sum without evidence and correlations
+    ],
+    align=True,
+)
+"""One row per job."""
+
+STAGE_BELIEF: Final = np.dtype(
+    [
+        ("work_s", "f8"),  # posterior mean of the slot time to come, batch-1 seconds
+        ("entropy_bits", "f8"),
+        (
+            "reduction_sum",
+            "f8",
+        ),  # mutual information with the rest (bits) x sum of ranges (s), as `reduction` has it
+        ("reduction_product", "f8"),  # ... x product of those ranges
+        ("history_reduction", "f8"),  # reduction_sum before any evidence
+    ],
+    align=True,
+)
+"""One row per stage; valid while it is known and not finished."""
+
+# Numbers per evidence in the cache: those of the job, then those of each variable.
+_LEVEL, _LOW, _QUARTILE, _MEDIAN, _UPPER_QUARTILE, _HIGH = range(6)
+JOB_NUMBERS: Final = 6
+_MEAN, _ENTROPY, _SUM, _PRODUCT = range(4)
+VARIABLE_NUMBERS: Final = 4
+
+_READY: Final = int(StageStatus.READY)
+_RUNNING: Final = int(StageStatus.RUNNING)
+_DONE: Final = int(StageStatus.DONE)
+_HIDDEN: Final = int(StageStatus.HIDDEN)
+_DYNAMIC: Final = int(StageKind.DYNAMIC)
+_LLM: Final = int(StageKind.LLM)
+_INTERVAL: Final = float(INTERVAL)
+
+
+class Prior(NamedTuple):
+    """What the profiles say before any evidence. float64, one entry per variable of the bank.
+
+    Attributes:
+        variance: Variance of the seconds that the stage takes, 0 counted where it is absent.
+        variance_present: The same, given that it is present.
+        reduction: Uncertainty reduction, sum form, bit·s.
+    """
+
+    variance: NDArray[np.float64]
+    variance_present: NDArray[np.float64]
+    reduction: NDArray[np.float64]
+
+
+class Inference(NamedTuple):
+    """Everything that inference needs, shared by the episodes of a process.
+
+    Attributes:
+        bank: Profiles.
+        work: Scratch of the inference.
+        cache: Features by evidence.
+        prior: Without evidence.
+        evidence: Scratch: evidence of one job.
+        unfinished: Scratch: bool, per variable.
+        nothing_s: float64 zeros, per variable.
+    """
+
+    bank: ProfileBank
+    work: Workspace
+    cache: EvidenceCache
+    prior: Prior
+    evidence: Evidence
+    unfinished: NDArray[np.bool_]
+    nothing_s: NDArray[np.float64]
+
+
+@kernel
+def fill_prior(inference: Inference) -> None:
+    """Compute ``inference.prior``."""
+    bank, work, prior = inference.bank, inference.work, inference.prior
+    for app in range(len(bank.first_variable) - 1):
+        first, end = bank.first_variable[app], bank.first_variable[app + 1]
+        for v in range(end - first):
+            inference.evidence.key[v] = 0xFFFF
+        condition(bank, app, inference.evidence.key[: end - first], work)
+        for v in range(first, end):
+            prior.variance[v] = _variance(bank, work, v, 0)
+            prior.variance_present[v] = _variance(bank, work, v, 1 if bank.absent[v] else 0)
+            told, ranges, _ = reduction(bank, app, v - first, TAIL, TOLERANCE, ENUMERATED, work)
+            prior.reduction[v] = told * BITS_PER_NAT * ranges
+
+
+@kernel
+def _variance(bank: ProfileBank, work: Workspace, v: int, lowest: int) -> float:
+    """Variance over the states from `lowest` on; within a state the time counts as uniform between its ends."""
+    weight, mean, square = 0.0, 0.0, 0.0
+    for state in range(lowest, bank.states[v]):
+        p, width = work.marginals[v, state], bank.highs[v, state] - bank.lows[v, state]
+        weight += p
+        mean += p * bank.means[v, state]
+        square += p * (bank.means[v, state] * bank.means[v, state] + width * width / 12.0)
+    if weight <= 0.0:
+        return 0.0
+    mean /= weight
+    return max(square / weight - mean * mean, 0.0)
+
+
+@kernel
+def is_stale(state: ClusterState, jobs: Rows, job: int) -> bool:
+    """Tell whether the evidence of a job may have changed since its belief was written."""
+    row, belief = state.jobs[job], jobs[job]
+    return (
+        belief.open_stages != row.open_stages
+        or belief.remaining_ns != row.remaining_ns
+        or belief.check_ns <= state.clock[0].now_ns
+    )
+
+
+@kernel
+def any_stale(state: ClusterState, jobs: Rows) -> bool:
+    """Tell whether that holds for any job in the system."""
+    stale = False
+    for i in range(state.clock[0].active):
+        stale |= is_stale(state, jobs, state.active[i])
+    return stale
+
+
+@kernel
+def refresh(
+    state: ClusterState, inference: Inference, layout: Layout, soft: bool, jobs: Rows, stages: Rows, counts: Rows
+) -> None:
+    """Bring the beliefs of all jobs in the system up to date.
+
+    Args:
+        state: The cluster.
+        inference: Profiles.
+        layout: Of the workload; ``layout.tokens`` is up to date.
+        soft: Whether running stages are evidence.
+        jobs: `BELIEF` rows.
+        stages: `STAGE_BELIEF` rows.
+        counts: int64 (3,). Jobs without a profile, updates, updates with evidence that the profile cannot explain.
+    """
+    for i in range(state.clock[0].active):
+        job = state.active[i]
+        if is_stale(state, jobs, job):
+            if layout.apps[state.jobs[job].app] < 0:
+                _expect_history(state, job, jobs, stages, counts)
+            else:
+                _believe(state, inference, layout, job, soft, jobs, stages, counts)
+            jobs[job].remaining_ns = state.jobs[job].remaining_ns
+            jobs[job].open_stages = state.jobs[job].open_stages
+
+
+@kernel
+def _expect_history(state: ClusterState, job: int, jobs: Rows, stages: Rows, counts: Rows) -> None:
+    """Believe the historical mean."""
+    row, belief = state.jobs[job], jobs[job]
+    if belief.open_stages < 0:
+        counts[0] += 1
+    belief.level = -1
+    belief.check_ns = np.iinfo(np.int64).max
+    seconds = row.remaining_ns * 1e-9
+    belief.regular_s = seconds
+    belief.low_s = seconds
+    belief.quartile_s = seconds
+    belief.median_s = seconds
+    belief.upper_quartile_s = seconds
+    belief.high_s = seconds
+    for s in range(row.first_stage, row.first_stage + row.n_stages):
+        stages[s].work_s = state.stages[s].work_ns * 1e-9
+
+
+@kernel
+def _believe(
+    state: ClusterState,
+    inference: Inference,
+    layout: Layout,
+    job: int,
+    soft: bool,
+    jobs: Rows,
+    stages: Rows,
+    counts: Rows,
+) -> None:
+    """Infer the belief of one job from its evidence."""
+    bank, evidence = inference.bank, inference.evidence
+    belief = jobs[job]
+    belief.check_ns = collect(state, bank, layout, job, soft, evidence)
+    app = int(layout.apps[state.jobs[job].app])
+    n: int = bank.first_variable[app + 1] - bank.first_variable[app]
+    slot = _features(state, inference, layout, job, app, n)
+    values = inference.cache.values[slot]
+    belief.level = int(values[_LEVEL])
+    counts[1] += 1
+    counts[2] += belief.level > 0
+    llm_s, regular_s, received_s, variance = 0.0, 0.0, 0.0, 0.0
+    for v in range(n):
+        if evidence.key[n + v] == 0 or bank.kinds[bank.first_variable[app] + v] == _DYNAMIC:
+            continue
+        had_s = evidence.received_ns[v] * 1e-9
+        received_s += had_s
+        left_s = max(values[JOB_NUMBERS + v * VARIABLE_NUMBERS + _MEAN] - had_s, 0.0)
+        if bank.kinds[bank.first_variable[app] + v] == _LLM:
+            llm_s += left_s
+        else:
+            regular_s += left_s
+        known = evidence.times[v] > 0
+        prior = inference.prior.variance_present if known else inference.prior.variance
+        variance += prior[bank.first_variable[app] + v]
+    latency = layout.latency_ps[state.jobs[job].app]
+    belief.llm_s = llm_s
+    belief.llm_iterations = llm_s * 1e12 / max(latency[0] + latency[1], 1)
+    belief.regular_s = regular_s
+    belief.low_s = max(values[_LOW] - received_s, 0.0)
+    belief.quartile_s = max(values[_QUARTILE] - received_s, 0.0)
+    belief.median_s = max(values[_MEDIAN] - received_s, 0.0)
+    belief.upper_quartile_s = max(values[_UPPER_QUARTILE] - received_s, 0.0)
+    belief.high_s = max(values[_HIGH] - received_s, 0.0)
+    belief.history_deviation_s = np.sqrt(variance)
+    owner = state.jobs[job]
+    for s in range(owner.first_stage, owner.first_stage + owner.n_stages):
+        row = state.stages[s]
+        if row.status >= _DONE or (row.status == _HIDDEN and row.planned == 1):
+            continue
+        v = layout.variable[layout.first_node[owner.app] + row.node]
+        at = JOB_NUMBERS + v * VARIABLE_NUMBERS
+        left_s = max(values[at + _MEAN] - evidence.received_ns[v] * 1e-9, 0.0)
+        stages[s].work_s = left_s / max(evidence.unfinished[v], 1)
+        stages[s].entropy_bits = values[at + _ENTROPY]
+        stages[s].reduction_sum = values[at + _SUM]
+        stages[s].reduction_product = values[at + _PRODUCT]
+        stages[s].history_reduction = inference.prior.reduction[bank.first_variable[app] + v]
+
+
+@kernel
+def _features(state: ClusterState, inference: Inference, layout: Layout, job: int, app: int, n: int) -> int:
+    """Return the slot of the cache that holds the features of the evidence, computed where they are missing."""
+    bank, work, cache, evidence = inference.bank, inference.work, inference.cache, inference.evidence
+    key = evidence.key[: 2 * n]
+    slot = find(cache, app, key)
+    calibrated = slot < 0
+    if calibrated:
+        level = condition(bank, app, key[:n], work)
+        slot = claim(cache, app, key)
+        _summarise(inference, app, n, cache.values[slot])
+        cache.values[slot, _LEVEL] = level
+    values = cache.values[slot]
+    owner = state.jobs[job]
+    for s in range(owner.first_stage, owner.first_stage + owner.n_stages):
+        status = state.stages[s].status
+        if status != _READY and status != _RUNNING:
+            continue
+        v = int(layout.variable[layout.first_node[owner.app] + state.stages[s].node])
+        at = JOB_NUMBERS + v * VARIABLE_NUMBERS
+        if not np.isnan(values[at + _SUM]):
+            continue
+        if not calibrated:
+            condition(bank, app, key[:n], work)
+            calibrated = True
+        told, ranges, product = reduction(bank, app, v, TAIL, TOLERANCE, ENUMERATED, work)
+        values[at + _SUM] = told * BITS_PER_NAT * ranges
+        values[at + _PRODUCT] = told * BITS_PER_NAT * product
+    return slot
+
+
+@kernel
+def _summarise(inference: Inference, app: int, n: int, values: NDArray[np.float64]) -> None:
+    """Fill all numbers of one evidence but the level and the reductions, which are marked as missing."""
+    bank, work = inference.bank, inference.work
+    first = bank.first_variable[app]
+    for v in range(n):
+        inference.unfinished[v] = inference.evidence.key[n + v] > 0
+        at = JOB_NUMBERS + v * VARIABLE_NUMBERS
+        mean = 0.0
+        for state in range(MAX_STATES):
+            mean += work.marginals[first + v, state] * bank.means[first + v, state]
+        values[at + _MEAN] = mean
+        values[at + _ENTROPY] = entropy(bank, app, v, work) * BITS_PER_NAT
+        values[at + _SUM] = np.nan
+        values[at + _PRODUCT] = np.nan
+    _, _, low_s, high_s = remaining(bank, app, inference.unfinished[:n], inference.nothing_s[:n], _INTERVAL, work)
+    quarter = len(work.sums) // 4
+    values[_LOW] = low_s
+    values[_QUARTILE] = work.sums[quarter]
+    values[_MEDIAN] = work.sums[2 * quarter]
+    values[_UPPER_QUARTILE] = work.sums[3 * quarter]
+    values[_HIGH] = high_s

@@ -1,0 +1,167 @@
+"""The profiles in use by a process, and the beliefs about the jobs of one episode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym.cluster.state import ClusterState
+from llmsched_gym.errors import InputError
+from llmsched_gym.profiler.bank import make_bank, make_workspace
+from llmsched_gym.profiler.beliefs import (
+    BELIEF,
+    JOB_NUMBERS,
+    STAGE_BELIEF,
+    VARIABLE_NUMBERS,
+    Inference,
+    Prior,
+    fill_prior,
+    refresh,
+)
+from llmsched_gym.profiler.cache import make_cache
+from llmsched_gym.profiler.evidence import make_evidence, make_layout, state_ends
+from llmsched_gym.profiler.profile import Profile
+from llmsched_gym.profiler.store import check_template, list_profiles, load_profile, read_profile
+from llmsched_gym.workloads.template import ApplicationTemplate
+from llmsched_gym.workloads.workload import Workload
+
+
+@dataclass(frozen=True)
+class Profiler:
+    """Profiles, ready for inference. Not for two threads at once.
+
+    Attributes:
+        profiles: By the name of their application, in the order of the bank.
+        strict: Applications whose profile the user gave: if it does not fit, that is an error.
+        inference: Their compiled form.
+        ends: int64 (variables, MAX_STATES); see `evidence.Layout`.
+    """
+
+    profiles: dict[str, Profile]
+    strict: frozenset[str]
+    inference: Inference
+    ends: NDArray[np.int64]
+
+    def find(self, template: ApplicationTemplate) -> Profile | None:
+        """Return the profile of an application; None if there is none for this version of it.
+
+        Raises:
+            InputError: The user gave one, and it is of another version.
+        """
+        profile = self.profiles.get(template.name)
+        if profile is None:
+            return None
+        try:
+            check_template(profile, template, f"profile of {template.name}")
+        except InputError:
+            if template.name in self.strict:
+                raise
+            return None
+        return profile
+
+
+def make_profiler(profiles: Iterable[Profile], strict: Iterable[str] = ()) -> Profiler:
+    """Prepare profiles, one per application; later ones replace earlier ones.
+
+    Raises:
+        InputError: A profile lacks the variable of a stage.
+    """
+    known = {profile.application: profile for profile in profiles}
+    ordered = list(known.values())
+    for profile in ordered:
+        missing = set(range(len(profile.nodes))) - {variable.node for variable in profile.variables}
+        if missing:
+            names = ", ".join(profile.nodes[node] for node in sorted(missing))
+            raise InputError(f"profile of {profile.application}", "variables", f"none for {names}", "one per stage")
+    bank = make_bank(ordered)
+    n, widest = len(bank.states), max(len(profile.variables) for profile in ordered)
+    inference = Inference(
+        bank=bank,
+        work=make_workspace(bank),
+        cache=make_cache(2 * widest, JOB_NUMBERS + VARIABLE_NUMBERS * widest),
+        prior=Prior(np.zeros(n), np.zeros(n), np.zeros(n)),
+        evidence=make_evidence(widest),
+        unfinished=np.zeros(widest, np.bool_),
+        nothing_s=np.zeros(widest),
+    )
+    fill_prior(inference)
+    return Profiler(known, frozenset(strict), inference, state_ends(ordered))
+
+
+@lru_cache
+def shipped_profiler() -> Profiler:
+    """Return the profiler of the profiles that come with the package."""
+    return make_profiler(load_profile(name) for name in list_profiles())
+
+
+def load_profiler(given: bool | str | Path) -> Profiler | None:
+    """Find the profiles that an environment was asked to use.
+
+    Args:
+        given: True: those that come with the package. False: none. A folder: its ``*.json`` files, and for other
+            applications those of the package.
+
+    Raises:
+        InputError: The folder is not there or holds no profile, or a file is not one.
+    """
+    if isinstance(given, bool):
+        return shipped_profiler() if given else None
+    folder = Path(given)
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise InputError("environment", "profiler", str(given), "True, False, or a folder with profiles (*.json)")
+    own = [read_profile(path) for path in files]
+    shipped = (load_profile(name) for name in list_profiles())
+    return make_profiler([*shipped, *own], {profile.application for profile in own})
+
+
+class EpisodeBeliefs:
+    """What a profiler says about the jobs of one episode.
+
+    Attributes:
+        jobs: `BELIEF` rows.
+        stages: `STAGE_BELIEF` rows.
+        layout: How the jobs map to the profiles; the backend fills ``layout.tokens``.
+
+    Args:
+        profiler: The profiles.
+        workload: The jobs of the episode.
+        soft_evidence: Whether running stages are evidence.
+
+    Raises:
+        InputError: A profile that the user gave is of another version of its application.
+    """
+
+    def __init__(self, profiler: Profiler, workload: Workload, soft_evidence: bool) -> None:
+        order = {name: position for position, name in enumerate(profiler.profiles)}
+        found = {
+            app: (order[template.name], profile)
+            for app, template in enumerate(workload.templates)
+            if (profile := profiler.find(template)) is not None
+        }
+        self._inference = profiler.inference
+        self._soft = soft_evidence
+        self._counts = np.zeros(3, np.int64)
+        self.layout = make_layout(workload, found, profiler.ends)
+        self.jobs: NDArray[Any] = np.zeros(workload.n_jobs, BELIEF)
+        self.jobs["open_stages"] = -1
+        self.stages: NDArray[Any] = np.zeros(len(workload.stages), STAGE_BELIEF)
+
+    def refresh(self, state: ClusterState) -> None:
+        """Bring the beliefs of all jobs in the system up to date."""
+        refresh(state, self._inference, self.layout, self._soft, self.jobs, self.stages, self._counts)
+
+    def counts(self) -> dict[str, int]:
+        """Return how often what happened.
+
+        Returns:
+            ``unprofiled_jobs``; ``belief_updates`` and, of these, ``unseen_evidence``: the profile held what was seen
+            for impossible, so that part of it was given up.
+        """
+        return dict(zip(("unprofiled_jobs", "belief_updates", "unseen_evidence"), map(int, self._counts), strict=True))
