@@ -40,6 +40,10 @@ _POLICIES: Final = {
     "critical_path": "critical_path:CriticalPath",
     "argus": "argus:Argus",
     "carbyne": "carbyne:Carbyne",
+    "gittins": "gittins:Gittins",
+    "llmsched": "llmsched:LLMSched",
+    "llmsched_no_bn": "llmsched_no_bn:LLMSchedNoBN",
+    "llmsched_no_uncertainty": "llmsched_no_uncertainty:LLMSchedNoUncertainty",
     "oracle_srtf": "oracle_srtf:OracleSRTF",
 }
 """Short name -> module of this package and factory, imported only when it is asked for."""

@@ -1,0 +1,128 @@
+"""LLMSched: shortest remaining time first, with a share of decisions that go to what reduces uncertainty most.
+
+LLMSched (Zhu, Chen, Fan, Zhu; ICDCS 2025), from public descriptions: its code is not public. One coin per decision.
+With probability ``epsilon`` it explores: jobs whose remaining-time intervals overlap form a group, groups are ordered
+by their lower ends, and inside the first group the stage with the largest uncertainty reduction goes first, with at
+most a share ``sampling_ratio`` of its tasks. Otherwise it exploits: the job with the shortest posterior remaining time
+goes first, with all of its tasks.
+
+Assumed, as not public: ``epsilon``, ``sampling_ratio``, ``interval`` and the form of the score (`docs/policies.md`
+tells how the defaults were chosen). Only jobs with a stage that can be dispatched now form groups. In a group without
+anything to learn, and between equal reductions, the job with the shortest posterior remaining time goes first; then
+the one that arrived first. A group whose stages have all started their share of tasks is passed over; after the last,
+exploit. At least one task of a stage may always be explored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym.envs.columns import Candidate, Job
+from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.policies.base import Observation, Policy, job_column
+from llmsched_gym.profiler.beliefs import INTERVAL
+
+SCORES = {"sum": Candidate.REDUCTION_SUM, "product": Candidate.REDUCTION_PRODUCT}
+"""Forms of the uncertainty reduction: mutual information times the sum or the product of the ranges."""
+
+_UNKNOWN_S: Final = np.float32(1e30)
+"""Stands for the remaining time of jobs that a small window leaves out, which is infinite in `job_column`."""
+
+Floats = NDArray[np.floating[Any]]
+
+
+class LLMSched(Policy):
+    """ε-greedy over shortest posterior remaining time and largest uncertainty reduction.
+
+    Args:
+        epsilon: Share of decisions that explore.
+        sampling_ratio: Share of a stage's tasks that may start by exploring.
+        score: Form of the uncertainty reduction, "sum" or "product".
+        interval: Share of the posterior within the intervals that are compared, up to 0.9; 0 compares means, and no two
+            jobs overlap.
+
+    Raises:
+        InputError: A parameter is out of range.
+    """
+
+    name = "llmsched"
+    mean, low, high = Job.POSTERIOR_S, Job.POSTERIOR_LOW_S, Job.POSTERIOR_HIGH_S
+
+    def __init__(
+        self,
+        epsilon: float = 0.2,
+        sampling_ratio: float = 0.3,
+        score: Literal["sum", "product"] = "sum",
+        interval: float = INTERVAL,
+    ) -> None:
+        _check_share("epsilon", epsilon, 1.0)
+        _check_share("sampling_ratio", sampling_ratio, 1.0)
+        _check_share("interval", interval, INTERVAL)
+        if score not in SCORES:
+            raise InputError("policy llmsched", "score", score, suggest(str(score), SCORES))
+        self.epsilon = epsilon
+        self.sampling_ratio = sampling_ratio
+        self.reduction = SCORES[score]
+        self.width = np.float32(interval / INTERVAL)
+
+    def reset(self, info: Mapping[str, Any]) -> None:
+        """Seed the coin from ``info["policy_seed"]``."""
+        self._rng = np.random.default_rng(info["policy_seed"])
+
+    def act(self, obs: Observation) -> int:
+        """Toss the coin, and dispatch; wait only when nothing can be dispatched."""
+        mask = obs["action_mask"]
+        rows = np.flatnonzero(mask[:-1])
+        explores = self._rng.random() < self.epsilon
+        if rows.size == 0:
+            return len(mask) - 1
+        if rows.size == 1:
+            return int(rows[0])
+        mean = job_column(obs, rows, self.mean)
+        if explores:
+            chosen = self._explore(obs, rows, mean)
+            if chosen >= 0:
+                return chosen
+        return int(rows[mean.argmin()])
+
+    def _explore(self, obs: Observation, rows: NDArray[np.intp], mean: Floats) -> int:
+        """Return the most informative row of the first group that may be explored; -1 if there is none."""
+        candidates = obs["candidates"][rows]
+        started = candidates[:, Candidate.TASKS_RUNNING] + candidates[:, Candidate.TASKS_DONE]
+        tasks = started + candidates[:, Candidate.TASKS_WAITING]
+        free = np.flatnonzero(started < np.ceil(self.sampling_ratio * tasks).clip(1.0))
+        if free.size == 0:
+            return -1
+        centre = np.minimum(mean, _UNKNOWN_S)
+        below = centre - np.minimum(job_column(obs, rows, self.low), centre)
+        above = np.minimum(job_column(obs, rows, self.high), _UNKNOWN_S) - centre
+        group = overlap_groups(centre - self.width * below, centre + self.width * above)
+        first = free[group[free] == group[free].min()]
+        best = np.lexsort((first, mean[first], -candidates[first, self.reduction]))[0]
+        return int(rows[first[best]])
+
+
+def overlap_groups(low: Floats, high: Floats) -> NDArray[np.intp]:
+    """Number the groups of intervals that are connected by overlaps, by their lower ends.
+
+    Args:
+        low: (n,) Lower ends.
+        high: (n,) Upper ends.
+
+    Returns:
+        int (n,) The group of each interval, from 0.
+    """
+    order = np.argsort(low, kind="stable")
+    reached = np.maximum.accumulate(high[order])
+    groups = np.zeros(len(low), dtype=np.intp)
+    groups[order[1:]] = np.cumsum(low[order[1:]] > reached[:-1])
+    return groups
+
+
+def _check_share(field: str, value: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= most:
+        raise InputError("policy llmsched", field, value, f"a number from 0 to {most:g}")
