@@ -44,6 +44,8 @@ def make_env(setting: Setting, policy: Policy, seed: int) -> SchedulingEnv:
         privileged=policy.privileged,
         max_candidates=None,
         max_jobs=None,
+        profiler=setting.profiler,
+        soft_evidence=setting.soft_evidence,
     )
 
 

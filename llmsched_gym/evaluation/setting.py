@@ -30,10 +30,17 @@ class Setting:
         scenario: Scenario with number of jobs, load, rate and cluster as asked for.
         workload_file: A fixed workload, or job trace (``.json``), instead of drawn jobs; seeds then only reach the
             policies' own randomness.
+        split: Split that jobs are drawn from. Results to be compared with others' are those of "eval"; parameters of
+            policies are chosen on "train".
+        profiler: Profiles behind the observation, as `SchedulingEnv` takes them.
+        soft_evidence: Whether what running stages have received so far is evidence.
     """
 
     scenario: Scenario
     workload_file: Path | None = None
+    split: str = "eval"
+    profiler: bool | str = True
+    soft_evidence: bool = True
 
     @classmethod
     def make(
@@ -67,7 +74,7 @@ class Setting:
         """Return the jobs of a seed; the last ones asked for are kept."""
         if self.workload_file is not None:
             return _load(self.workload_file)
-        return _draw(self.scenario.model_dump_json(), seed)
+        return _draw(self.scenario.model_dump_json(), self.split, seed)
 
     @property
     def name(self) -> str:
@@ -91,7 +98,9 @@ class Setting:
             "scenario": self.scenario.model_dump(mode="json"),
             "workload": None if self.workload_file is None else self.workload(0).digest,
             "latency_ps": {group.latency: self._coefficients(group.latency) for group in self.scenario.cluster.llm},
-            "split": "eval",
+            "split": self.split,
+            "profiler": self.profiler if isinstance(self.profiler, bool) else _files_digest(Path(self.profiler)),
+            "soft_evidence": self.soft_evidence,
             "versions": {
                 "llmsched_gym": llmsched_gym.__version__,
                 "sources": _sources_digest(),
@@ -113,8 +122,16 @@ class Setting:
 
 
 @lru_cache(maxsize=2)
-def _draw(scenario: str, seed: int) -> Workload:
-    return Scenario.model_validate_json(scenario).build("eval", seed)
+def _draw(scenario: str, split: str, seed: int) -> Workload:
+    return Scenario.model_validate_json(scenario).build(split, seed)
+
+
+def _files_digest(folder: Path) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(folder.glob("*.json")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @lru_cache
