@@ -54,10 +54,10 @@ class LLMSched(Policy):
 
     def __init__(
         self,
-        epsilon: float = 0.2,
+        epsilon: float = 0.02,
         sampling_ratio: float = 0.3,
         score: Literal["sum", "product"] = "sum",
-        interval: float = INTERVAL,
+        interval: float = 0.3,
     ) -> None:
         _check_share("epsilon", epsilon, 1.0)
         _check_share("sampling_ratio", sampling_ratio, 1.0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from llmsched_gym.envs.columns import Candidate, Job
 from llmsched_gym.policies.llmsched import LLMSched
-from llmsched_gym.profiler.beliefs import INTERVAL
 
 
 class LLMSchedNoBN(LLMSched):
@@ -25,6 +24,6 @@ class LLMSchedNoBN(LLMSched):
     name = "llmsched_no_bn"
     mean, low, high = Job.REMAINING_S, Job.HISTORY_LOW_S, Job.HISTORY_HIGH_S
 
-    def __init__(self, epsilon: float = 0.2, sampling_ratio: float = 0.3, interval: float = INTERVAL) -> None:
+    def __init__(self, epsilon: float = 0.02, sampling_ratio: float = 0.3, interval: float = 0.3) -> None:
         super().__init__(epsilon, sampling_ratio, interval=interval)
         self.reduction = Candidate.HISTORY_REDUCTION

@@ -1,0 +1,185 @@
+"""What the reproduction runs: settings × policies × seeds, by part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from llmsched_gym.cluster.spec import LLMExecutors
+from llmsched_gym.evaluation.setting import Setting
+from llmsched_gym.profiler.fit import BINS
+from llmsched_gym.scenario import Scenario, load_scenario
+from llmsched_gym.workloads.applications import APPLICATIONS
+
+WORKLOADS: Final = ("mixed", "predefined", "chain", "planning")
+FULL: Final = "llmsched"
+ABLATIONS: Final = ("llmsched_no_bn", "llmsched_no_uncertainty")
+HEURISTICS: Final = ("random", "fcfs", "sjf", "fair", "las", "srtf", "critical_path", "argus", "carbyne", "gittins")
+"""Schedulers that are neither LLMSched nor privileged."""
+ORACLE: Final = "oracle_srtf"
+POLICIES: Final = (*HEURISTICS, FULL, *ABLATIONS, ORACLE)
+COMPARED: Final = ("fcfs", "sjf", "fair", "srtf", "argus", "carbyne", FULL, *ABLATIONS, ORACLE)
+"""Policies of the parts that vary the setting: those of the paper, SRTF and the oracle."""
+FEW: Final = ("fcfs", "srtf", FULL, *ABLATIONS, ORACLE)
+
+JOBS: Final = (100, 200, 300, 400)
+LOADS: Final = (0.5, 0.7, 0.9, 1.1, 1.5)
+OVERLOAD: Final = 1.5
+EXECUTORS: Final = ((2, 1), (2, 2), (4, 1), (4, 4), (8, 4))
+"""LLM and regular executors; the rate follows, so that the load stays."""
+EPSILONS: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+RATIOS: Final = (0.1, 0.3, 0.5, 1.0)
+INTERVALS: Final = (0.1, 0.3, 0.6, 0.9)
+BIN_COUNTS: Final = (2, 4, 6, 10, 15)
+PARTS: Final = ("workloads", "jobs", "load", "executors", "parameters", "bins", "value")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One comparison.
+
+    Attributes:
+        part: Part of the reproduction.
+        factor: What the part varies here; empty for nothing.
+        value: Its value.
+        setting: What all policies meet.
+        policies: Specs.
+        seeds: Seeds of the setting's split.
+    """
+
+    part: str
+    factor: str
+    value: str
+    setting: Setting
+    policies: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of results; cells of one setting share it."""
+        return f"{self.setting.name}-{self.setting.digest}"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is run.
+
+    Attributes:
+        seeds: Seeds of the main comparison.
+        sweep_seeds: Seeds of everything else.
+        jobs: Jobs per episode of the main comparison.
+        sweep_jobs: Jobs per episode of the sweeps.
+    """
+
+    seeds: int = 10
+    sweep_seeds: int = 5
+    jobs: int = 300
+    sweep_jobs: int = 200
+
+
+QUICK: Final = Scale(seeds=2, sweep_seeds=2, jobs=60, sweep_jobs=40)
+
+
+def cells(parts: tuple[str, ...], scale: Scale, profiles: Path) -> list[Cell]:
+    """Return the comparisons of some parts.
+
+    Args:
+        parts: Names out of `PARTS`.
+        scale: How much.
+        profiles: Folder with a folder of profiles per number of bins (``bins_4``, ...).
+    """
+    makers = {
+        "workloads": _workloads,
+        "jobs": _jobs,
+        "load": _load,
+        "executors": _executors,
+        "parameters": _parameters,
+        "value": _value,
+    }
+    found: list[Cell] = []
+    for part in parts:
+        found += _bins(scale, profiles) if part == "bins" else makers[part](scale)
+    return found
+
+
+def _workloads(scale: Scale) -> list[Cell]:
+    seeds = tuple(range(scale.seeds))
+    return [Cell("workloads", "", "", Setting.make(name, jobs=scale.jobs), POLICIES, seeds) for name in WORKLOADS]
+
+
+def _jobs(scale: Scale) -> list[Cell]:
+    return [
+        Cell("jobs", "jobs", str(jobs * scale.jobs // 300), setting, COMPARED, _few(scale))
+        for load in (None, OVERLOAD)
+        for jobs in JOBS
+        for setting in [Setting.make("mixed", jobs=jobs * scale.jobs // 300, load=load)]
+    ]
+
+
+def _load(scale: Scale) -> list[Cell]:
+    return [
+        Cell("load", "load", f"{load:g}", Setting.make(name, jobs=scale.sweep_jobs, load=load), FEW, _few(scale))
+        for name in ("mixed", "chain")
+        for load in LOADS
+    ]
+
+
+def _executors(scale: Scale) -> list[Cell]:
+    scenario = load_scenario("mixed").replaced(jobs=scale.sweep_jobs)
+    return [
+        Cell("executors", "executors", f"{llm}+{tools}", Setting(_sized(scenario, llm, tools)), FEW, _few(scale))
+        for llm, tools in EXECUTORS
+    ]
+
+
+def _sized(scenario: Scenario, llm: int, regular: int) -> Scenario:
+    """Return the scenario on another number of executors."""
+    groups = [
+        group.model_copy(update={"count": llm if isinstance(group, LLMExecutors) else regular})
+        for group in scenario.cluster.executors
+    ]
+    cluster = scenario.cluster.model_copy(update={"name": f"{llm}+{regular}", "executors": groups})
+    return scenario.model_copy(update={"cluster": cluster})
+
+
+def _parameters(scale: Scale) -> list[Cell]:
+    """The parameters of LLMSched, one at a time from its defaults; and evidence of running stages on and off."""
+    setting = Setting.make("mixed", jobs=scale.sweep_jobs)
+    specs = [("epsilon", value) for value in EPSILONS] + [("sampling_ratio", value) for value in RATIOS]
+    specs += [("score", value) for value in ("sum", "product")] + [("interval", value) for value in INTERVALS]
+    found = [
+        Cell("parameters", name, f"{value}", setting, ("fcfs", FULL, f"{FULL}?{name}={value}"), _few(scale))
+        for name, value in specs
+    ]
+    for soft in (False, True):
+        evidence = replace(setting, soft_evidence=soft)
+        policies = ("fcfs", FULL, "llmsched_no_uncertainty")
+        found.append(Cell("parameters", "soft_evidence", str(soft), evidence, policies, _few(scale)))
+    return found
+
+
+def _bins(scale: Scale, profiles: Path) -> list[Cell]:
+    setting = Setting.make("mixed", jobs=scale.sweep_jobs)
+    return [
+        Cell("bins", "bins", str(bins), given, ("fcfs", FULL, "llmsched_no_uncertainty"), _few(scale))
+        for bins in BIN_COUNTS
+        for given in [setting if bins == BINS else replace(setting, profiler=str(profiles / f"bins_{bins}"))]
+    ]
+
+
+def _value(scale: Scale) -> list[Cell]:
+    """Each application alone on the cluster of the mixed workload."""
+    mixed = load_scenario("mixed")
+    return [
+        Cell("value", "load", f"{load:g}", Setting(scenario), FEW, _few(scale))
+        for app in APPLICATIONS
+        for load in (0.5, 0.9, 1.5)
+        for scenario in [
+            mixed.model_copy(update={"name": app, "applications": {app: 1.0}}).replaced(scale.sweep_jobs // 2, load)
+        ]
+    ]
+
+
+def _few(scale: Scale) -> tuple[int, ...]:
+    return tuple(range(scale.sweep_seeds))

@@ -1,0 +1,195 @@
+"""Pictures of the reproduction, drawn from the frozen results."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from calibration import NOMINAL
+from claims import below, per_seed
+from grid import COMPARED, FULL, ORACLE, POLICIES, WORKLOADS
+
+from llmsched_gym.evaluation.metrics import mean
+from llmsched_gym.evaluation.statistics import Interval, reduction_pct
+from llmsched_gym.workloads.applications import APPLICATIONS
+from llmsched_gym.workloads.files import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Table = Sequence[Mapping[str, Any]]
+
+_FEWEST_LOOKS: Final = 50
+"""Points of fewer predictions are not drawn."""
+
+
+def draw_all(results: Mapping[str, Table], folder: Path) -> list[str]:
+    """Draw every picture that there are results for; return the names of the files.
+
+    Raises:
+        InputError: A file cannot be written.
+    """
+    makers = {
+        "workloads": workloads,
+        "jobs": jobs,
+        "parameters": sweeps,
+        "calibration": calibration,
+        "value": value_of_information,
+    }
+    drawn = []
+    for part, maker in makers.items():
+        if results.get(part):
+            name = f"reproduction_{part}.png"
+            image = io.BytesIO()
+            maker(results).savefig(image, format="png", dpi=110)
+            write_atomic(folder / name, image.getvalue())
+            drawn.append(name)
+    return drawn
+
+
+def workloads(results: Mapping[str, Table]) -> Figure:
+    """Reduction of every policy against FCFS on the four workloads."""
+    table = results["workloads"]
+    figure = _figure(13, 4.6)
+    panels = figure.subplots(1, len(WORKLOADS), sharey=True)
+    names = [name for name in POLICIES if name != "fcfs"]
+    for axes, scenario in zip(panels, WORKLOADS, strict=True):
+        for position, name in enumerate(names):
+            found = below(table, name, "fcfs", scenario=scenario)
+            colour = "C3" if name.startswith(FULL) else ("0.6" if name == ORACLE else "C0")
+            axes.barh(position, found.mid, color=colour, alpha=0.55)
+            axes.plot(_ends(found), [position, position], color="black", linewidth=1)
+        axes.axvline(0, color="black", linewidth=1)
+        axes.set_xlim(left=max(axes.get_xlim()[0], -60))  # random can be far worse
+        axes.set_title(scenario)
+        axes.set_xlabel("mean JCT below FCFS [%]")
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
+    return figure
+
+
+def jobs(results: Mapping[str, Table]) -> Figure:
+    """LLMSched against each other policy by the number of jobs."""
+    table = results["jobs"]
+    loads = sorted({row["load"] for row in table})
+    figure = _figure(11, 4.4)
+    for axes, load in zip(figure.subplots(1, len(loads), squeeze=False)[0], loads, strict=True):
+        here = [row for row in table if row["load"] == load]
+        sizes = sorted({row["jobs"] for row in here})
+        for index, name in enumerate(name for name in COMPARED if name != FULL):
+            found = [below(here, FULL, name, jobs=size) for size in sizes]
+            _line(axes, sizes, found, name, index)
+        axes.set_title(f"mixed, load {load:g}")
+        axes.set_xlabel("jobs")
+        axes.set_ylabel("mean JCT of llmsched below the policy [%]")
+    _legend(figure)
+    return figure
+
+
+def sweeps(results: Mapping[str, Table]) -> Figure:
+    """LLMSched's reduction against FCFS over each parameter, over load and over executors."""
+    own = [*results["parameters"], *results.get("bins", [])]
+    possible = ("epsilon", "sampling_ratio", "score", "interval", "soft_evidence", "bins")
+    factors = [name for name in possible if any(row["factor"] == name for row in own)]
+    outer = [(part, results[part]) for part in ("load", "executors") if results.get(part)]
+    figure = _figure(14, 6.4)
+    panels = figure.subplots(2, 4).flat
+    for axes, factor in zip(panels, factors, strict=False):
+        here = [row for row in own if row["factor"] == factor]
+        values = list(dict.fromkeys(row["value"] for row in here))
+        found = [_swept(here, factor, value) for value in values]
+        _line(axes, values, found, FULL, 0)
+        axes.set_xlabel(factor)
+    for axes, (part, table) in zip(panels[len(factors) :], outer, strict=False):
+        here = [row for row in table if row["scenario"] == "mixed"]
+        values = list(dict.fromkeys(row["value"] for row in here))
+        for index, name in enumerate(dict.fromkeys(row["policy"] for row in here if row["policy"] != "fcfs")):
+            _line(axes, values, [below(here, name, "fcfs", value=value) for value in values], name, index)
+        axes.set_xlabel("LLM + regular executors" if part == "executors" else part)
+    for axes in figure.axes:
+        axes.set_ylabel("mean JCT below FCFS [%]")
+    _legend(figure, len(factors))
+    return figure
+
+
+def _swept(table: Table, factor: str, value: str) -> Interval:
+    """Reduction against FCFS of LLMSched with one parameter changed, or with its defaults in a changed setting."""
+    names = {row["policy"] for row in table if row["value"] == value}
+    spec = f"{FULL}?{factor}={value}"
+    return below(table, spec if spec in names else FULL, "fcfs", value=value)
+
+
+def calibration(results: Mapping[str, Table]) -> Figure:
+    """Reliability of the intervals, and error of the posterior over that of the historical mean."""
+    table = [row for row in results["calibration"] if row["kind"] == "between stages"]
+    figure = _figure(12, 4.6)
+    cover, error = figure.subplots(1, 2)
+    cover.plot([0.45, 1], [0.45, 1], color="black", linewidth=1)
+    cover.fill_between([0.45, 1], [0.42, 0.97], [0.48, 1.03], color="0.9")
+    for index, app in enumerate(APPLICATIONS):
+        here = [row for row in table if row["application"] == app]
+        looks = sum(row["looks"] for row in here)
+        shares = [sum(row[f"covered_{nominal:g}"] for row in here) / looks for nominal in NOMINAL]
+        cover.plot(NOMINAL, shares, marker="o", color=f"C{index}", label=app)
+        many = [row for row in here if row["looks"] >= _FEWEST_LOOKS]
+        ratios = [(row["posterior_square_s2"] / row["history_square_s2"]) ** 0.5 for row in many]
+        error.plot([row["finished"] for row in many], ratios, marker=".", color=f"C{index}")
+    cover.set_xlabel("nominal share of the posterior")
+    cover.set_ylabel("share of held-out jobs inside")
+    cover.set_title("intervals of the remaining time (band: 3 points)")
+    error.axhline(1, color="black", linewidth=1)
+    error.set_ylim(bottom=0)
+    error.set_xlabel("finished stages")
+    error.set_ylabel("RMS error: posterior / historical mean")
+    error.set_title("remaining time: below 1, the profile knows more")
+    _legend(figure)
+    return figure
+
+
+def value_of_information(results: Mapping[str, Table]) -> Figure:
+    """What knowing remaining times is worth, per application alone on the cluster: oracle and posterior over SRTF."""
+    table = results["value"]
+    figure = _figure(13, 6.6)
+    for axes, app in zip(figure.subplots(2, 3, sharex=True, sharey=True).flat, APPLICATIONS, strict=True):
+        here = [row for row in table if row["scenario"] == app]
+        loads = sorted({row["load"] for row in here})
+        for index, name in enumerate((ORACLE, "llmsched_no_uncertainty", FULL)):
+            found = [
+                reduction_pct(per_seed(here, policy="srtf", load=load), per_seed(here, policy=name, load=load))
+                for load in loads
+            ]
+            _line(axes, loads, found, name, index)
+        axes.axhline(0, color="black", linewidth=1)
+        wait = mean([row["mean_slowdown"] for row in here if row["policy"] == "srtf" and row["load"] == loads[-1]])
+        axes.set_title(f"{app} (slowdown {wait:.1f} at load {loads[-1]:g})", fontsize="medium")
+        axes.set_xlabel("load")
+        axes.set_ylabel("mean JCT below SRTF [%]")
+    _legend(figure)
+    return figure
+
+
+def _line(axes: Axes, x: Sequence[Any], found: Sequence[Interval], label: str, index: int) -> None:
+    axes.plot(x, [one.mid for one in found], marker="o", label=label, color=f"C{index}")
+    low, high = zip(*(_ends(one) for one in found), strict=True)
+    axes.fill_between(x, low, high, alpha=0.12, color=f"C{index}")
+
+
+def _ends(found: Interval) -> tuple[float, float]:
+    low = found.mid if found.low is None else found.low
+    return low, found.mid if found.high is None else found.high
+
+
+def _legend(figure: Figure, panel: int = 0) -> None:
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+    handles, labels = figure.axes[panel].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize="small", loc="outside right center", frameon=False)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")

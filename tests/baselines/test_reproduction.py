@@ -1,0 +1,55 @@
+"""The recipe end to end on a small scale: run, keep, freeze, read back, write the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from campaign import freeze, run_cells, thaw
+from grid import PARTS, POLICIES, QUICK, Cell, cells
+from reproduce_llmsched import REFERENCE, ROOT, main, write_page
+
+from llmsched_gym.evaluation.runner import Silent
+from llmsched_gym.evaluation.setting import Setting
+from llmsched_gym.policies.registry import policy_names
+
+
+def test_every_part_has_cells_of_its_own(tmp_path: Path) -> None:
+    """Names are unique within a part, and every policy exists."""
+    for part in PARTS:
+        found = cells((part,), QUICK, tmp_path / "nothing yet")
+        names = [(cell.folder, cell.factor, cell.value, cell.policies) for cell in found]
+        assert len(set(names)) == len(names) > 1
+        assert {policy.partition("?")[0] for cell in found for policy in cell.policies} <= set(policy_names())
+    assert set(POLICIES) <= set(policy_names())
+
+
+def test_results_are_kept_and_come_back(tmp_path: Path) -> None:
+    """A second run computes nothing, and frozen rows are read back as they were."""
+    setting = Setting.make("chain", jobs=10)
+    cell = Cell("try", "load", "0.9", setting, ("fcfs", "srtf"), (0, 1))
+    rows = run_cells([cell], tmp_path, 1, Silent())
+    episodes = sorted(tmp_path.rglob("episodes/*.json"))
+    times = [path.stat().st_mtime_ns for path in episodes]
+    assert run_cells([cell], tmp_path, 1, Silent()) == rows
+    assert [path.stat().st_mtime_ns for path in episodes] == times
+    assert len(rows) == len(episodes) == 4
+
+    freeze(tmp_path / "frozen.csv", rows)
+    assert thaw(tmp_path / "frozen.csv") == rows
+
+
+def test_page_is_what_the_frozen_results_say(tmp_path: Path) -> None:
+    """The committed page and no other comes out of the committed results."""
+    if not (REFERENCE / "workloads.csv").exists():
+        pytest.skip("no frozen results")
+    write_page(REFERENCE, tmp_path)
+    expected = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
+    assert (tmp_path / "reproduction.md").read_text(encoding="utf-8") == expected
+
+
+def test_report_without_results_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is written."""
+    assert main(["--quick", "--part", "report", "-o", str(tmp_path / "none")]) == 2
+    assert "no results" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
