@@ -15,7 +15,9 @@ from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.envs.columns import Executor
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
-from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, any_stale
+from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, Prior, any_stale, refresh_known
+from llmsched_gym.profiler.cache import EvidenceCache
+from llmsched_gym.profiler.evidence import Evidence, Layout
 from llmsched_gym.profiler.profiler import EpisodeBeliefs, Profiler
 from llmsched_gym.workloads.workload import Workload
 
@@ -103,10 +105,10 @@ class SimulatedEpisode:
 
     def _believe(self, tables: Tables) -> None:
         """Infer anew what has changed, and fill the profiler's columns."""
-        if self.beliefs is not None:
-            _write_tokens(self.state, self.simulation, self.beliefs.layout.tokens)
-            self.beliefs.refresh(self.state)
-            _write_beliefs(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, *tables[:2])
+        if self.beliefs is None or _believe(self.state, self.simulation, *self.beliefs.known, *tables[:2]):
+            return
+        self.beliefs.refresh(self.state)
+        _write_beliefs(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, *tables[:2])
 
 
 @kernel
@@ -211,6 +213,29 @@ def _write_beliefs(
         total_ps += row.iteration_ps + row.decode_ps * max(row.decoding, 1) + row.context_ps * row.context_tokens
     iteration_s = total_ps * 1e-12 / max(len(simulation.engines), 1)
     write_beliefs(state, job_beliefs, stage_beliefs, iteration_s, candidates, jobs)
+
+
+@kernel
+def _believe(
+    state: ClusterState,
+    simulation: Simulation,
+    layout: Layout,
+    cache: EvidenceCache,
+    evidence: Evidence,
+    prior: Prior,
+    soft: bool,
+    job_beliefs: Rows,
+    stage_beliefs: Rows,
+    counts: Rows,
+    candidates: NDArray[np.float32],
+    jobs: NDArray[np.float32],
+) -> bool:
+    """Take over beliefs that were inferred before, and fill the profiler's columns if that is all it takes."""
+    _write_tokens(state, simulation, layout.tokens)
+    if not refresh_known(state, layout, cache, evidence, prior, soft, job_beliefs, stage_beliefs, counts):
+        return False
+    _write_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
+    return True
 
 
 @kernel

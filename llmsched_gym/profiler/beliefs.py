@@ -181,6 +181,45 @@ def any_stale(state: ClusterState, jobs: Rows) -> bool:
 
 
 @kernel
+def refresh_known(
+    state: ClusterState,
+    layout: Layout,
+    cache: EvidenceCache,
+    evidence: Evidence,
+    prior: Prior,
+    soft: bool,
+    jobs: Rows,
+    stages: Rows,
+    counts: Rows,
+) -> bool:
+    """Bring beliefs up to date where the evidence was met before; arguments as of `refresh`.
+
+    It needs half the arrays of `refresh`, and so half the time to cross into compiled code.
+
+    Returns:
+        Whether all are up to date now.
+    """
+    complete = True
+    for i in range(state.clock[0].active):
+        job = state.active[i]
+        if not is_stale(state, jobs, job):
+            continue
+        app = int(layout.apps[state.jobs[job].app])
+        if app < 0:
+            _expect_history(state, job, jobs, stages, counts)
+            continue
+        check_ns = collect(state, layout, job, soft, evidence)
+        n: int = layout.first_variable[app + 1] - layout.first_variable[app]
+        slot = find(cache, app, evidence.key[: 2 * n])
+        if slot < 0 or _missing(state, layout, job, cache.values[slot]) >= 0:
+            complete = False
+            continue
+        _believe(state, layout, evidence, prior, cache.values[slot], job, jobs, stages, counts)
+        jobs[job].check_ns = check_ns
+    return complete
+
+
+@kernel
 def refresh(
     state: ClusterState, inference: Inference, layout: Layout, soft: bool, jobs: Rows, stages: Rows, counts: Rows
 ) -> None:
@@ -198,12 +237,15 @@ def refresh(
     for i in range(state.clock[0].active):
         job = state.active[i]
         if is_stale(state, jobs, job):
-            if layout.apps[state.jobs[job].app] < 0:
+            app = int(layout.apps[state.jobs[job].app])
+            if app < 0:
                 _expect_history(state, job, jobs, stages, counts)
-            else:
-                _believe(state, inference, layout, job, soft, jobs, stages, counts)
-            jobs[job].remaining_ns = state.jobs[job].remaining_ns
-            jobs[job].open_stages = state.jobs[job].open_stages
+                continue
+            evidence, prior = inference.evidence, inference.prior
+            check_ns = collect(state, layout, job, soft, evidence)
+            slot = _features(state, inference, layout, job, app)
+            _believe(state, layout, evidence, prior, inference.cache.values[slot], job, jobs, stages, counts)
+            jobs[job].check_ns = check_ns
 
 
 @kernel
@@ -212,6 +254,7 @@ def _expect_history(state: ClusterState, job: int, jobs: Rows, stages: Rows, cou
     row, belief = state.jobs[job], jobs[job]
     if belief.open_stages < 0:
         counts[0] += 1
+    _mark(state, job, jobs)
     belief.level = -1
     belief.check_ns = np.iinfo(np.int64).max
     seconds = row.remaining_ns * 1e-9
@@ -226,41 +269,46 @@ def _expect_history(state: ClusterState, job: int, jobs: Rows, stages: Rows, cou
 
 
 @kernel
+def _mark(state: ClusterState, job: int, jobs: Rows) -> None:
+    """Remember for which state of the job its belief holds."""
+    jobs[job].remaining_ns = state.jobs[job].remaining_ns
+    jobs[job].open_stages = state.jobs[job].open_stages
+
+
+@kernel
 def _believe(
     state: ClusterState,
-    inference: Inference,
     layout: Layout,
+    evidence: Evidence,
+    prior: Prior,
+    values: NDArray[np.float64],
     job: int,
-    soft: bool,
     jobs: Rows,
     stages: Rows,
     counts: Rows,
 ) -> None:
-    """Infer the belief of one job from its evidence."""
-    bank, evidence = inference.bank, inference.evidence
+    """Write the belief of one job, from the features of its evidence."""
     belief = jobs[job]
-    belief.check_ns = collect(state, bank, layout, job, soft, evidence)
+    _mark(state, job, jobs)
     app = int(layout.apps[state.jobs[job].app])
-    n: int = bank.first_variable[app + 1] - bank.first_variable[app]
-    slot = _features(state, inference, layout, job, app, n)
-    values = inference.cache.values[slot]
+    first = int(layout.first_variable[app])
+    n: int = layout.first_variable[app + 1] - first
     belief.level = int(values[_LEVEL])
     counts[1] += 1
     counts[2] += belief.level > 0
     llm_s, regular_s, received_s, variance = 0.0, 0.0, 0.0, 0.0
     for v in range(n):
-        if evidence.key[n + v] == 0 or bank.kinds[bank.first_variable[app] + v] == _DYNAMIC:
+        if evidence.key[n + v] == 0 or layout.kinds[first + v] == _DYNAMIC:
             continue
         had_s = evidence.received_ns[v] * 1e-9
         received_s += had_s
         left_s = max(values[JOB_NUMBERS + v * VARIABLE_NUMBERS + _MEAN] - had_s, 0.0)
-        if bank.kinds[bank.first_variable[app] + v] == _LLM:
+        if layout.kinds[first + v] == _LLM:
             llm_s += left_s
         else:
             regular_s += left_s
         known = evidence.times[v] > 0
-        prior = inference.prior.variance_present if known else inference.prior.variance
-        variance += prior[bank.first_variable[app] + v]
+        variance += prior.variance_present[first + v] if known else prior.variance[first + v]
     latency = layout.latency_ps[state.jobs[job].app]
     belief.llm_s = llm_s
     belief.llm_iterations = llm_s * 1e12 / max(latency[0] + latency[1], 1)
@@ -283,13 +331,14 @@ def _believe(
         stages[s].entropy_bits = values[at + _ENTROPY]
         stages[s].reduction_sum = values[at + _SUM]
         stages[s].reduction_product = values[at + _PRODUCT]
-        stages[s].history_reduction = inference.prior.reduction[bank.first_variable[app] + v]
+        stages[s].history_reduction = prior.reduction[first + v]
 
 
 @kernel
-def _features(state: ClusterState, inference: Inference, layout: Layout, job: int, app: int, n: int) -> int:
+def _features(state: ClusterState, inference: Inference, layout: Layout, job: int, app: int) -> int:
     """Return the slot of the cache that holds the features of the evidence, computed where they are missing."""
     bank, work, cache, evidence = inference.bank, inference.work, inference.cache, inference.evidence
+    n: int = bank.first_variable[app + 1] - bank.first_variable[app]
     key = evidence.key[: 2 * n]
     slot = find(cache, app, key)
     calibrated = slot < 0
@@ -299,22 +348,29 @@ def _features(state: ClusterState, inference: Inference, layout: Layout, job: in
         _summarise(inference, app, n, cache.values[slot])
         cache.values[slot, _LEVEL] = level
     values = cache.values[slot]
+    v = _missing(state, layout, job, values)
+    if v >= 0 and not calibrated:
+        condition(bank, app, key[:n], work)
+    while v >= 0:
+        told, ranges, product = reduction(bank, app, v, TAIL, TOLERANCE, ENUMERATED, work)
+        at = JOB_NUMBERS + v * VARIABLE_NUMBERS
+        values[at + _SUM] = told * BITS_PER_NAT * ranges
+        values[at + _PRODUCT] = told * BITS_PER_NAT * product
+        v = _missing(state, layout, job, values)
+    return slot
+
+
+@kernel
+def _missing(state: ClusterState, layout: Layout, job: int, values: NDArray[np.float64]) -> int:
+    """Return a variable with a stage to run whose uncertainty reduction has not been computed; -1 if there is none."""
     owner = state.jobs[job]
     for s in range(owner.first_stage, owner.first_stage + owner.n_stages):
         status = state.stages[s].status
-        if status != _READY and status != _RUNNING:
-            continue
-        v = int(layout.variable[layout.first_node[owner.app] + state.stages[s].node])
-        at = JOB_NUMBERS + v * VARIABLE_NUMBERS
-        if not np.isnan(values[at + _SUM]):
-            continue
-        if not calibrated:
-            condition(bank, app, key[:n], work)
-            calibrated = True
-        told, ranges, product = reduction(bank, app, v, TAIL, TOLERANCE, ENUMERATED, work)
-        values[at + _SUM] = told * BITS_PER_NAT * ranges
-        values[at + _PRODUCT] = told * BITS_PER_NAT * product
-    return slot
+        if status in (_READY, _RUNNING):
+            v = int(layout.variable[layout.first_node[owner.app] + state.stages[s].node])
+            if np.isnan(values[JOB_NUMBERS + v * VARIABLE_NUMBERS + _SUM]):
+                return v
+    return -1
 
 
 @kernel

@@ -50,6 +50,10 @@ class Layout(NamedTuple):
         ends: int64 (variables of the bank, MAX_STATES) Least value beyond a state: ns, or planned stages; FAR for the
             last state. 0 for "absent".
         tokens: int32 (tasks,) Tokens that running LLM tasks have generated; the backend's to fill.
+        first_variable: As of the bank, and so the others: few arrays cross into compiled code faster than many.
+        states: Number of states of each variable of the bank.
+        absent: State 0 is "absent".
+        kinds: `StageKind`.
     """
 
     apps: NDArray[np.int32]
@@ -60,6 +64,10 @@ class Layout(NamedTuple):
     work_ns: NDArray[np.int64]
     ends: NDArray[np.int64]
     tokens: NDArray[np.int32]
+    first_variable: NDArray[np.int32]
+    states: NDArray[np.int32]
+    absent: NDArray[np.bool_]
+    kinds: NDArray[np.int32]
 
 
 class Evidence(NamedTuple):
@@ -84,12 +92,15 @@ class Evidence(NamedTuple):
     planned: NDArray[np.int32]
 
 
-def make_layout(workload: Workload, profiles: Mapping[int, tuple[int, Profile]], ends: NDArray[np.int64]) -> Layout:
+def make_layout(
+    workload: Workload, profiles: Mapping[int, tuple[int, Profile]], bank: ProfileBank, ends: NDArray[np.int64]
+) -> Layout:
     """Map a workload to profiles.
 
     Args:
         workload: The jobs.
         profiles: For each application of the workload that has one: its index in the bank, and its profile.
+        bank: All profiles.
         ends: From `state_ends`.
     """
     templates = workload.templates
@@ -119,6 +130,10 @@ def make_layout(workload: Workload, profiles: Mapping[int, tuple[int, Profile]],
         work_ns=work_ns,
         ends=ends,
         tokens=np.zeros(len(workload.tasks), np.int32),
+        first_variable=bank.first_variable,
+        states=bank.states,
+        absent=bank.absent,
+        kinds=bank.kinds,
     )
 
 
@@ -148,12 +163,11 @@ def make_evidence(variables: int) -> Evidence:
 
 
 @kernel
-def collect(state: ClusterState, bank: ProfileBank, layout: Layout, job: int, soft: bool, evidence: Evidence) -> int:
+def collect(state: ClusterState, layout: Layout, job: int, soft: bool, evidence: Evidence) -> int:
     """Read the evidence of a job whose application has a profile.
 
     Args:
         state: The cluster.
-        bank: Profiles.
         layout: Of the workload.
         job: Row of the job.
         soft: Whether what running stages have received so far counts.
@@ -163,8 +177,8 @@ def collect(state: ClusterState, bank: ProfileBank, layout: Layout, job: int, so
         The earliest time (ns) at which a stage that runs can have outlasted another state; FAR if none runs.
     """
     app = state.jobs[job].app
-    first = int(bank.first_variable[layout.apps[app]])
-    n = bank.first_variable[layout.apps[app] + 1] - first
+    first = int(layout.first_variable[layout.apps[app]])
+    n = layout.first_variable[layout.apps[app] + 1] - first
     for v in range(n):
         evidence.received_ns[v] = 0
         evidence.times[v] = 0
@@ -176,24 +190,24 @@ def collect(state: ClusterState, bank: ProfileBank, layout: Layout, job: int, so
     _read_plans(state, layout, job, evidence)
     due_ns = _FAR
     for v in range(n):
-        everything = (1 << bank.states[first + v]) - 1
-        present = everything - 1 if bank.absent[first + v] else everything
+        everything = (1 << layout.states[first + v]) - 1
+        present = everything - 1 if layout.absent[first + v] else everything
         mask, unfinished = everything, True
-        if bank.kinds[first + v] == _DYNAMIC:
+        if layout.kinds[first + v] == _DYNAMIC:
             if evidence.planned[v] > 0 or evidence.skipped[v]:
                 unfinished = False
                 mask = everything - present  # "absent", or nothing that this network can explain
                 if evidence.times[v] > 0:
-                    mask = 1 << _bin(bank, layout, first + v, evidence.times[v])
+                    mask = 1 << _bin(layout, first + v, evidence.times[v])
         elif evidence.skipped[v]:
             mask, unfinished = everything - present, False
         elif evidence.times[v] > 0:
             if evidence.unfinished[v] == 0:
-                mask, unfinished = 1 << _bin(bank, layout, first + v, evidence.received_ns[v]), False
+                mask, unfinished = 1 << _bin(layout, first + v, evidence.received_ns[v]), False
             else:
                 mask = present
                 if soft:
-                    lowest = _bin(bank, layout, first + v, evidence.received_ns[v])
+                    lowest = _bin(layout, first + v, evidence.received_ns[v])
                     mask = present & ~((1 << lowest) - 1)
                     if evidence.running[v] > 0 and layout.ends[first + v, lowest] != _FAR:
                         left_ns = layout.ends[first + v, lowest] - evidence.received_ns[v]
@@ -268,9 +282,9 @@ def _received_ns(state: ClusterState, layout: Layout, app: int, task: int) -> in
 
 
 @kernel
-def _bin(bank: ProfileBank, layout: Layout, v: int, value: Any) -> int:
+def _bin(layout: Layout, v: int, value: Any) -> int:
     """Return the state, not "absent", that a value belongs to."""
-    state = 1 if bank.absent[v] else 0
+    state = 1 if layout.absent[v] else 0
     while value >= layout.ends[v, state]:
         state += 1
     return state
