@@ -130,8 +130,9 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
         tasks=tasks,
         executors=(executors := _executors(cluster, workload.models)),
         pools=_pools(executors, regular_pool + 1),
-        children=workload.children,
-        reveals=workload.reveals,
+        # Copies can be written, as all arrays of a state that was copied or unpickled: one type, compiled once.
+        children=workload.children.copy(),
+        reveals=workload.reveals.copy(),
         active=np.zeros(len(jobs), np.int32),
         ready=np.zeros(len(stages) + 1, np.int32),
         scratch=np.zeros(len(stages) + 1, np.int32),

@@ -118,6 +118,11 @@ class Workload:
         for array in (*self.history, self.jobs, self.stages, self.tasks, self.children, self.reveals):
             array.flags.writeable = False
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Freeze the arrays of a copy, too: NumPy copies and unpickles them writable."""
+        self.__dict__.update(state)
+        self.__post_init__()
+
     @property
     def n_jobs(self) -> int:
         """Number of jobs."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -162,3 +164,10 @@ def test_unreadable_and_unwritable_paths(workload: Workload, tmp_path: Path) -> 
     with pytest.raises(InputError, match="Is a directory"):
         save(workload, tmp_path / "folder")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_copies_are_frozen_too(workload: Workload) -> None:
+    for copied in (copy.deepcopy(workload), pickle.loads(pickle.dumps(workload))):
+        assert copied.digest == workload.digest
+        with pytest.raises(ValueError, match="read-only"):
+            copied.children[:] = 0
