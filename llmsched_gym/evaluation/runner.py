@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -114,7 +115,9 @@ def find_contestants(specs: Sequence[str]) -> tuple[Contestant, ...]:
     policies = {spec: find_policy(spec) for spec in specs}
     labels = [spec if spec in policy_names() else policy.name for spec, policy in policies.items()]
     return tuple(
-        Contestant(spec, label if labels.count(label) == 1 else spec, bool(policy.privileged), _source_digest(policy))
+        Contestant(
+            spec, label if labels.count(label) == 1 else spec, bool(policy.privileged), _source_digest(spec, policy)
+        )
         for (spec, policy), label in zip(policies.items(), labels, strict=True)
     )
 
@@ -213,6 +216,12 @@ def _check_same_jobs(comparison: Comparison, folder: Path) -> None:
             raise InputError(f"policy {spec}, seed {seed}", "workload", episode["workload_digest"], allowed)
 
 
-def _source_digest(policy: Policy) -> str:
-    file = Path(inspect.getfile(type(policy)))
-    return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
+def _source_digest(spec: str, policy: Policy) -> str:
+    """Digest of the files of the policy's class and of the factory that made it."""
+    state = hashlib.blake2b(Path(inspect.getfile(type(policy))).read_bytes(), digest_size=8)
+    location = spec.partition("?")[0].rpartition(":")[0]
+    if location.endswith(".py"):
+        state.update(Path(location).read_bytes())
+    elif location:
+        state.update(Path(inspect.getfile(sys.modules[location])).read_bytes())
+    return state.hexdigest()

@@ -103,6 +103,18 @@ def test_edited_policy_runs_again(toy: Setting, tmp_path: Path):
     assert len(second.advanced) == 1
 
 
+def test_edited_factory_of_a_class_from_elsewhere_runs_again(toy: Setting, tmp_path: Path):
+    file = tmp_path / "mine.py"
+    make = "from llmsched_gym.policies.registry import load_policy\ndef make(): return load_policy('{}')\n"
+    spec, counts = f"{file}:make", []
+    for name in ("random?", "random"):
+        file.write_text(make.format(name))
+        recorder = Recorder()
+        compare(toy, [spec], [0], tmp_path / "out", workers=1, progress=recorder)
+        counts.append(len(recorder.advanced))
+    assert counts == [2, 1]  # the lower bound and the episode, then the episode again
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_failing_policy_is_named_with_the_place(toy: Setting, tmp_path: Path, workers: int):
     file = tmp_path / "picky.py"
