@@ -29,8 +29,18 @@ def read_rows(path: str | Path, what: str) -> tuple[list[str], list[tuple[str, d
         header = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = header
         rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(path, "", type(error).__name__, f"a readable CSV file of {what}") from None
+    except OSError as error:
+        raise InputError(path, "", error.strerror or "unreadable", f"a readable CSV file of {what}") from None
+    except UnicodeDecodeError:
+        raise InputError(path, "", "not UTF-8 text", f"a readable CSV file of {what}") from None
+    except csv.Error as error:
+        raise InputError(path, "", str(error), f"a readable CSV file of {what}") from None
+    twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
+    if twice is not None:
+        raise InputError(path, "header", twice, "every column once")
+    longer = next((place for place, row in rows if None in row), None)
+    if longer is not None:
+        raise InputError(longer, "", "more values", f"{len(header)}, one per column of the header")
     if not rows:
         raise InputError(path, "", "no rows", f"a CSV file of {what} with a header and at least one row")
     return header, rows

@@ -21,6 +21,12 @@ from llmsched_gym.errors import InputError
 MAX_BLOCK_SIZE: Final = 1024
 """Largest KV block, in tokens, that an engine row has room to count residues for."""
 
+MAX_SEQUENCES: Final = 1 << 20
+"""Most running sequences: each has a row, in use or not."""
+
+MAX_INT32: Final = 2**31 - 1
+"""Most tokens per iteration and KV blocks that an engine row can count."""
+
 ENGINE: Final = np.dtype(
     [
         # what it is
@@ -125,18 +131,17 @@ class EngineConfig:
             InputError: A field is out of range.
         """
         source = f"engine {self.profile.name}"
-        if self.max_num_seqs < 1:
-            raise InputError(source, "max_num_seqs", self.max_num_seqs, "an integer >= 1")
-        if self.max_num_batched_tokens < self.max_num_seqs:
-            raise InputError(
-                source, "max_num_batched_tokens", self.max_num_batched_tokens, f">= max_num_seqs = {self.max_num_seqs}"
-            )
+        if not 1 <= self.max_num_seqs <= MAX_SEQUENCES:
+            raise InputError(source, "max_num_seqs", self.max_num_seqs, f"an integer from 1 to {MAX_SEQUENCES}")
+        if not self.max_num_seqs <= self.max_num_batched_tokens <= MAX_INT32:
+            allowed = f"an integer from max_num_seqs = {self.max_num_seqs} to {MAX_INT32}"
+            raise InputError(source, "max_num_batched_tokens", self.max_num_batched_tokens, allowed)
         if not 1 <= self.block_size <= MAX_BLOCK_SIZE:
             raise InputError(source, "block_size", self.block_size, f"an integer from 1 to {MAX_BLOCK_SIZE}")
         if not 0.0 <= self.watermark < 1.0:
             raise InputError(source, "watermark", self.watermark, "a number in [0, 1)")
-        if self.kv_blocks < 1:
-            raise InputError(source, "kv_blocks", self.kv_blocks, "an integer >= 1")
+        if not 1 <= self.kv_blocks <= MAX_INT32:
+            raise InputError(source, "kv_blocks", self.kv_blocks, f"an integer from 1 to {MAX_INT32}")
 
     @property
     def watermark_blocks(self) -> int:

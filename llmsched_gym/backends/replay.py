@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
-import tempfile
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,6 +17,7 @@ from llmsched_gym.backends.engine import complete, plan, submit
 from llmsched_gym.backends.engine_state import EngineConfig, kv_tokens_needed, new_engines
 from llmsched_gym.cluster.state import FAR, TASK_STATE
 from llmsched_gym.errors import InputError
+from llmsched_gym.workloads.files import write_atomic
 
 COLUMNS: Final = (
     "request_id",
@@ -226,17 +226,8 @@ def write_rows(rows: list[dict[str, str]], path: str | Path) -> None:
     Raises:
         InputError: The file cannot be written.
     """
-    target = Path(path)
-    try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(COLUMNS)
-                writer.writerows([row[column] for column in COLUMNS] for row in rows)
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(path, "", type(error).__name__, "a file that can be written") from None
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([row[column] for column in COLUMNS] for row in rows)
+    write_atomic(path, text.getvalue().encode())

@@ -19,13 +19,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.workloads.files import write_atomic
 
 PS_PER_MS: Final = 1_000_000_000
 """Picoseconds in a millisecond."""
@@ -110,18 +110,7 @@ class LatencyProfile:
         """
         content = {"schema": SCHEMA_VERSION, "name": self.name}
         content |= dict(zip(COEFFICIENTS, self.coefficients_ms, strict=True)) | {"provenance": self.provenance}
-        target = Path(path)
-        try:
-            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-                os.replace(temporary, target)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise InputError(path, "", type(error).__name__, "a file that can be written") from None
+        write_atomic(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_profile(path: str | Path) -> LatencyProfile:

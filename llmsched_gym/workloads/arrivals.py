@@ -21,6 +21,8 @@ Nanoseconds = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _NS: Final = 1e9
+_LEAST_RATE: Final = 1e-12
+"""Jobs per second; below it, times could overflow before they are found too late."""
 
 
 class _Process(BaseModel):
@@ -160,12 +162,12 @@ def check_rate(rate_per_s: Any) -> float:
     """Return `rate_per_s` as a float.
 
     Raises:
-        InputError: It is not a finite number above 0.
+        InputError: It is not a finite number of at least 1e-12.
     """
-    allowed = "jobs per second, a number > 0"
+    allowed = f"jobs per second, a number >= {_LEAST_RATE:g}"
     if isinstance(rate_per_s, bool) or not isinstance(rate_per_s, (int, float, np.integer, np.floating)):
         raise InputError("workload", "rate", rate_per_s, allowed)
-    if not np.isfinite(rate_per_s) or rate_per_s <= 0:
+    if not np.isfinite(rate_per_s) or rate_per_s < _LEAST_RATE:
         raise InputError("workload", "rate", rate_per_s, allowed)
     return float(rate_per_s)
 

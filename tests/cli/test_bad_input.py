@@ -160,6 +160,7 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     "no jobs": (compare("--jobs", "0"), "jobs: got 0"),
     "no workers": (compare("--workers", "0"), "--workers: got 0"),
     "jobs for a fixed workload": (compare("--scenario", "toy", "--jobs", "9"), "its workload is fixed"),
+    "rate that never brings a job": (compare("--rate", "1e-300", "--jobs", "3"), "rate: got 1e-300"),
     "unknown split": (
         lambda f: ["workload", "generate", "--split", "test", "-o", str(f.out)],
         "split: got 'test'; expected one of eval, profile, train",
@@ -264,6 +265,10 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
         "--history",
     ),
     "measured data that is missing": (lambda f: ["workload", "fit", "--data", "nowhere", "-o", str(f.out)], "nowhere"),
+    "measured data without a table": (
+        lambda f: ["workload", "fit", "--data", str(f.folder), "-o", str(f.out)],
+        "no such file",
+    ),
     # engines and latency profiles
     "neither profile nor coefficients": (replay(REQUESTS), "either --coefficients A,B,C,D or --profile"),
     "three coefficients": (replay(REQUESTS, "--coefficients", "1,2,3"), "--coefficients: got '1,2,3'"),
@@ -274,6 +279,20 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     "empty log": (replay("", *LINEAR), "log.csv"),
     "request longer than the KV cache": (replay(REQUESTS, *LINEAR, "--kv-blocks", "4"), "KV"),
     "engine without sequences": (replay(REQUESTS, *LINEAR, "--max-num-seqs", "0"), "max_num_seqs: got 0"),
+    "log with a column twice": (replay("arrival_s,arrival_s,prompt_tokens,output_tokens\n1,1,5,5\n", *LINEAR), "once"),
+    "log with a value too many": (replay(REQUESTS + "2,1.0,5,3,9\n", *LINEAR), "log.csv, line 4: got 'more values'"),
+    "more sequences than an engine has rows for": (
+        replay(REQUESTS, *LINEAR, "--max-num-seqs", "2000000000", "--max-num-batched-tokens", "2000000000"),
+        "max_num_seqs: got 2000000000; expected an integer from 1 to",
+    ),
+    "more KV blocks than can be counted": (
+        replay(REQUESTS, *LINEAR, "--kv-blocks", "99999999999999999999"),
+        "kv_blocks: got 99999999999999999999",
+    ),
+    "output that is a device": (
+        lambda f: ["engine", "replay", f.text("log.csv", REQUESTS), "-o", os.devnull, *LINEAR],
+        "a device or pipe",
+    ),
     "budget below the sequences": (
         replay(REQUESTS, *LINEAR, "--max-num-batched-tokens", "8"),
         "max_num_batched_tokens",

@@ -9,14 +9,13 @@ One module per application, named as the application, with two functions:
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from llmsched_gym.errors import InputError
+from llmsched_gym.workloads.files import write_atomic
 
 FITTED = ("sequence_sorting", "document_merging", "code_generation", "web_search", "task_automation", "llm_compiler")
 """Applications whose facts are fitted."""
@@ -37,28 +36,20 @@ def fit_all(data_dir: Path, out_dir: Path) -> list[Path]:
     """
     if not data_dir.is_dir():
         raise InputError("data", "", str(data_dir), "an existing folder of measured tables")
-    out_dir.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name in FITTED:
-        facts = import_module(f"{__name__}.{name}").fit(data_dir)
-        path = out_dir / f"{name}.json"
-        write_facts(facts, path)
-        written.append(path)
-    return written
+    fitted = {name: import_module(f"{__name__}.{name}").fit(data_dir) for name in FITTED}
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(out_dir, "", error.strerror or "unwritable", "a folder that can be made") from error
+    for name, facts in fitted.items():
+        write_facts(facts, out_dir / f"{name}.json")
+    return [out_dir / f"{name}.json" for name in fitted]
 
 
 def write_facts(facts: Mapping[str, Any], path: Path) -> None:
     """Write facts as JSON, one entry's field per line, replacing `path` atomically."""
     text = "{\n" + ",\n".join(f"{json.dumps(key)}: {_entry(value)}" for key, value in facts.items()) + "\n}\n"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_atomic(path, text.encode())
 
 
 def _entry(value: Any) -> str:
