@@ -9,8 +9,9 @@ OUT ?= results/compare
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
-compare: .venv/core ## Run all policies on the mixed workload at three loads; table, pictures and files in results/compare
+compare: .venv/core ## Run all policies on the mixed workload at three loads; table, pictures, one trace in results/compare
 	$(BIN)/llmsched-gym compare --scenario mixed --jobs 200 --load 0.5,0.9,1.2 --seeds 0:10 -o $(OUT)
+	$(BIN)/llmsched-gym run --scenario mixed --policy srtf --jobs 40 -o $(OUT)/episode
 
 test: .venv/dev ## Run the tests
 	$(BIN)/python -m pytest -n 2
@@ -26,7 +27,7 @@ bench: .venv/dev ## Measure speed: engine, simulator, environment, decisions
 	$(BIN)/python benchmarks/environment.py
 
 facts: .venv/dev ## Fit the shipped facts again from the measured data (DATA=folder)
-	$(BIN)/llmsched-gym workload fit --data $(DATA)
+	$(BIN)/llmsched-gym workload fit --data $(DATA) --output llmsched_gym/workloads/facts --figures docs/figures
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
