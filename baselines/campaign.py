@@ -101,7 +101,7 @@ def thaw(path: Path) -> list[dict[str, Any]]:
 
 
 def _value(name: str, text: str) -> Any:
-    if name in ("value", "workload_digest", "episode_digest"):
+    if name in ("part", "factor", "value", "workload_digest", "episode_digest"):
         return text
     if text in ("", "True", "False"):
         return {"": None, "True": True, "False": False}[text]
