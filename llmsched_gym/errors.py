@@ -57,5 +57,8 @@ def from_validation(source: object, error: ValidationError) -> InputError:
     field = ".".join(str(part) for part in first["loc"])
     value = "nothing" if first["type"] == "missing" else first["input"]
     shown = value if isinstance(value, str | int | float | bool) or value is None else f"a {type(value).__name__}"
-    allowed = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ").removeprefix("expected ")
+    least = first.get("ctx", {}).get("min_length")
+    wording = {"missing": "a value", "extra_forbidden": "no such field", "too_short": f"a list of at least {least}"}
+    message = wording.get(first["type"], first["msg"])
+    allowed = message.removeprefix("Input should be ").removeprefix("Value error, ").removeprefix("expected ")
     return InputError(source, field, shown, allowed[:1].lower() + allowed[1:])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -43,8 +43,8 @@ class Scenario(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
-    name: str
-    applications: dict[str, float] = Field(default_factory=dict)
+    name: str = Field(min_length=1)
+    applications: dict[str, Annotated[float, Field(gt=0.0)]] = Field(default_factory=dict)
     fixed: str | None = None
     jobs: int = Field(default=300, ge=1, le=1_000_000)
     load: float | None = Field(default=None, gt=0.0, le=100.0)
@@ -58,11 +58,9 @@ class Scenario(BaseModel):
             raise ValueError("expected either applications or fixed")
         if self.fixed is not None and self.fixed not in _FIXED:
             raise ValueError(f"expected fixed to be {suggest(self.fixed, _FIXED)}")
-        for name, share in self.applications.items():
+        for name in self.applications:
             if name not in APPLICATIONS:
                 raise ValueError(f"expected the name {name!r} in applications to be {suggest(name, APPLICATIONS)}")
-            if share <= 0.0:
-                raise ValueError(f"expected a share > 0 for {name}")
         if self.fixed is None and (self.load is None) == (self.rate is None):
             raise ValueError("expected either load or rate")
         return self

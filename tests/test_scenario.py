@@ -86,7 +86,7 @@ def test_fixed_workloads_are_the_same_for_every_seed(name: str) -> None:
     [
         ({"applications": {}}, "either applications or fixed"),
         ({"applications": {"web_serch": 1}}, "did you mean 'web_search'"),
-        ({"applications": {"web_search": 0}}, "share > 0"),
+        ({"applications": {"web_search": 0}}, "applications.web_search: got 0"),
         ({"applications": {"web_search": float("inf")}}, "applications.web_search"),
         ({"fixed": "toy"}, "either applications or fixed"),
         ({"applications": {}, "fixed": "toyy"}, "did you mean 'toy'"),
