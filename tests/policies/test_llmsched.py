@@ -31,7 +31,7 @@ def stage(of: int, reduction: float, waiting: int = 1, running: int = 0) -> dict
 
 
 def act(obs: dict[str, NDArray[Any]], **parameters: Any) -> int:
-    policy = load_policy("llmsched", **parameters)
+    policy = load_policy("llmsched", **{"interval": 0.9, **parameters})
     policy.reset({"policy_seed": 0})
     return policy.act(obs)
 
@@ -67,7 +67,7 @@ def test_nothing_to_learn_leaves_the_shortest_of_the_group(observe: Observe) -> 
 
 def test_one_coin_per_decision(observe: Observe) -> None:
     obs = observe([stage(0, 1.0), stage(1, 5.0)], [job(3, 1, 5), job(4, 2, 6)])
-    policy = load_policy("llmsched?epsilon=0.25")
+    policy = load_policy("llmsched?epsilon=0.25&interval=0.9")
     policy.reset({"policy_seed": 3})
     explored = np.mean([policy.act(obs) == 1 for _ in range(2000)])
     assert explored == pytest.approx(0.25, abs=0.03)
