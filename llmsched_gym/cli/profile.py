@@ -49,10 +49,10 @@ class Fit:
 
     def run(self) -> int:
         """Fit, write and score."""
-        from llmsched_gym.evaluation.setting import read_workload
         from llmsched_gym.profiler.figures import draw_profile
         from llmsched_gym.profiler.fit import fit_profile
         from llmsched_gym.profiler.store import save_profile
+        from llmsched_gym.workloads.reading import read_workload
 
         workloads = [read_workload(path) for path in self.workload]
         names = self._names(workloads)

@@ -71,7 +71,7 @@ class Inspect:
 
     def run(self) -> int:
         """Read and describe the jobs."""
-        from llmsched_gym.evaluation.setting import read_workload
+        from llmsched_gym.workloads.reading import read_workload
 
         _describe(read_workload(self.workload), self.workload, self.as_json)
         return 0
@@ -95,8 +95,8 @@ class Convert:
 
     def run(self) -> int:
         """Read one file and write the other."""
-        from llmsched_gym.evaluation.setting import read_workload
         from llmsched_gym.workloads.jobtrace import read_job_trace
+        from llmsched_gym.workloads.reading import read_workload
 
         if self.history is None:
             workload = read_workload(self.workload)

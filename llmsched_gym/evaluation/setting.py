@@ -17,8 +17,7 @@ from llmsched_gym.cluster.latency import load_profile
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
 from llmsched_gym.errors import InputError
 from llmsched_gym.scenario import Scenario, load_scenario
-from llmsched_gym.workloads import store
-from llmsched_gym.workloads.jobtrace import read_job_trace
+from llmsched_gym.workloads.reading import read_workload
 from llmsched_gym.workloads.workload import Workload
 
 
@@ -145,15 +144,6 @@ def _sources_digest() -> str:
             digest.update(inside.as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def read_workload(path: Path) -> Workload:
-    """Read a workload file, or a job trace if the name ends in ``.json``.
-
-    Raises:
-        InputError: It cannot be read or is not valid.
-    """
-    return read_job_trace(path) if path.suffix == ".json" else store.load(path)
 
 
 _load = lru_cache(maxsize=1)(read_workload)
