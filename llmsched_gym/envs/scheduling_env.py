@@ -124,6 +124,9 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         _check_choice("observation", observation, ("table", "graph"))
         _check_choice("placement", placement, ("least_loaded", "agent"))
         _check_choice("reward", reward, REWARDS)
+        for name, flag in (("privileged", privileged), ("soft_evidence", soft_evidence)):
+            if not isinstance(flag, bool):
+                raise InputError("environment", name, flag, "True or False")
         _check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         self.scenario = load_scenario(scenario).replaced(jobs=jobs, load=load, rate=rate)
         self.scenario.check_split(split)
@@ -223,7 +226,8 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         if episode is None or episode.done:
             raise gym.error.ResetNeeded("the episode is over: call reset()")
         tables = self._new_tables()
-        done = episode.step(int(action), tables)
+        chosen = int(action)
+        done = episode.step(chosen if 0 <= chosen < self._n_actions else -1, tables)
         observation, info = self._seen(tables)
         reward = self._reward_since(episode, done)
         if done:

@@ -62,10 +62,14 @@ class SimulatedEpisode:
         self.simulation: Simulation
         self.state, self.simulation = simulator.start(workload, cluster)
         self._placements = placements
-        self._clock: Any = self.state.clock[0]
         self.beliefs = EpisodeBeliefs(profiler, workload, soft_evidence) if profiler else None
         self.job_beliefs = self.beliefs.jobs if self.beliefs else np.zeros(0, BELIEF)
         self.stage_beliefs = self.beliefs.stages if self.beliefs else np.zeros(0, STAGE_BELIEF)
+
+    @property
+    def _clock(self) -> Any:
+        """The clock's record: looked up each time, because a kept view would not follow a copied episode."""
+        return self.state.clock[0]
 
     @property
     def done(self) -> bool:

@@ -75,6 +75,13 @@ def test_waiting_is_not_offered_when_nothing_will_ever_happen() -> None:
     assert observation["action_mask"][wait] == 0
 
 
+@pytest.mark.parametrize("action", [-1, 10**30, -(10**30), np.int64(2**62)])
+def test_any_integer_is_an_action(action: int) -> None:
+    env = SchedulingEnv("toy")
+    env.reset(seed=0)
+    assert env.step(action)[-1]["illegal_actions"] == 1
+
+
 @pytest.mark.parametrize("placement", ["least_loaded", "agent"])
 def test_illegal_actions_are_counted_and_start_the_oldest_stage_that_can_run(placement: Any) -> None:
     env, twin = busy_env(placement=placement), busy_env()
