@@ -149,12 +149,12 @@ def _parameters(scale: Scale) -> list[Cell]:
     specs = [("epsilon", value) for value in EPSILONS] + [("sampling_ratio", value) for value in RATIOS]
     specs += [("score", value) for value in ("sum", "product")] + [("interval", value) for value in INTERVALS]
     found = [
-        Cell("parameters", name, f"{value}", setting, ("fcfs", FULL, f"{FULL}?{name}={value}"), _few(scale))
+        Cell("parameters", name, f"{value}", setting, ("srtf", f"{FULL}?{name}={value}"), _few(scale))
         for name, value in specs
     ]
     for soft in (False, True):
         evidence = replace(setting, soft_evidence=soft)
-        policies = ("fcfs", FULL, "llmsched_no_uncertainty")
+        policies = ("srtf", FULL, "llmsched_no_uncertainty")
         found.append(Cell("parameters", "soft_evidence", str(soft), evidence, policies, _few(scale)))
     return found
 
@@ -162,7 +162,7 @@ def _parameters(scale: Scale) -> list[Cell]:
 def _bins(scale: Scale, profiles: Path) -> list[Cell]:
     setting = Setting.make("mixed", jobs=scale.sweep_jobs)
     return [
-        Cell("bins", "bins", str(bins), given, ("fcfs", FULL, "llmsched_no_uncertainty"), _few(scale))
+        Cell("bins", "bins", str(bins), given, ("srtf", FULL, "llmsched_no_uncertainty"), _few(scale))
         for bins in BIN_COUNTS
         for given in [setting if bins == BINS else replace(setting, profiler=str(profiles / f"bins_{bins}"))]
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from calibration import NOMINAL
 from claims import below, per_seed
-from grid import COMPARED, FULL, ORACLE, POLICIES, WORKLOADS
+from grid import ABLATIONS, COMPARED, FULL, ORACLE, POLICIES, WORKLOADS
 
 from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.statistics import Interval, reduction_pct
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Table = Sequence[Mapping[str, Any]]
+
+_WORST_SHOWN: Final = -60
+"""Policies that are worse than this are cut off."""
 
 _FEWEST_LOOKS: Final = 50
 """Points of fewer predictions are not drawn."""
@@ -63,9 +66,9 @@ def workloads(results: Mapping[str, Table]) -> Figure:
             axes.barh(position, found.mid, color=colour, alpha=0.55)
             axes.plot(_ends(found), [position, position], color="black", linewidth=1)
         axes.axvline(0, color="black", linewidth=1)
-        axes.set_xlim(left=max(axes.get_xlim()[0], -60))  # random can be far worse
+        axes.set_xlim(left=max(axes.get_xlim()[0], _WORST_SHOWN))
         axes.set_title(scenario)
-        axes.set_xlabel("mean JCT below FCFS [%]")
+        axes.set_xlabel(f"mean JCT below FCFS [%], cut at {_WORST_SHOWN}")
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
     return figure
@@ -90,7 +93,7 @@ def jobs(results: Mapping[str, Table]) -> Figure:
 
 
 def sweeps(results: Mapping[str, Table]) -> Figure:
-    """LLMSched's reduction against FCFS over each parameter, over load and over executors."""
+    """Reduction against SRTF over each parameter of LLMSched, over load and over executors."""
     own = [*results["parameters"], *results.get("bins", [])]
     possible = ("epsilon", "sampling_ratio", "score", "interval", "soft_evidence", "bins")
     factors = [name for name in possible if any(row["factor"] == name for row in own)]
@@ -106,20 +109,21 @@ def sweeps(results: Mapping[str, Table]) -> Figure:
     for axes, (part, table) in zip(panels[len(factors) :], outer, strict=False):
         here = [row for row in table if row["scenario"] == "mixed"]
         values = list(dict.fromkeys(row["value"] for row in here))
-        for index, name in enumerate(dict.fromkeys(row["policy"] for row in here if row["policy"] != "fcfs")):
-            _line(axes, values, [below(here, name, "fcfs", value=value) for value in values], name, index)
+        for index, name in enumerate((FULL, *ABLATIONS, ORACLE)):
+            _line(axes, values, [below(here, name, "srtf", value=value) for value in values], name, index)
         axes.set_xlabel("LLM + regular executors" if part == "executors" else part)
     for axes in figure.axes:
-        axes.set_ylabel("mean JCT below FCFS [%]")
+        axes.set_ylabel("mean JCT below SRTF [%]")
+        axes.axhline(0, color="black", linewidth=1)
     _legend(figure, len(factors))
     return figure
 
 
 def _swept(table: Table, factor: str, value: str) -> Interval:
-    """Reduction against FCFS of LLMSched with one parameter changed, or with its defaults in a changed setting."""
+    """Reduction against SRTF of LLMSched with one parameter changed, or with its defaults in a changed setting."""
     names = {row["policy"] for row in table if row["value"] == value}
     spec = f"{FULL}?{factor}={value}"
-    return below(table, spec if spec in names else FULL, "fcfs", value=value)
+    return below(table, spec if spec in names else FULL, "srtf", value=value)
 
 
 def calibration(results: Mapping[str, Table]) -> Figure:

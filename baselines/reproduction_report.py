@@ -68,8 +68,8 @@ parameters were chosen on the `train` split (`baselines/tune_llmsched.py`, `base
 fitted on the `profile` split.
 """
 
-_SWEEPS: Final = """One thing changed at a time from the default, mixed workload; reduction against FCFS. With bands
-of 95 %: where a line stays inside its neighbours' band, the parameter does not matter."""
+_SWEEPS: Final = """One thing changed at a time from the default, mixed workload; reduction against SRTF by
+historical means. With bands of 95 %: where a line stays inside its neighbours' band, the parameter does not matter."""
 
 
 def _run(manifest: Mapping[str, Any]) -> dict[str, Any]:

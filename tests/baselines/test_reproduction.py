@@ -9,6 +9,7 @@ from campaign import freeze, run_cells, thaw
 from grid import PARTS, POLICIES, QUICK, Cell, cells
 from reproduce_llmsched import REFERENCE, ROOT, main, write_page
 
+from llmsched_gym.evaluation.episode import run_episode
 from llmsched_gym.evaluation.runner import Silent
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.registry import policy_names
@@ -53,3 +54,14 @@ def test_report_without_results_is_one_clear_error(tmp_path: Path, capsys: pytes
     assert main(["--quick", "--part", "report", "-o", str(tmp_path / "none")]) == 2
     assert "no results" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("policy", ["srtf", "llmsched"])
+def test_frozen_episodes_are_those_of_this_code(policy: str) -> None:
+    """A frozen episode comes out again, event by event."""
+    rows = thaw(REFERENCE / "workloads.csv")
+    if not rows:
+        pytest.skip("no frozen results")
+    (frozen,) = (r for r in rows if (r["scenario"], r["policy"], r["seed"]) == ("chain", policy, 0))
+    again = run_episode(Setting.make("chain"), policy, 0)
+    assert again["metrics"]["episode_digest"] == frozen["episode_digest"]
