@@ -19,8 +19,8 @@ from llmsched_gym.envs.simulated_episode import SimulatedEpisode, Tables
 from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.profiler.profiler import load_profiler
 from llmsched_gym.scenario import Scenario, load_scenario
+from llmsched_gym.workloads.reading import read_workload
 from llmsched_gym.workloads.splits import check_seed
-from llmsched_gym.workloads.store import load as load_workload
 from llmsched_gym.workloads.workload import Workload
 
 Observation = dict[str, NDArray[Any]]
@@ -82,7 +82,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         load: Offered work over capacity of the busiest pool of executors; default: the scenario's.
         rate: Jobs per second, instead of a load.
         split: Which jobs ``reset(seed=s)`` draws: "train", "eval" or "profile". The splits never share a job.
-        workload: Fixed workload (or its file) instead of drawn ones.
+        workload: Fixed workload instead of drawn ones, or its file: a workload file, or a job trace (.json).
         cluster: Cluster (mapping, YAML file or `ClusterSpec`) instead of the scenario's.
         observation: "table" or "graph".
         privileged: Show the truth about the candidates. For oracles only; such results are marked in every table.
@@ -133,7 +133,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         self.cluster = self.scenario.cluster if cluster is None else load_cluster(cluster)
         self.render_mode = render_mode
         self._split = split
-        self._fixed = load_workload(workload) if isinstance(workload, str | Path) else workload
+        self._fixed = workload if workload is None or isinstance(workload, Workload) else read_workload(workload)
         if self._fixed is not None:
             self.cluster.check_serves(self._fixed)
         self._graph = observation == "graph"
