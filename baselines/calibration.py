@@ -94,7 +94,7 @@ def looks(workload: Workload) -> Iterator[Look]:
     walk = _Walk(
         state=initial_state(workload, load_scenario("mixed").cluster),
         profiler=profiler,
-        layout=make_layout(workload, {0: (place, profile)}, profiler.ends),
+        layout=make_layout(workload, {0: (place, profile)}, profiler.inference.bank, profiler.ends),
         evidence=make_evidence(len(profile.variables)),
     )
     for job in range(workload.n_jobs):
@@ -144,7 +144,7 @@ def _look(walk: _Walk, job: int, finished: int, soft: bool | None) -> Look:
     state, evidence = walk.state, walk.evidence
     inference = walk.profiler.inference
     bank, work = inference.bank, inference.work
-    collect(state, bank, walk.layout, job, soft is True, evidence)
+    collect(state, walk.layout, job, soft is True, evidence)
     app = int(walk.layout.apps[0])
     n = int(bank.first_variable[app + 1] - bank.first_variable[app])
     unfinished = evidence.key[n : 2 * n] > 0
