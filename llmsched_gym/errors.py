@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -44,17 +44,25 @@ class RunError(RuntimeError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Describe the known names, the one closest to `name` first ("one of a, b, c; did you mean a?")."""
+    """Describe the known names and the one meant, begun or misspelt ("one of a, b, c; did you mean a?")."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    begun = [known_name for known_name in names if name and known_name.startswith(name)]
+    close = begun or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     listing = "one of " + ", ".join(names)
     return f"{listing}; did you mean {close[0]!r}?" if close else listing
 
 
-def from_validation(source: object, error: ValidationError) -> InputError:
-    """Turn pydantic's report into one line about its first finding."""
+def from_validation(source: object, error: ValidationError, given: Any = None) -> InputError:
+    """Turn pydantic's report into one line about its first finding.
+
+    Args:
+        source: File or argument that held the values.
+        error: The report.
+        given: The values. Pydantic puts the ``kind`` that chose a model into the path of a field, where no reader would
+            look for it; with the values at hand it is left out.
+    """
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
+    field = ".".join(_path(first["loc"], given))
     value = "nothing" if first["type"] == "missing" else first["input"]
     shown = value if isinstance(value, str | int | float | bool) or value is None else f"a {type(value).__name__}"
     least = first.get("ctx", {}).get("min_length")
@@ -62,3 +70,14 @@ def from_validation(source: object, error: ValidationError) -> InputError:
     message = wording.get(first["type"], first["msg"])
     allowed = message.removeprefix("Input should be ").removeprefix("Value error, ").removeprefix("expected ")
     return InputError(source, field, shown, allowed[:1].lower() + allowed[1:])
+
+
+def _path(location: Iterable[str | int], given: Any) -> Iterator[str]:
+    """Follow a location through the values it is of, without the kinds that chose a model on the way."""
+    for part in location:
+        mapping = given if isinstance(given, Mapping) else {}
+        if part == mapping.get("kind") and part not in mapping:
+            continue
+        yield str(part)
+        sequence = given if isinstance(given, list | tuple) else ()
+        given = sequence[part] if isinstance(part, int) and part < len(sequence) else mapping.get(part)

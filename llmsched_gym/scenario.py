@@ -8,10 +8,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from llmsched_gym.cluster.load import Part, saturation_rates
-from llmsched_gym.cluster.spec import ClusterSpec, load_cluster, read_yaml
+from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
+from llmsched_gym.config import Config, Real, Whole, read_yaml
 from llmsched_gym.errors import InputError, from_validation, suggest
 from llmsched_gym.workloads import toy
 from llmsched_gym.workloads.applications import APPLICATIONS
@@ -27,28 +28,26 @@ SCENARIOS = ("mixed", "predefined", "chain", "planning", "toy", "two_jobs")
 _FIXED = {"toy": toy.toy, "two_jobs": toy.two_jobs}
 
 
-class Scenario(BaseModel):
+class Scenario(Config):
     """What is scheduled, on what, and how busy it is.
 
     Attributes:
         name: For tables and manifests.
         applications: Share of the jobs of each application; empty for a fixed workload.
         fixed: Instead of applications: a built-in workload ("toy", "two_jobs") that is the same for every seed.
-        jobs: Number of jobs.
+        jobs: Number of jobs to draw; says nothing of a fixed workload (`n_jobs`).
         load: Offered work over capacity of the busiest pool of executors; not with `rate`.
         rate: Jobs per second.
         arrivals: Arrival process.
         cluster: Executors.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-
     name: str = Field(min_length=1)
-    applications: dict[str, Annotated[float, Field(gt=0.0)]] = Field(default_factory=dict)
+    applications: dict[str, Annotated[Real, Field(gt=0.0)]] = Field(default_factory=dict)
     fixed: str | None = None
-    jobs: int = Field(default=300, ge=1, le=1_000_000)
-    load: float | None = Field(default=None, gt=0.0, le=100.0)
-    rate: float | None = Field(default=None, gt=0.0, le=1e6)
+    jobs: Whole = Field(default=300, ge=1, le=1_000_000)
+    load: Real | None = Field(default=None, gt=0.0, le=100.0)
+    rate: Real | None = Field(default=None, gt=0.0, le=1e6)
     arrivals: Arrivals = Field(default_factory=Poisson, discriminator="kind")
     cluster: ClusterSpec
 
@@ -64,6 +63,11 @@ class Scenario(BaseModel):
         if self.fixed is None and (self.load is None) == (self.rate is None):
             raise ValueError("expected either load or rate")
         return self
+
+    @property
+    def n_jobs(self) -> int:
+        """Number of jobs per episode."""
+        return self.jobs if self.fixed is None else _FIXED[self.fixed]().n_jobs
 
     def replaced(self, jobs: int | None = None, load: float | None = None, rate: float | None = None) -> Scenario:
         """Return this scenario with another number of jobs, load or rate where given.
@@ -159,4 +163,4 @@ def _validated(source: object, content: Any, folder: Path) -> Scenario:
     try:
         return Scenario.model_validate(content)
     except ValidationError as error:
-        raise from_validation(source, error) from None
+        raise from_validation(source, error, content) from None

@@ -32,7 +32,9 @@ class List:
             print_json(
                 {
                     "environments": ENVIRONMENTS,
-                    "scenarios": {name: scenario.model_dump(mode="json") for name, scenario in scenarios.items()},
+                    "scenarios": {
+                        name: {**one.model_dump(mode="json"), "jobs": one.n_jobs} for name, one in scenarios.items()
+                    },
                     "policies": {
                         name: {"privileged": p.privileged, "observation": p.observation, "about": _about(p)}
                         for name, p in policies.items()
@@ -47,7 +49,7 @@ class List:
             "\nscenarios",
             ("name", "jobs", "load", "cluster", "applications"),
             [
-                (name, one.jobs, one.load, one.cluster.name, ", ".join(one.applications) or f"fixed: {one.fixed}")
+                (name, one.n_jobs, one.load, one.cluster.name, ", ".join(one.applications) or f"fixed: {one.fixed}")
                 for name, one in scenarios.items()
             ],
         )

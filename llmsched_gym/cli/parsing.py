@@ -7,6 +7,7 @@ import dataclasses
 import io
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Protocol, TypeVar, get_type_hints
 
 import tyro
@@ -41,6 +42,7 @@ def parse(verb: type[V], program: str, words: Sequence[str]) -> V:
         InputError: An option is unknown, missing or of the wrong type.
     """
     _check_names(verb, program, words)
+    _check_outputs(program, words)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -70,6 +72,13 @@ def _check_names(verb: type, program: str, words: Sequence[str]) -> None:
             return
         if word.startswith("--") and name not in known:
             raise InputError(program, "option", word, suggest(name, known))
+
+
+def _check_outputs(program: str, words: Sequence[str]) -> None:
+    """Refuse an empty output: as a path it would be the current folder."""
+    for word, value in pairwise([*words, None]):
+        if (word in ("-o", "--output") and value == "") or word == "--output=":
+            raise InputError(program, "--output", "", "the path of a file or folder to write")
 
 
 def _unboxed(text: str) -> str:

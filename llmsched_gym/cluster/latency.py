@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmsched_gym.errors import InputError, suggest
-from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.workloads.files import read_bytes, write_atomic
 
 PS_PER_MS: Final = 1_000_000_000
 """Picoseconds in a millisecond."""
@@ -120,9 +120,9 @@ def read_profile(path: str | Path) -> LatencyProfile:
         InputError: The file cannot be read or is not a profile.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, "", type(error).__name__, "a readable latency profile") from None
+        content = json.loads(read_bytes(path))
+    except UnicodeDecodeError:
+        raise InputError(path, "", "not UTF-8 text", "a latency profile in JSON") from None
     except json.JSONDecodeError as error:
         raise InputError(path, f"line {error.lineno}", error.msg, "a latency profile in JSON") from None
     if not isinstance(content, dict):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from llmsched_gym.cluster.latency import LatencyProfile, load_profile
+from llmsched_gym.config import Config, Real, Whole, read_yaml
 from llmsched_gym.errors import InputError, from_validation
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
@@ -21,10 +21,8 @@ ANY_MODEL = "default"
 MAX_MODELS = 63
 """Most models of a workload: a mask of 64 bits says which pools an executor serves, and one is the regular pool."""
 
-_Strict = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-
-class LLMExecutors(BaseModel):
+class LLMExecutors(Config):
     """A group of equal LLM executors: replicas of one serving engine with continuous batching.
 
     Attributes:
@@ -41,19 +39,17 @@ class LLMExecutors(BaseModel):
         location: Where it is; for later use by locality-aware placement.
     """
 
-    model_config = _Strict
-
     kind: Literal["llm"]
-    count: int = Field(default=1, ge=1, le=10_000)
+    count: Whole = Field(default=1, ge=1, le=10_000)
     latency: str
     model: str = ANY_MODEL
-    max_num_seqs: int = Field(default=16, ge=1, le=4096)
-    max_num_batched_tokens: int = Field(default=2048, ge=1, le=1_000_000)
-    kv_tokens: int = Field(default=100_000, ge=1, le=100_000_000)
-    block_size: int = Field(default=16, ge=1, le=1024)
-    watermark: float = Field(default=0.0, ge=0.0, lt=1.0)
+    max_num_seqs: Whole = Field(default=16, ge=1, le=4096)
+    max_num_batched_tokens: Whole = Field(default=2048, ge=1, le=1_000_000)
+    kv_tokens: Whole = Field(default=100_000, ge=1, le=100_000_000)
+    block_size: Whole = Field(default=16, ge=1, le=1024)
+    watermark: Real = Field(default=0.0, ge=0.0, lt=1.0)
     prefix_caching: bool = True
-    location: int = Field(default=0, ge=0)
+    location: Whole = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _decodes_fit_in_an_iteration(self) -> Self:
@@ -62,7 +58,7 @@ class LLMExecutors(BaseModel):
         return self
 
 
-class RegularExecutors(BaseModel):
+class RegularExecutors(Config):
     """A group of equal regular executors, each running one tool task at a time.
 
     Attributes:
@@ -71,22 +67,18 @@ class RegularExecutors(BaseModel):
         location: Where they are; for later use by locality-aware placement.
     """
 
-    model_config = _Strict
-
     kind: Literal["regular"]
-    count: int = Field(default=1, ge=1, le=100_000)
-    location: int = Field(default=0, ge=0)
+    count: Whole = Field(default=1, ge=1, le=100_000)
+    location: Whole = Field(default=0, ge=0)
 
 
-class ClusterSpec(BaseModel):
+class ClusterSpec(Config):
     """The executors of a cluster.
 
     Attributes:
         name: For tables and manifests.
         executors: Groups of equal executors; their order is the order of executors in observations.
     """
-
-    model_config = _Strict
 
     name: str = "cluster"
     executors: tuple[Annotated[LLMExecutors | RegularExecutors, Field(discriminator="kind")], ...] = Field(min_length=1)
@@ -168,23 +160,4 @@ def load_cluster(given: str | Path | Mapping[str, Any] | ClusterSpec) -> Cluster
     try:
         return ClusterSpec.model_validate(content)
     except ValidationError as error:
-        raise from_validation(source, error) from None
-
-
-def read_yaml(path: str | Path, what: str) -> Any:
-    """Return the content of a YAML file.
-
-    Raises:
-        InputError: It cannot be read or is not YAML.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
-        raise InputError(path, "", reason, what) from None
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}" if mark else ""
-        raise InputError(path, line, getattr(error, "problem", None) or "not YAML", what) from None
+        raise from_validation(source, error, content) from None

@@ -83,8 +83,12 @@ class Setting:
     @property
     def n_jobs(self) -> int:
         """Number of jobs per episode."""
-        drawn = self.workload_file is None and self.scenario.fixed is None
-        return self.scenario.jobs if drawn else self.workload(0).n_jobs
+        return self.scenario.n_jobs if self.workload_file is None else self.workload(0).n_jobs
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every seed has the same jobs."""
+        return self.workload_file is not None or self.scenario.fixed is not None
 
     @property
     def load(self) -> float | None:

@@ -90,6 +90,8 @@ def _find_factory(spec: str, target: str) -> Callable[..., Any]:
     if not separator:
         allowed = f"{suggest(target, _POLICIES)} Or module:factory, or path.py:factory"
         raise InputError("policy", "name", target, allowed)
+    if not attribute:
+        raise InputError("policy", f"{spec}, factory", "nothing", "a policy class or function after the colon")
     module = _load_file(spec, Path(location)) if location.endswith(".py") else _import_module(spec, location)
     factory = getattr(module, attribute, None)
     if not callable(factory):
@@ -132,6 +134,10 @@ def _parse_parameters(spec: str, query: str) -> dict[str, Any]:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True)
     except ValueError as error:
         raise InputError("policy", f"{spec}, parameters", query, "key=value&key=value") from error
+    keys = [key for key, _ in pairs]
+    repeated = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
+    if repeated is not None:
+        raise InputError("policy", f"{spec}, parameters", repeated, "every parameter once")
     return {key: _parse_value(value) for key, value in pairs}
 
 

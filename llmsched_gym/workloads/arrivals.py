@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from llmsched_gym.config import Config, Real
 from llmsched_gym.errors import InputError
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.traces import TraceFormat, read_trace
@@ -25,11 +26,7 @@ _LEAST_RATE: Final = 1e-12
 """Jobs per second; below it, times could overflow before they are found too late."""
 
 
-class _Process(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Poisson(_Process):
+class Poisson(Config):
     """Independent arrivals: exponential gaps."""
 
     kind: Literal["poisson"] = "poisson"
@@ -39,7 +36,7 @@ class Poisson(_Process):
         return _to_ns(np.cumsum(_exponential(rng, n)) / check_rate(rate_per_s))
 
 
-class Gamma(_Process):
+class Gamma(Config):
     """Independent Gamma gaps with a given coefficient of variation.
 
     Attributes:
@@ -47,7 +44,7 @@ class Gamma(_Process):
     """
 
     kind: Literal["gamma"] = "gamma"
-    cv: float = Field(gt=0.0, le=20.0)
+    cv: Real = Field(gt=0.0, le=20.0)
 
     def sample(self, n: int, rate_per_s: float, rng: np.random.Generator) -> Nanoseconds:
         """Return `n` arrival times, ascending, as int64 ns."""
@@ -55,7 +52,7 @@ class Gamma(_Process):
         return _to_ns(np.cumsum(_gamma(rng, n, shape)) / shape / check_rate(rate_per_s))
 
 
-class MarkovModulated(_Process):
+class MarkovModulated(Config):
     """Poisson arrivals whose rate jumps between states, visited in turn, each for an exponential time.
 
     Attributes:
@@ -64,8 +61,8 @@ class MarkovModulated(_Process):
     """
 
     kind: Literal["mmpp"] = "mmpp"
-    ratios: tuple[Annotated[float, Field(ge=0.0)], ...] = Field(default=(1.0, 5.0), min_length=2)
-    dwell_s: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(default=(60.0, 15.0), min_length=2)
+    ratios: tuple[Annotated[Real, Field(ge=0.0)], ...] = Field(default=(1.0, 5.0), min_length=2)
+    dwell_s: tuple[Annotated[Real, Field(gt=0.0)], ...] = Field(default=(60.0, 15.0), min_length=2)
 
     @model_validator(mode="after")
     def _states_match(self) -> Self:
@@ -93,7 +90,7 @@ class MarkovModulated(_Process):
         return _to_ns(np.interp(target, np.concatenate(expected), np.concatenate(time)))
 
 
-class Diurnal(_Process):
+class Diurnal(Config):
     """Poisson arrivals with rate proportional to 1 + amplitude · sin(2π (t / period + phase)).
 
     Attributes:
@@ -103,9 +100,9 @@ class Diurnal(_Process):
     """
 
     kind: Literal["diurnal"] = "diurnal"
-    amplitude: float = Field(default=0.5, ge=0.0, le=1.0)
-    period_s: float = Field(default=86_400.0, gt=0.0)
-    phase: float = Field(default=0.0, ge=0.0, lt=1.0)
+    amplitude: Real = Field(default=0.5, ge=0.0, le=1.0)
+    period_s: Real = Field(default=86_400.0, gt=0.0)
+    phase: Real = Field(default=0.0, ge=0.0, lt=1.0)
 
     def sample(self, n: int, rate_per_s: float, rng: np.random.Generator) -> Nanoseconds:
         """Return `n` arrival times, ascending, as int64 ns."""
@@ -119,7 +116,7 @@ class Diurnal(_Process):
         return _to_ns((whole + np.interp(target - whole, expected, share)) * self.period_s)
 
 
-class Trace(_Process):
+class Trace(Config):
     """Arrival times of a recorded trace: a window of it that starts at a random request.
 
     Attributes:

@@ -140,6 +140,7 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     "half a command": (lambda f: ["workload"], "expected one of convert, fit, generate, inspect"),
     "unknown half": (lambda f: ["latency", "lits"], "did you mean 'list'"),
     "unknown option": (compare("--polcies", "fcfs"), "'--polcies'; expected one of .*did you mean '--policies'"),
+    "beginning of an option": (compare("--sce", "toy"), "'--sce'; .*did you mean '--scenario'"),
     "option without value": (lambda f: ["compare", "--jobs"], "--jobs: got 'nothing'"),
     "text for a number": (compare("--jobs", "many"), "--jobs: got 'many'; expected a whole number"),
     "fraction for a whole number": (compare("--jobs", "2.5"), "--jobs: got '2.5'; expected a whole number"),
@@ -188,12 +189,17 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
         "mine.py.*a Python file that imports",
     ),
     "unknown policy parameter": (compare("--policies", "fcfs?speed=3"), "parameters"),
+    "policy parameter twice": (compare("--policies", "llmsched?epsilon=0&epsilon=1"), "'epsilon'; .*once"),
     "unknown latency profile": (lambda f: ["latency", "show", "llama"], "'llama'"),
     # scenario and cluster files
     "scenario file that is missing": (compare("--scenario", "./nowhere.yaml"), "nowhere.yaml: got 'No such file"),
     "scenario that is not YAML": (
         lambda f: compare("--scenario", f.text("bad.yaml", "jobs: [1, 2\nload: 3"))(f),
         "bad.yaml: line 2",
+    ),
+    "key twice in a scenario": (
+        lambda f: compare("--scenario", f.text("bad.yaml", "jobs: 1\njobs: 2\n"))(f),
+        "bad.yaml: line 2: got 'jobs'; expected every key once",
     ),
     "scenario that is a list": (lambda f: compare("--scenario", f.text("bad.yaml", "- 1\n"))(f), "a list"),
     "unknown field in a scenario": (compare_scenario(laod=0.5), "scenario.yaml: laod"),
@@ -318,6 +324,8 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
         "nested too deeply",
     ),
     "output without a name": (lambda f: ["workload", "generate", "--jobs", "3", "-o", ""], "--output"),
+    "results without a folder": (lambda f: ["compare", "--scenario", "toy", "-o", ""], "--output: got ''"),
+    "output glued on and empty": (lambda f: ["run", "--scenario", "toy", "--output="], "--output: got ''"),
     "output below a file": (
         lambda f: ["workload", "generate", "--jobs", "3", "-o", f.text("file", "") + "/jobs.workload"],
         "file/jobs.workload",

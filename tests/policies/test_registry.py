@@ -90,6 +90,8 @@ def test_parameters_come_from_the_name_and_from_the_call(file: Path) -> None:
         ("{file}:Mine?beta=1", "alpha, label"),
         ("{file}:make", "seed"),
         ("{file}:Mine?alpha", "key=value"),
+        ("{file}:Mine?alpha=1&alpha=2", "got 'alpha'; expected every parameter once"),
+        ("{file}:", "factory: got 'nothing'; expected a policy class or function after the colon"),
         ("{folder}/broken.py:Mine", "a Python file that imports"),
     ],
 )
