@@ -62,8 +62,9 @@ def run_cells(cells: Sequence[Cell], folder: Path, workers: int, progress: Progr
     for cell in cells:
         comparison = compare(cell.setting, cell.policies, cell.seeds, folder / cell.folder, workers=1)
         head = {"part": cell.part, "factor": cell.factor, "value": cell.value}
-        for row in rows(comparison):
-            kept = {name: _short(row[name]) for name in COLUMNS}
+        specs = [contestant.spec for contestant in comparison.contestants for _ in comparison.seeds]
+        for spec, row in zip(specs, rows(comparison), strict=True):
+            kept = {name: _short(row[name]) for name in COLUMNS} | {"policy": spec}
             per_application = {}
             if cell.part == "workloads":
                 per_application = {name: _short(row[name]) for name in row if name.startswith("mean_jct_s_")}

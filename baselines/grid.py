@@ -135,10 +135,10 @@ def _executors(scale: Scale) -> list[Cell]:
 
 def _sized(scenario: Scenario, llm: int, regular: int) -> Scenario:
     """Return the scenario on another number of executors."""
-    groups = [
+    groups = tuple(
         group.model_copy(update={"count": llm if isinstance(group, LLMExecutors) else regular})
         for group in scenario.cluster.executors
-    ]
+    )
     cluster = scenario.cluster.model_copy(update={"name": f"{llm}+{regular}", "executors": groups})
     return scenario.model_copy(update={"cluster": cluster})
 

@@ -163,7 +163,7 @@ def main() -> None:
     inference = [] if arguments.quick else [measure(profiles, app, 100, 5) for app in range(len(profiles))]
     report = {"jobs": PRESENT, "policies": policies, "steps_per_s": throughput, "inference": inference}
     if arguments.json:
-        print(json.dumps(report))
+        print(json.dumps(_short(report), indent=1))
         return
     console = Console(width=140)
     table = Table("policy", *next(iter(policies.values())), title=f"Cost of a decision, {PRESENT} jobs present")
@@ -180,6 +180,15 @@ def main() -> None:
         console.print(
             f"{row['application']}: {ours:.2f} µs per posterior, pgmpy {theirs:,.0f}: {row['times_faster']:,.0f}×"
         )
+
+
+def _short(value: Any) -> Any:
+    """Round all numbers of a report to four digits."""
+    if isinstance(value, dict):
+        return {name: _short(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_short(one) for one in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
