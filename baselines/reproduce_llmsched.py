@@ -6,8 +6,8 @@ Finished episodes are kept in FOLDER and never run again, so an interrupted run 
 freezes its results in baselines/reference/, draws the pictures in docs/figures/ and writes the page; a quick one, with
 few jobs and seeds, does the same inside FOLDER. ``--part report`` only draws and writes, from what is frozen.
 
-Budget of a full run on two cores, in minutes: workloads 6, jobs 3, load 1, executors 1, parameters 2, bins 1 (of which
-half for fitting the profiles; needs pgmpy), value 1, two_jobs, calibration and ordering less than 1 each.
+Budget of a full run on two cores, in minutes: workloads 4 (one of them to compile), jobs 3, value 1, bins 1 (mostly for
+fitting profiles; needs pgmpy), parameters, load, executors, two_jobs, calibration and ordering less than 1 each.
 """
 
 from __future__ import annotations
