@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -100,6 +100,18 @@ class IterationTable:
         """
         return self._trend_at(points) * _interpolate(self.points, self._ratios, points, _NESTING)
 
+    def distance(self, points: Floats) -> Floats:
+        """How far the rows are that the time of each point is taken from.
+
+        Args:
+            points: float64 (n, 4), columns as in `IterationTable.points`.
+
+        Returns:
+            float64 (n,), >= 1: factor between the trend's times of the point and of the row that differs most.
+        """
+        known, wanted = np.log(self._trend_at(self.points)), np.log(self._trend_at(points))
+        return np.exp(_farthest(self.points, known, points, wanted, _NESTING))
+
     def covers(self, points: Floats) -> NDArray[np.bool_]:
         """Which of `points` lie within the table's range, in the columns in which it has more than one level."""
         low, high = self.points.min(axis=0), self.points.max(axis=0)
@@ -129,20 +141,36 @@ def _clamped(points: Floats, times_ms: Floats) -> NDArray[np.bool_]:
 def _interpolate(known: Floats, values: Floats, wanted: Floats, columns: tuple[int, ...]) -> Floats:
     if not columns:
         return np.full(len(wanted), values.mean())
-    column = columns[0]
-    levels = np.unique(known[:, column])
-    if len(levels) == 1:
-        return _interpolate(known, values, wanted, columns[1:])
-    lower = np.clip(np.searchsorted(levels, wanted[:, column], side="right") - 1, 0, len(levels) - 2)
-    share = np.clip((wanted[:, column] - levels[lower]) / (levels[lower + 1] - levels[lower]), 0.0, 1.0)
     result = np.zeros(len(wanted))
-    for offset, weight in ((0, 1.0 - share), (1, share)):
-        for level in np.unique(lower):
-            rows = (lower == level) & (weight != 0.0)
-            if rows.any():
-                here = known[:, column] == levels[level + offset]
-                result[rows] += weight[rows] * _interpolate(known[here], values[here], wanted[rows], columns[1:])
+    for here, rows, weight in _neighbours(known[:, columns[0]], wanted[:, columns[0]]):
+        result[rows] += weight * _interpolate(known[here], values[here], wanted[rows], columns[1:])
     return result
+
+
+def _farthest(known: Floats, sizes: Floats, wanted: Floats, target: Floats, columns: tuple[int, ...]) -> Floats:
+    """Largest |size - target| of the rows that `_interpolate` takes the value of each point from."""
+    if not columns:
+        return np.abs(sizes.mean() - target)
+    result = np.zeros(len(wanted))
+    for here, rows, _ in _neighbours(known[:, columns[0]], wanted[:, columns[0]]):
+        inner = _farthest(known[here], sizes[here], wanted[rows], target[rows], columns[1:])
+        result[rows] = np.maximum(result[rows], inner)
+    return result
+
+
+def _neighbours(known: Floats, wanted: Floats) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_], Floats]]:
+    """Yield (rows at a level, points whose value is partly that of the level, its weights), for all levels used."""
+    levels = np.unique(known)
+    lower = np.clip(np.searchsorted(levels, wanted, side="right") - 1, 0, max(len(levels) - 2, 0))
+    upper = np.minimum(lower + 1, len(levels) - 1)
+    share = np.clip((wanted - levels[lower]) / np.maximum(levels[upper] - levels[lower], 1e-300), 0.0, 1.0)
+    if len(levels) == 1:
+        share[:] = 0.0
+    for chosen, weight in ((lower, 1.0 - share), (upper, share)):
+        for level in np.unique(chosen):
+            rows = (chosen == level) & (weight != 0.0)
+            if rows.any():
+                yield known == levels[level], rows, weight[rows]
 
 
 def read_table(path: str | Path) -> IterationTable:

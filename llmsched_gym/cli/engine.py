@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Replay:
     """Replay a request log (CSV: arrival_s, prompt_tokens, output_tokens) on one simulated LLM executor.
 
+    A log says how long prompts are, not what they share: nothing is taken from a prefix cache.
+
     Attributes:
         requests: CSV file of the requests.
         output: CSV file for the results: when each request was scheduled, had its first token and was finished.

@@ -65,6 +65,8 @@ class Fit:
         )
         profile = fit_profile(self.table, self.requests, config, self.name or self.output.stem)
         profile.save(self.output)
+        if doubts := profile.provenance["fit"]["warnings"]:
+            note(f"warning: {'; '.join(doubts)}")
         _show(profile, self.as_json)
         if not self.as_json:
             note(f"wrote {self.output}")

@@ -63,7 +63,7 @@ def test_a_linear_table_gives_its_own_coefficients(tmp_path: Path, log: Path) ->
     np.testing.assert_allclose(profile.coefficients_ms, TRUTH, rtol=1e-6)
     fit = profile.provenance["fit"]
     assert fit["error_mean_pct"] == 0.0
-    assert fit["warnings"] == []
+    assert all("guessed from rows" in warning for warning in fit["warnings"])  # the grid is coarse
 
 
 def test_a_coefficient_is_never_negative(tmp_path: Path, log: Path) -> None:
@@ -80,7 +80,10 @@ def test_real_server_within_nine_per_cent(shared: Path) -> None:
     log = shared / "reference" / "real_vllm" / "rtxpro6000_llama-3.1-8b.csv"
     table = shared / "reference" / "llama31_8b_rtxpro6000_iteration_time.csv"
     profile = fit_profile(table, log, ANY, "rtx")
-    assert profile.provenance["fit"]["error_mean_pct"] < 3.0
+    fit = profile.provenance["fit"]
+    assert fit["error_mean_pct"] < 3.0
+    assert fit["far_from_rows_pct"] < 1.0
+    assert not any("guessed" in warning for warning in fit["warnings"])
     rows = rows_of(log)
     measured = np.array([float(row["finish_s"]) - float(row["arrival_s"]) for row in rows])
     tasks, _ = serve(read_requests(log), replace(ANY, profile=profile))
@@ -121,6 +124,18 @@ def test_a_table_with_gaps_still_predicts(shared: Path, tmp_path: Path) -> None:
         assert factors @ profile.coefficients_ms == pytest.approx(factors @ whole.coefficients_ms, rel=0.2)
 
 
+def test_a_table_with_few_rows_is_doubted(shared: Path, tmp_path: Path) -> None:
+    log = shared / "reference" / "real_vllm" / "rtxpro6000_llama-3.1-8b.csv"
+    rows = rows_of(shared / "reference" / "llama31_8b_rtxpro6000_iteration_time.csv")
+    few: list[dict[str, object]] = [
+        {**row} for row, u in zip(rows, np.random.default_rng(2).random(len(rows)), strict=True) if u < 0.1
+    ]
+    fit = fit_profile(write(tmp_path / "t.csv", few), log, ANY, "few").provenance["fit"]
+    assert fit["extrapolated_pct"] < 1.0, "its range is that of the whole table"
+    assert fit["far_from_rows_pct"] > 10.0
+    assert any("guessed from rows" in warning for warning in fit["warnings"])
+
+
 def test_clamped_rows_are_left_out(shared: Path) -> None:
     """With 256 sequences and prefill that table holds one number for all contexts, less than that of 128 sequences."""
     table = read_table(shared / "reference" / "llama31_8b_rtxpro6000_iteration_time.csv")
@@ -139,6 +154,9 @@ def test_interpolation_is_exact_on_rows_and_linear_between(tmp_path: Path) -> No
     points = np.array([[10.0, 0.0, 500.0, 0.0], [16.0, 512.0, 900.0, 0.0], [150.0, 3000.0, 4000.0, 0.0]])
     expected = [points_row @ TRUTH for points_row in ([1, 10, 0, 5000], [1, 16, 512, 14400], [1, 150, 3000, 600_000])]
     np.testing.assert_allclose(table.at(points), expected)
+    np.testing.assert_allclose(table.distance(table.points), 1.0)
+    # 10 sequences of 500 tokens, 8.5 ms, come of rows of 4 and 16 sequences: the slowest has 16 · 900 tokens
+    np.testing.assert_allclose(table.distance(points[:1]), (np.array([1, 16, 0, 14400]) @ TRUTH) / (expected[0]))
     assert table.covers(points).tolist() == [True, True, False]
 
 
@@ -170,3 +188,4 @@ def test_shipped_profiles_are_what_the_script_makes(shared: Path, tmp_path: Path
         shipped = load_profile(profile.name)
         np.testing.assert_allclose(profile.coefficients_ms, shipped.coefficients_ms, rtol=1e-6, atol=1e-9)
         assert (tmp_path / f"{profile.name}.json").is_file()
+        assert profile.provenance["fit"]["far_from_rows_pct"] < 5.0
