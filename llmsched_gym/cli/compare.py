@@ -47,7 +47,7 @@ class Compare:
         load: Offered work over capacity of the busiest pool of executors, or several as 0.5,0.9,1.2; default: the
             scenario's.
         rate: Jobs per second, instead of a load.
-        seeds: Seeds of the eval split, as 0:10 (0 to 9), 0,3,7 or 5.
+        seeds: Seeds of the eval split, as 0:10 (0 to 9), 0,3,7 or 5; default: 0:10, or 0 if the jobs are fixed.
         cluster: YAML file of a cluster instead of the scenario's.
         workload: Workload file or job trace (.json) instead of drawn jobs.
         output: Folder for the results; default: results/, named after the setting.
@@ -60,7 +60,7 @@ class Compare:
     jobs: Whole = None
     load: Text = None
     rate: Real = None
-    seeds: str = "0:10"
+    seeds: Text = None
     cluster: File = None
     workload: File = None
     output: Output = None
@@ -69,7 +69,8 @@ class Compare:
 
     def run(self) -> int:
         """Compare, write the results, and print the table."""
-        loads, seeds = parse_loads(self.load), parse_seeds(self.seeds)
+        loads = parse_loads(self.load)
+        asked = None if self.seeds is None else parse_seeds(self.seeds)
         if self.workers is not None and self.workers < 1:
             raise InputError("--workers", "", self.workers, "a whole number >= 1")
         from llmsched_gym.evaluation.runner import find_contestants
@@ -81,6 +82,7 @@ class Compare:
         settings = [
             Setting.make(self.scenario, self.jobs, load, self.rate, self.cluster, self.workload) for load in loads
         ]
+        seeds = asked or parse_seeds("0" if settings[0].fixed else "0:10")
         folder = self.output or _default_folder(settings)
         comparisons = [self._compare(setting, specs, seeds, folder, len(settings) > 1) for setting in settings]
         self._report(comparisons, folder)
@@ -132,7 +134,7 @@ def _default_folder(settings: list[Setting]) -> Path:
 
 
 def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
-    from llmsched_gym.evaluation.report import policy_ranks
+    from llmsched_gym.evaluation.report import caveat, policy_ranks
 
     ranks = policy_ranks(comparison)
     tied = list(ranks.values())
@@ -144,7 +146,8 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
         reduction = _interval(row["reduction_vs_fcfs_pct"])
         table.append((name, place, row["mean_jct_s"], reduction, *(row[metric] for metric in _METRICS.values())))
     load = "" if content["load"] is None else f" at load {content['load']:g}"
-    title = f"{content['scenario']}: {content['jobs']} jobs × {len(content['seeds'])} seeds{load}"
+    n = len(content["seeds"])
+    title = f"{content['scenario']}: {content['jobs']} jobs × {n} {'seed' if n == 1 else 'seeds'}{load}"
     say("")
     print_table(title, ("policy", "rank", "mean JCT s", "below FCFS % [95 %]", *_METRICS), table, _OPTIONAL)
     say(f"lower bound of the mean JCT: {content['lower_bound_mean_jct_s']:.2f} s")
@@ -154,6 +157,8 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
             if count:
                 say(f"{contestant.label}: {count:.0f} {what.replace('_', ' ')}")
     say("* sees the truth, not ranked;  n= cannot be told apart by 95 % intervals paired by seed")
+    if caution := caveat(comparison):
+        say(caution)
 
 
 def _interval(values: list[float | None] | None) -> str:

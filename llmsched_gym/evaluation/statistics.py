@@ -35,7 +35,7 @@ class Interval:
     """An estimate with its 95 % interval.
 
     Attributes:
-        low: Lower end; None where one seed leaves nothing to resample.
+        low: Lower end; None where there is nothing to resample: one seed, or seeds that only repeat each other.
         mid: The statistic on all seeds.
         high: Upper end; None as `low`.
     """
@@ -70,7 +70,8 @@ def stretch(n: int) -> float:
 def bootstrap(statistic: Statistic, *paired: ArrayLike) -> Interval:
     """Estimate a statistic of paired samples with a 95 % interval, resampling the pairs.
 
-    The interval is the bootstrap's 2.5 % to 97.5 % range, each end moved away from the estimate by `stretch`.
+    The interval is the bootstrap's 2.5 % to 97.5 % range, each end moved away from the estimate by `stretch`. Equal
+    pairs are one pair that was repeated, as a deterministic policy repeats itself on fixed jobs: no interval.
 
     Args:
         statistic: Reduces the last axis of as many arrays as there are samples.
@@ -81,7 +82,7 @@ def bootstrap(statistic: Statistic, *paired: ArrayLike) -> Interval:
     if any(sample.shape != (n,) for sample in samples) or n == 0:
         raise ValueError("paired samples must be one-dimensional, of one length, and not empty")
     mid = float(statistic(*samples))
-    if n == 1:
+    if all((sample == sample[0]).all() for sample in samples):
         return Interval(None, mid, None)
     rows = np.random.default_rng(RESAMPLING_SEED).integers(n, size=(RESAMPLES, n))
     values = statistic(*(sample[rows] for sample in samples))
@@ -110,7 +111,7 @@ def ranks(values: Mapping[str, Sequence[float]]) -> dict[str, int]:
     """Rank samples paired by seed, smallest mean first; ties share a rank.
 
     In order of the means, a sample ties with the first one of the group before it unless the interval of the reduction
-    between these two excludes zero; it then begins a group of its own. With one seed nothing can be told apart.
+    between these two excludes zero; it then begins a group of its own. Without intervals nothing can be told apart.
     """
     order = sorted(values, key=lambda name: float(_mean(np.asarray(values[name]))))
     result: dict[str, int] = {}

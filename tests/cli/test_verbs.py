@@ -86,6 +86,13 @@ def test_compare_at_several_loads(ask: Ask, tmp_path: Path, capsys: pytest.Captu
     assert "6 of 6 results were there already" in told.err
 
 
+def test_fixed_jobs_are_compared_once(ask: Ask, tmp_path: Path):
+    options = ("--scenario", "two_jobs", "--policies", "fcfs,sjf", "--workers", "1")
+    content = ask("compare", *options, "-o", tmp_path)
+    assert (content["seeds"], content["jobs"]) == ([0], 2)
+    assert ask("compare", *options, "--seeds", "0:2", "-o", tmp_path)["seeds"] == [0, 1]
+
+
 def test_compare_table_marks_privileged_policies(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     options = ["--scenario", "toy", "--policies", "fcfs,oracle_srtf", "--seeds", "0", "--workers", "1"]
     assert main(["compare", *options, "-o", str(tmp_path)]) == 0
@@ -184,6 +191,7 @@ def test_lists(ask: Ask, capsys: pytest.CaptureFixture[str]):
     content = ask("list")
     assert content["environments"]["LLMSched/Mixed-v0"] == "mixed"
     assert content["policies"]["oracle_srtf"]["privileged"] is True
+    assert [content["scenarios"][name]["jobs"] for name in ("mixed", "toy", "two_jobs")] == [300, 5, 2]
     assert "llama-2-7b-h100" in content["latency_profiles"]
     assert content["latency_profiles"] == list(ask("latency", "list")["profiles"])
     assert main(["list"]) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmsched_gym.evaluation.figures import jct_over_load
-from llmsched_gym.evaluation.report import policy_ranks, spread, summary, write_report
+from llmsched_gym.evaluation.report import caveat, policy_ranks, spread, summary, write_report
 from llmsched_gym.evaluation.runner import Comparison, Contestant, compare
 from llmsched_gym.evaluation.setting import Setting
 
@@ -45,7 +45,10 @@ def test_summary_has_the_documented_shape(comparison: Comparison):
 def test_reductions_follow_from_the_means(comparison: Comparison):
     policies = summary(comparison)["policies"]
     fcfs, sjf = policies["fcfs"]["mean_jct_s"], policies["sjf"]["mean_jct_s"]
-    assert policies["fcfs"]["reduction_vs_fcfs_pct"] == [0.0, 0.0, 0.0]
+    # The jobs are fixed: two deterministic policies do the same three times, which says nothing of other jobs.
+    assert policies["fcfs"]["reduction_vs_fcfs_pct"] == [None, 0.0, None]
+    assert policies["sjf"]["reduction_vs_fcfs_pct"][::2] == [None, None]
+    assert None not in policies["random"]["reduction_vs_fcfs_pct"]
     assert policies["sjf"]["reduction_vs_fcfs_pct"][1] == pytest.approx(100 * (1 - sjf / fcfs))
     assert policies["oracle_srtf"]["privileged"] is True
     alone = Comparison(comparison.setting, (0,), comparison.contestants[1:2], comparison.episodes, comparison.bounds)
@@ -60,12 +63,20 @@ def test_only_policies_without_the_truth_are_ranked(comparison: Comparison):
 
 
 def test_ties_are_called_no_difference(comparison: Comparison):
-    twin = Contestant("fcfs", "twin", False, "")
-    tied = Comparison(
-        comparison.setting, comparison.seeds, (comparison.contestants[0], twin), comparison.episodes, comparison.bounds
-    )
+    twins = (Contestant("random", "fcfs", False, ""), Contestant("random", "twin", False, ""))
+    tied = Comparison(comparison.setting, comparison.seeds, twins, comparison.episodes, comparison.bounds)
     assert spread(tied).endswith("no difference")
     assert policy_ranks(tied) == {"fcfs": 1, "twin": 1}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "seeds", "words"),
+    [("toy", 3, "seeds repeat them"), ("mixed", 1, "one seed"), ("mixed", 3, "few seeds"), ("mixed", 4, "")],
+)
+def test_few_seeds_are_told(scenario: str, seeds: int, words: str):
+    told = caveat(Comparison(Setting.make(scenario), tuple(range(seeds)), ()))
+    assert words in told
+    assert bool(words) == bool(told)
 
 
 def test_files_of_a_report(comparison: Comparison, tmp_path: Path):

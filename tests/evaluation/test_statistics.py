@@ -54,6 +54,11 @@ def test_one_seed_gives_no_interval():
     assert not interval.excludes_zero
 
 
+def test_repeated_measurements_are_one():
+    assert reduction_pct([10.0] * 5, [8.0] * 5).as_list() == [None, pytest.approx(20.0), None]
+    assert reduction_pct([10.0] * 5, [8.0, 8.0, 8.0, 8.0, 8.1]).low is not None
+
+
 def test_intervals_are_reproducible():
     values = [3.0, 1.0, 4.0, 1.5, 9.0]
     assert bootstrap(average, values) == bootstrap(average, values)
