@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from dataclasses import replace
 from functools import lru_cache
 from operator import index
 from pathlib import Path
@@ -103,7 +104,12 @@ def warm_up(spec: str) -> None:
     name = spec.partition("?")[0]
     if name in policy_names():
         policy = load_policy(spec)
-        play(make_env(Setting.make("toy"), policy, 0), policy, spec, 0)
+        play(make_env(example_setting(), policy, 0), policy, spec, 0)
+
+
+def example_setting(*, profiler: bool = True) -> Setting:
+    """Return a setting that takes an instant to play; its applications have profiles, so that inference runs too."""
+    return replace(Setting.make("mixed", jobs=3), profiler=profiler)
 
 
 def _blame(error: BaseException, spec: str, when: str) -> RunError:

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from llmsched_gym.errors import InputError
 from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
-from llmsched_gym.evaluation.episode import find_policy, run_episode, warm_up
+from llmsched_gym.evaluation.compiling import make_ready
+from llmsched_gym.evaluation.episode import find_policy, run_episode
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import RunFolder
 from llmsched_gym.evaluation.workers import run_tasks
@@ -145,6 +146,7 @@ def compare(
         RunError: A policy raised an exception.
     """
     progress = progress or Silent()
+    processes = workers or os.cpu_count() or 1
     started = time.perf_counter()
     contestants = find_contestants(policies)
     comparison = Comparison(setting, tuple(seeds), contestants)
@@ -156,14 +158,13 @@ def compare(
         before = time.perf_counter()
         setting.scenario.cluster.check_serves(setting.workload(missing[0][-1]))
         run.claim()
-        for contestant in contestants:
-            warm_up(contestant.spec)
+        make_ready(policies, processes)
         comparison.warm_up_s = time.perf_counter() - before
         progress.note(f"compiled code and historical means ready after {comparison.warm_up_s:.1f} s")
     progress.begin(present + len(missing), present)
     sources = {contestant.spec: contestant.source for contestant in contestants}
     # Closing ends the workers at once if anything here is interrupted.
-    with closing(run_tasks(_work, missing, workers or os.cpu_count() or 1)) as finished:
+    with closing(run_tasks(_work, missing, processes)) as finished:
         for (_, spec, seed), result in finished:
             if spec is None:
                 run.keep(run.bound_file(seed), "", result)

@@ -10,6 +10,7 @@ relaxed step by step (`inference.condition`), down to the prior. Both are counte
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from llmsched_gym.profiler.cache import EvidenceCache, claim, find
 from llmsched_gym.profiler.evidence import Evidence, Layout, collect
 from llmsched_gym.profiler.inference import condition
 from llmsched_gym.profiler.information import entropy, reduction
+from llmsched_gym.profiler.integers import wide
 from llmsched_gym.profiler.profile import MAX_STATES
 from llmsched_gym.profiler.sampling import remaining
 from llmsched_gym.workloads.template import StageKind
@@ -129,18 +131,15 @@ class Inference(NamedTuple):
     nothing_s: NDArray[np.float64]
 
 
-@kernel
 def fill_prior(inference: Inference) -> None:
-    """Compute ``inference.prior``."""
+    """Compute ``inference.prior``: once per process, so that the loops are not worth compiling with all they call."""
     bank, work, prior = inference.bank, inference.work, inference.prior
-    for app in range(len(bank.first_variable) - 1):
-        first, end = bank.first_variable[app], bank.first_variable[app + 1]
-        for v in range(end - first):
-            inference.evidence.key[v] = 0xFFFF
+    for app, (first, end) in enumerate(pairwise(bank.first_variable.tolist())):
+        inference.evidence.key[: end - first] = 0xFFFF
         condition(bank, app, inference.evidence.key[: end - first], work)
         for v in range(first, end):
             prior.variance[v] = _variance(bank, work, v, 0)
-            prior.variance_present[v] = _variance(bank, work, v, 1 if bank.absent[v] else 0)
+            prior.variance_present[v] = _variance(bank, work, v, int(bank.absent[v]))
             told, ranges, _ = reduction(bank, app, v - first, TAIL, TOLERANCE, ENUMERATED, work)
             prior.reduction[v] = told * BITS_PER_NAT * ranges
 
@@ -204,7 +203,7 @@ def refresh_known(
         job = state.active[i]
         if not is_stale(state, jobs, job):
             continue
-        app = int(layout.apps[state.jobs[job].app])
+        app = wide(layout.apps[state.jobs[job].app])
         if app < 0:
             _expect_history(state, job, jobs, stages, counts)
             continue
@@ -234,18 +233,37 @@ def refresh(
         stages: `STAGE_BELIEF` rows.
         counts: int64 (3,). Jobs without a profile, updates, updates with evidence that the profile cannot explain.
     """
+    bank, work, cache, evidence = inference.bank, inference.work, inference.cache, inference.evidence
     for i in range(state.clock[0].active):
         job = state.active[i]
-        if is_stale(state, jobs, job):
-            app = int(layout.apps[state.jobs[job].app])
-            if app < 0:
-                _expect_history(state, job, jobs, stages, counts)
-                continue
-            evidence, prior = inference.evidence, inference.prior
-            check_ns = collect(state, layout, job, soft, evidence)
-            slot = _features(state, inference, layout, job, app)
-            _believe(state, layout, evidence, prior, inference.cache.values[slot], job, jobs, stages, counts)
-            jobs[job].check_ns = check_ns
+        if not is_stale(state, jobs, job):
+            continue
+        app = wide(layout.apps[state.jobs[job].app])
+        if app < 0:
+            _expect_history(state, job, jobs, stages, counts)
+            continue
+        check_ns = collect(state, layout, job, soft, evidence)
+        n: int = bank.first_variable[app + 1] - bank.first_variable[app]
+        key = evidence.key[: 2 * n]
+        slot = find(cache, app, key)
+        calibrated = slot < 0
+        if calibrated:
+            level = condition(bank, app, key[:n], work)
+            slot = claim(cache, app, key)
+            _summarise(inference, app, n, cache.values[slot])
+            cache.values[slot, _LEVEL] = level
+        values = cache.values[slot]
+        v = _missing(state, layout, job, values)
+        if v >= 0 and not calibrated:
+            condition(bank, app, key[:n], work)
+        while v >= 0:
+            told, ranges, product = reduction(bank, app, v, TAIL, TOLERANCE, wide(ENUMERATED), work)
+            at = JOB_NUMBERS + v * VARIABLE_NUMBERS
+            values[at + _SUM] = told * BITS_PER_NAT * ranges
+            values[at + _PRODUCT] = told * BITS_PER_NAT * product
+            v = _missing(state, layout, job, values)
+        _believe(state, layout, evidence, inference.prior, values, job, jobs, stages, counts)
+        jobs[job].check_ns = check_ns
 
 
 @kernel
@@ -290,7 +308,7 @@ def _believe(
     """Write the belief of one job, from the features of its evidence."""
     belief = jobs[job]
     _mark(state, job, jobs)
-    app = int(layout.apps[state.jobs[job].app])
+    app = wide(layout.apps[state.jobs[job].app])
     first = int(layout.first_variable[app])
     n: int = layout.first_variable[app + 1] - first
     belief.level = int(values[_LEVEL])
@@ -332,32 +350,6 @@ def _believe(
         stages[s].reduction_sum = values[at + _SUM]
         stages[s].reduction_product = values[at + _PRODUCT]
         stages[s].history_reduction = prior.reduction[first + v]
-
-
-@kernel
-def _features(state: ClusterState, inference: Inference, layout: Layout, job: int, app: int) -> int:
-    """Return the slot of the cache that holds the features of the evidence, computed where they are missing."""
-    bank, work, cache, evidence = inference.bank, inference.work, inference.cache, inference.evidence
-    n: int = bank.first_variable[app + 1] - bank.first_variable[app]
-    key = evidence.key[: 2 * n]
-    slot = find(cache, app, key)
-    calibrated = slot < 0
-    if calibrated:
-        level = condition(bank, app, key[:n], work)
-        slot = claim(cache, app, key)
-        _summarise(inference, app, n, cache.values[slot])
-        cache.values[slot, _LEVEL] = level
-    values = cache.values[slot]
-    v = _missing(state, layout, job, values)
-    if v >= 0 and not calibrated:
-        condition(bank, app, key[:n], work)
-    while v >= 0:
-        told, ranges, product = reduction(bank, app, v, TAIL, TOLERANCE, ENUMERATED, work)
-        at = JOB_NUMBERS + v * VARIABLE_NUMBERS
-        values[at + _SUM] = told * BITS_PER_NAT * ranges
-        values[at + _PRODUCT] = told * BITS_PER_NAT * product
-        v = _missing(state, layout, job, values)
-    return slot
 
 
 @kernel

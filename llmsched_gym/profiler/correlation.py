@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.profiler.bank import ProfileBank, Workspace
+from llmsched_gym.profiler.integers import wide
 from llmsched_gym.profiler.profile import MAX_STATES
 
 
@@ -34,13 +35,17 @@ def correlate(bank: ProfileBank, app: int, variable: int, tolerance: float, work
     work.entered[bank.home[x]] = -1
     visited, known = 0, 1
     while visited < known:
-        clique: int = work.order[visited]
+        clique = wide(work.order[visited])
         visited += 1
         entered: int = work.entered[clique]
         _enter(bank, work, x, clique, entered)
         _correlate_members(bank, work, x, clique)
         for other in range(clique + 1, bank.first_clique[app + 1]):
-            if bank.parent[other] == clique and other != entered and _leave(bank, work, x, clique, other, tolerance):
+            if (
+                bank.parent[other] == clique
+                and other != entered
+                and _leave(bank, work, x, clique, wide(other), tolerance)
+            ):
                 work.order[known] = other
                 work.entered[other] = other
                 known += 1

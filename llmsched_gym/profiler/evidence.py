@@ -20,6 +20,7 @@ from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.initial import task_work_ns
 from llmsched_gym.cluster.state import FAR, ClusterState, StageStatus, TaskStatus
 from llmsched_gym.profiler.bank import ProfileBank
+from llmsched_gym.profiler.integers import wide
 from llmsched_gym.profiler.profile import MAX_STATES, Profile
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
@@ -198,7 +199,7 @@ def collect(state: ClusterState, layout: Layout, job: int, soft: bool, evidence:
                 unfinished = False
                 mask = everything - present  # "absent", or nothing that this network can explain
                 if evidence.times[v] > 0:
-                    mask = 1 << _bin(layout, first + v, evidence.times[v])
+                    mask = 1 << _bin(layout, first + v, wide(evidence.times[v]))
         elif evidence.skipped[v]:
             mask, unfinished = everything - present, False
         elif evidence.times[v] > 0:

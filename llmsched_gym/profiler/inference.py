@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.profiler.bank import ProfileBank, Workspace
+from llmsched_gym.profiler.integers import wide
 from llmsched_gym.profiler.logarithm import log
 from llmsched_gym.profiler.profile import MAX_STATES
 
@@ -30,10 +31,9 @@ def condition(bank: ProfileBank, app: int, masks: NDArray[np.uint16], work: Work
         What was given up: 0 nothing; 1 partial exclusions, such as bins that a running stage has outlasted; 2 all
         durations, only which stages are present or absent was kept; 3 everything.
     """
-    for level in range(3):
+    for level in range(4):
         if _calibrate(bank, app, masks, level, work):
             return level
-    _calibrate(bank, app, masks, 3, work)
     return 3
 
 
@@ -212,7 +212,7 @@ def _marginal(bank: ProfileBank, work: Workspace, v: int) -> None:
     m = bank.first_member[clique]
     while bank.members[m] != v:
         m += 1
-    at, beliefs = 0, work.beliefs[bank.first_entry[clique] :]
+    at, beliefs = wide(0), work.beliefs[bank.first_entry[clique] :]
     stride = int(work.strides[m])
     for _ in range(work.sizes[clique] // (stride * n)):
         for k in range(n):

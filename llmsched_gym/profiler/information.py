@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 from llmsched_gym.profiler.bank import ProfileBank, Workspace
 from llmsched_gym.profiler.correlation import correlate
+from llmsched_gym.profiler.integers import wide
 from llmsched_gym.profiler.logarithm import log
 from llmsched_gym.profiler.sampling import draw
 from llmsched_gym.workloads.template import StageKind
@@ -43,7 +44,7 @@ def information(bank: ProfileBank, app: int, variable: int, limit: int, work: Wo
         return 0.0
     states = 1.0
     for h in range(bank.first_holder[x], bank.first_holder[x + 1]):
-        states *= _new_states(bank, work, x, h)
+        states *= _new_states(bank, work, x, wide(h))
     rest = _enumerated(bank, work, x) if states <= limit else _sampled(bank, app, work, x)
     return max(entropy(bank, app, variable, work) - rest, 0.0)
 
@@ -115,7 +116,7 @@ def _new_states(bank: ProfileBank, work: Workspace, x: int, h: int) -> int:
 def _enumerated(bank: ProfileBank, work: Workspace, x: int) -> float:
     """H(X | others): walk through all states of the cliques that hold X, parents first, and skip impossible ones."""
     first = bank.first_holder[x]
-    depth, deepest = 0, bank.first_holder[x + 1] - first - 1
+    depth, deepest = wide(0), bank.first_holder[x + 1] - first - 1
     work.weights[0] = 1.0
     work.order[0] = -1
     result = 0.0

@@ -1,0 +1,69 @@
+"""Compiled code made ready before a comparison, so that no episode waits for it.
+
+From nothing, compiling takes longer than the episodes of a small comparison. Simulator and inference share hardly any
+code, so that two processes compile them side by side into the cache on disk; every other process only loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Literal
+
+from llmsched_gym._jit import cache_dir
+from llmsched_gym.cluster.initial import initial_state
+from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
+from llmsched_gym.evaluation.episode import example_setting, make_env, play, warm_up
+from llmsched_gym.evaluation.workers import run_tasks
+from llmsched_gym.policies.registry import load_policy, policy_names
+from llmsched_gym.profiler.beliefs import refresh, refresh_known
+from llmsched_gym.profiler.profiler import EpisodeBeliefs, shipped_profiler
+
+
+def make_ready(specs: Sequence[str], workers: int) -> None:
+    """Compile, or load from the cache, what episodes and bounds need.
+
+    Args:
+        specs: Policies of the comparison.
+        workers: Processes that it may use; with one, this process compiles everything.
+
+    Raises:
+        RunError: A process that compiled was killed.
+    """
+    if workers > 1 and not _is_compiled():
+        with closing(run_tasks(_compile, [("simulator",), ("inference",)], 2)) as parts:
+            for _ in parts:
+                pass
+    for spec in specs:
+        warm_up(spec)
+
+
+def _is_compiled() -> bool:
+    """Tell whether the cache holds the function that takes longest; Numba names its index after module and function."""
+    return any(cache_dir().rglob(f"beliefs.{refresh.__name__}-*.nbi"))
+
+
+def _compile(part: Literal["simulator", "inference"]) -> None:
+    if part == "simulator":
+        _compile_simulator()
+    else:
+        _compile_inference()
+
+
+def _compile_simulator() -> None:
+    """Compile what episodes without profiles run, in every observation mode, and the bounds."""
+    setting = example_setting(profiler=False)
+    lower_bound_mean_jct(setting.workload(0), setting.scenario.cluster)
+    for name in policy_names():
+        policy = load_policy(name)
+        play(make_env(setting, policy, 0), policy, name, 0)
+
+
+def _compile_inference() -> None:
+    """Compile what keeps beliefs up to date; nothing of it need run, so that no simulator is needed."""
+    setting = example_setting()
+    workload = setting.workload(0)
+    state = initial_state(workload, setting.scenario.cluster)
+    beliefs = EpisodeBeliefs(shipped_profiler(), workload, soft_evidence=True)
+    beliefs.refresh(state)
+    refresh_known(state, *beliefs.known)
