@@ -10,7 +10,7 @@ help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
 compare: .venv/core ## Run all policies on the mixed workload at three loads; table, pictures, one trace in results/compare
-	$(BIN)/llmsched-gym compare --scenario mixed --jobs 200 --load 0.5,0.9,1.2 --seeds 0:8 -o $(OUT)
+	$(BIN)/llmsched-gym compare --scenario mixed --jobs 200 --load 0.5,0.9,1.2 --seeds 0:6 -o $(OUT)
 	$(BIN)/llmsched-gym run --scenario mixed --policy srtf --jobs 40 -o $(OUT)/episode
 
 test: .venv/dev ## Run the tests
