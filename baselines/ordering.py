@@ -67,9 +67,7 @@ def _compare(name: str, applications: list[list[list[Look]]]) -> dict[str, Any]:
 
 def _draw(applications: list[list[list[Look]]], rng: np.random.Generator) -> Floats:
     """Draw looks, applications and jobs equally likely: float64 (PAIRS, 3), truth, historical and posterior mean."""
-    tables = [
-        [np.array([(x.truth_s, x.history_s, x.posterior_s) for x in job]) for job in jobs] for jobs in applications
-    ]
+    tables = [[_table(job) for job in jobs] for jobs in applications]
     chosen = np.empty((PAIRS, 3))
     for row, (app, job, look) in zip(chosen, rng.random((PAIRS, 3)), strict=True):
         table = tables[int(app * len(tables))]

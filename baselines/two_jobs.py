@@ -25,7 +25,7 @@ from llmsched_gym.profiler.store import save_profile
 from llmsched_gym.workloads import toy
 from llmsched_gym.workloads.workload import Workload
 
-POLICIES = {"sjf": "SJF (historical means)", "llmsched?epsilon=1": "LLMSched (explores)"}
+POLICIES = {"sjf": "SJF (historical means)", "llmsched?epsilon=1": "LLMSched with epsilon = 1 (always explores)"}
 COLOURS = {"certain": "#4878a8", "uncertain": "#d1813f"}
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from plain_engine import PlainEngine, Request
 
-from llmsched_gym.backends.engine_state import EngineConfig
-from llmsched_gym.cluster.latency import load_profile
+from llmsched_gym.backends.simulator import engine_config
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
@@ -72,7 +71,7 @@ class PlainSimulator:
         self.stage_of = workload.tasks["stage"].tolist()
         self.duration_ns = workload.tasks["duration_ns"].tolist()
         self.executors = [
-            Executor(group.max_num_seqs, PlainEngine(_config(group)))
+            Executor(group.max_num_seqs, PlainEngine(engine_config(group)))
             if isinstance(group, LLMExecutors)
             else Executor(1)
             for group in cluster.executors
@@ -202,15 +201,3 @@ class PlainSimulator:
             self.complete(self.stages[index])
         else:
             insort(self.ready, index)
-
-
-def _config(group: LLMExecutors) -> EngineConfig:
-    return EngineConfig(
-        profile=load_profile(group.latency),
-        max_num_seqs=group.max_num_seqs,
-        max_num_batched_tokens=group.max_num_batched_tokens,
-        kv_blocks=group.kv_tokens // group.block_size,
-        block_size=group.block_size,
-        watermark=group.watermark,
-        prefix_caching=group.prefix_caching,
-    )

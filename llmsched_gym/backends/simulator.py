@@ -65,7 +65,7 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
         allowed = f"at most {LAST_ARRIVAL_NS // 10**9} s after the start"
         raise InputError(f"workload {workload.name}", "last arrival", f"{latest_ns // 10**9} s", allowed)
     state = initial_state(workload, cluster)
-    configs = [config for group in cluster.llm for config in [_engine_config(group)] * group.count]
+    configs = [config for group in cluster.llm for config in [engine_config(group)] * group.count]
     largest = max((config.max_num_seqs for config in configs), default=1)
     arrays = new_engines(configs, largest, workload.n_prefixes)
     simulation = Simulation(
@@ -78,7 +78,8 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
     return state, simulation
 
 
-def _engine_config(group: LLMExecutors) -> EngineConfig:
+def engine_config(group: LLMExecutors) -> EngineConfig:
+    """Return how the engine of each replica of a group of LLM executors is set up."""
     return EngineConfig(
         profile=load_profile(group.latency),
         max_num_seqs=group.max_num_seqs,
