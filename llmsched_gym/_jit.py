@@ -1,14 +1,15 @@
 """The decorators of compiled functions, with an on-disk cache that cannot go stale.
 
 Numba's own cache looks only at the file that holds a function, so a caller keeps running the old machine code of a
-callee that was edited or upgraded in another file. Here the cache folder carries the digest of all sources of this
-package: any change of any of them starts a fresh folder.
+callee that was edited or upgraded in another file. Here the cache folder carries the digest of all files of this
+package that hold compiled functions, or are imported by such files: any change of any of them starts a fresh folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -20,15 +21,34 @@ config: Any = _numba_config
 """Numba sets the attributes of this module at run time, from the environment."""
 
 _PACKAGE = Path(__file__).parent
+_IMPORT = re.compile(r"^ *from (llmsched_gym[.\w]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _compiled_sources() -> dict[str, bytes]:
+    """Contents of the modules that hold compiled functions, and of all that these import from this package."""
+    texts = {
+        ".".join(path.relative_to(_PACKAGE.parent).with_suffix("").parts): path.read_bytes()
+        for path in _PACKAGE.rglob("*.py")
+    }
+    found: dict[str, bytes] = {}
+    pending = [name for name, text in texts.items() if re.search(rb"^@(allocating_)?kernel", text, re.MULTILINE)]
+    while pending:
+        name = pending.pop()
+        if name in texts and name not in found:
+            found[name] = texts[name]
+            for module, names in _IMPORT.findall(texts[name].decode()):
+                pending.append(module)
+                pending.extend(f"{module}.{part}" for part in re.findall(r"\w+", names))
+    return found
+
+
 def _sources_digest() -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
-        digest.update(path.read_bytes())
+    for name, text in sorted(_compiled_sources().items()):
+        digest.update(name.encode())
+        digest.update(text)
     return digest.hexdigest()
 
 

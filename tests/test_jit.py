@@ -92,8 +92,9 @@ def test_a_change_of_one_file_reaches_callers_in_others(tmp_path: Path) -> None:
     (package / "pair.py").write_text(OUTER)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "LLMSCHED_GYM_CACHE": str(tmp_path / "cache")}
     results, folders = [], []
-    for addend in (1, 1, 10):
+    for turn, addend in enumerate((1, 1, 10)):
         (package / "inner.py").write_text(INNER.format(addend))
+        (package / "plain.py").write_text(f"TURN = {turn}")  # not compiled: it must not cost a recompilation
         run = subprocess.run(
             [sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True, cwd=tmp_path
         )
