@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from numba.core import config as _numba_config
 
 config: Any = _numba_config
@@ -78,6 +79,35 @@ def kernel(function: F) -> F:
 def allocating_kernel(function: F) -> F:
     """Compile `function` as `kernel` does; it may make and return arrays."""
     return _compile(function)
+
+
+def direct(function: F, *examples: Any) -> F:
+    """Return a kernel's machine code for arguments of the same types as `examples`.
+
+    On every call of a kernel Numba finds out the types of its arguments, which costs 0.1 µs per array in a tuple: for
+    the state of an episode more than many a kernel then takes. Here nothing is looked at any more, or checked:
+    arguments of other types are misread. A caller keeps the result only for as long as its arrays stay of one type, and
+    not where it may be pickled.
+    """
+    key = (function, *_kinds(examples))
+    if key not in _direct:
+        _direct[key] = cast(Any, function).compile(tuple(numba.typeof(example) for example in examples))
+    return _direct[key]
+
+
+_direct: dict[tuple[Any, ...], Any] = {}
+
+
+def _kinds(values: tuple[Any, ...]) -> Iterator[Any]:
+    """Yield all that the types of arguments depend on: `numba.typeof` itself takes 30 µs per record array."""
+    for value in values:
+        yield type(value)
+        if isinstance(value, tuple):
+            yield from _kinds(value)
+        elif isinstance(value, np.ndarray):
+            yield value.dtype
+            yield value.ndim
+            yield value.flags.num  # contiguous, aligned, writeable
 
 
 def _compile(function: F, **options: Any) -> F:

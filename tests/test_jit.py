@@ -13,7 +13,7 @@ import pytest
 from numba.core.errors import NumbaError
 
 import llmsched_gym
-from llmsched_gym._jit import allocating_kernel, cache_dir, kernel
+from llmsched_gym._jit import allocating_kernel, cache_dir, direct, kernel
 
 PACKAGE = Path(llmsched_gym.__file__).parent
 PROGRAM = """
@@ -104,3 +104,18 @@ def test_a_change_of_one_file_reaches_callers_in_others(tmp_path: Path) -> None:
     assert results == [2, 2, 11]
     assert folders[0] == folders[1] != folders[2]
     assert list(Path(folders[0]).rglob("*.nbc"))
+
+
+@kernel
+def total(pair: tuple[np.ndarray, np.ndarray], scale: int) -> float:
+    return (pair[0].sum() + pair[1].sum()) * scale
+
+
+def test_direct_calls_are_compiled_once_per_combination_of_types() -> None:
+    floats, integers = np.arange(3.0), np.arange(4)
+    call = direct(total, (floats, integers), 1)
+    assert call((floats, integers), 2) == 18.0
+    assert direct(total, (integers * 1.5, integers), 7) is call
+    other = direct(total, (integers, integers), 1)
+    assert other is not call
+    assert other((integers, integers), 3) == 36

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import direct, kernel
 from llmsched_gym.backends import engine, simulator
 from llmsched_gym.backends.simulator import Simulation
 from llmsched_gym.cluster.lifecycle import least_loaded
@@ -15,9 +15,7 @@ from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.envs.columns import Executor
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
-from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, Prior, any_stale, refresh_known
-from llmsched_gym.profiler.cache import EvidenceCache
-from llmsched_gym.profiler.evidence import Evidence, Layout
+from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, any_stale, refresh
 from llmsched_gym.profiler.profiler import EpisodeBeliefs, Profiler
 from llmsched_gym.workloads.workload import Workload
 
@@ -27,13 +25,21 @@ _DECODED = int(Executor.DECODED_TOKENS)
 
 
 class Tables(NamedTuple):
-    """Freshly zeroed arrays for one default observation (shapes in `SchedulingEnv`)."""
+    """Freshly zeroed C-contiguous arrays for one default observation (shapes in `SchedulingEnv`)."""
 
     candidates: NDArray[np.float32]
     jobs: NDArray[np.float32]
     executors: NDArray[np.float32]
     system: NDArray[np.float32]
     action_mask: NDArray[np.int8]
+
+
+_TABLE: Final = np.zeros((1, 1), np.float32)
+_EXAMPLE: Final = Tables(_TABLE, _TABLE, _TABLE, np.zeros(1, np.float32), np.zeros(1, np.int8))
+"""Tables of the types that all have."""
+
+_COMPILED: Final = ("_step", "_write_beliefs", "_write_tokens", "_refresh")
+"""Attributes of an episode that hold compiled code."""
 
 
 class SimulatedEpisode:
@@ -65,6 +71,7 @@ class SimulatedEpisode:
         self.beliefs = EpisodeBeliefs(profiler, workload, soft_evidence) if profiler else None
         self.job_beliefs = self.beliefs.jobs if self.beliefs else np.zeros(0, BELIEF)
         self.stage_beliefs = self.beliefs.stages if self.beliefs else np.zeros(0, STAGE_BELIEF)
+        self._bind()
 
     @property
     def _clock(self) -> Any:
@@ -91,6 +98,24 @@ class SimulatedEpisode:
         """Illegal actions so far."""
         return int(self._clock["illegal_actions"])
 
+    def _bind(self) -> None:
+        """Look up the compiled code that the arrays of this episode go into."""
+        believed = self.job_beliefs, self.stage_beliefs
+        self._step = direct(_step, self.state, self.simulation, *believed, 0, 0, *_EXAMPLE)
+        self._write_beliefs = direct(_write_beliefs, self.state, self.simulation, *believed, *_EXAMPLE[:2])
+        if self.beliefs is not None:
+            self._write_tokens = direct(_write_tokens, self.state, self.simulation, self.beliefs.layout.tokens)
+            self._refresh = direct(refresh, self.state, *self.beliefs.arguments)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out compiled code, which cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name not in _COMPILED}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copied or pickled episode."""
+        vars(self).update(state)
+        self._bind()
+
     def observe(self, tables: Tables) -> None:
         """Fill `tables` with the present observation."""
         if _observe(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, self._placements, *tables):
@@ -102,17 +127,18 @@ class SimulatedEpisode:
         Returns:
             Whether all jobs are finished.
         """
-        beliefs = self.job_beliefs, self.stage_beliefs
-        if _step(self.state, self.simulation, *beliefs, action, self._placements, *tables):
+        believed = self.job_beliefs, self.stage_beliefs
+        if self._step(self.state, self.simulation, *believed, action, self._placements, *tables):
             self._believe(tables)
         return self.done
 
     def _believe(self, tables: Tables) -> None:
         """Infer anew what has changed, and fill the profiler's columns."""
-        if self.beliefs is None or _believe(self.state, self.simulation, *self.beliefs.known, *tables[:2]):
+        if self.beliefs is None:
             return
-        self.beliefs.refresh(self.state)
-        _write_beliefs(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, *tables[:2])
+        self._write_tokens(self.state, self.simulation, self.beliefs.layout.tokens)
+        self._refresh(self.state, *self.beliefs.arguments)
+        self._write_beliefs(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, *tables[:2])
 
 
 @kernel
@@ -217,29 +243,6 @@ def _write_beliefs(
         total_ps += row.iteration_ps + row.decode_ps * max(row.decoding, 1) + row.context_ps * row.context_tokens
     iteration_s = total_ps * 1e-12 / max(len(simulation.engines), 1)
     write_beliefs(state, job_beliefs, stage_beliefs, iteration_s, candidates, jobs)
-
-
-@kernel
-def _believe(
-    state: ClusterState,
-    simulation: Simulation,
-    layout: Layout,
-    cache: EvidenceCache,
-    evidence: Evidence,
-    prior: Prior,
-    soft: bool,
-    job_beliefs: Rows,
-    stage_beliefs: Rows,
-    counts: Rows,
-    candidates: NDArray[np.float32],
-    jobs: NDArray[np.float32],
-) -> bool:
-    """Take over beliefs that were inferred before, and fill the profiler's columns if that is all it takes."""
-    _write_tokens(state, simulation, layout.tokens)
-    if not refresh_known(state, layout, cache, evidence, prior, soft, job_beliefs, stage_beliefs, counts):
-        return False
-    _write_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
-    return True
 
 
 @kernel

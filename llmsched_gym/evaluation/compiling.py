@@ -16,7 +16,7 @@ from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
 from llmsched_gym.evaluation.episode import example_setting, make_env, play, warm_up
 from llmsched_gym.evaluation.workers import run_tasks
 from llmsched_gym.policies.registry import load_policy, policy_names
-from llmsched_gym.profiler.beliefs import refresh, refresh_known
+from llmsched_gym.profiler.beliefs import refresh
 from llmsched_gym.profiler.profiler import EpisodeBeliefs, shipped_profiler
 
 
@@ -66,4 +66,3 @@ def _compile_inference() -> None:
     state = initial_state(workload, setting.scenario.cluster)
     beliefs = EpisodeBeliefs(shipped_profiler(), workload, soft_evidence=True)
     beliefs.refresh(state)
-    refresh_known(state, *beliefs.known)

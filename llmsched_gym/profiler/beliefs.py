@@ -180,45 +180,6 @@ def any_stale(state: ClusterState, jobs: Rows) -> bool:
 
 
 @kernel
-def refresh_known(
-    state: ClusterState,
-    layout: Layout,
-    cache: EvidenceCache,
-    evidence: Evidence,
-    prior: Prior,
-    soft: bool,
-    jobs: Rows,
-    stages: Rows,
-    counts: Rows,
-) -> bool:
-    """Bring beliefs up to date where the evidence was met before; arguments as of `refresh`.
-
-    It needs half the arrays of `refresh`, and so half the time to cross into compiled code.
-
-    Returns:
-        Whether all are up to date now.
-    """
-    complete = True
-    for i in range(state.clock[0].active):
-        job = state.active[i]
-        if not is_stale(state, jobs, job):
-            continue
-        app = wide(layout.apps[state.jobs[job].app])
-        if app < 0:
-            _expect_history(state, job, jobs, stages, counts)
-            continue
-        check_ns = collect(state, layout, job, soft, evidence)
-        n: int = layout.first_variable[app + 1] - layout.first_variable[app]
-        slot = find(cache, app, evidence.key[: 2 * n])
-        if slot < 0 or _missing(state, layout, job, cache.values[slot]) >= 0:
-            complete = False
-            continue
-        _believe(state, layout, evidence, prior, cache.values[slot], job, jobs, stages, counts)
-        jobs[job].check_ns = check_ns
-    return complete
-
-
-@kernel
 def refresh(
     state: ClusterState, inference: Inference, layout: Layout, soft: bool, jobs: Rows, stages: Rows, counts: Rows
 ) -> None:

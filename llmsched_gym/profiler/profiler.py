@@ -128,7 +128,7 @@ class EpisodeBeliefs:
         jobs: `BELIEF` rows.
         stages: `STAGE_BELIEF` rows.
         layout: How the jobs map to the profiles; the backend fills ``layout.tokens``.
-        known: Arguments of `beliefs.refresh_known`, after the state.
+        arguments: Those of `beliefs.refresh`, after the state.
 
     Args:
         profiler: The profiles.
@@ -146,23 +146,17 @@ class EpisodeBeliefs:
             for app, template in enumerate(workload.templates)
             if (profile := profiler.find(template)) is not None
         }
-        self._inference = profiler.inference
         self._counts = np.zeros(3, np.int64)
         self.layout = make_layout(workload, found, profiler.inference.bank, profiler.ends)
         self.jobs: NDArray[Any] = np.zeros(workload.n_jobs, BELIEF)
         self.jobs["open_stages"] = -1
         self.stages: NDArray[Any] = np.zeros(len(workload.stages), STAGE_BELIEF)
-
-        inference = profiler.inference
-        self.known = (
-            *(self.layout, inference.cache, inference.evidence, inference.prior, soft_evidence),
-            *(self.jobs, self.stages, self._counts),
-        )
-        self._soft = soft_evidence
+        episode = self.layout, soft_evidence, self.jobs, self.stages, self._counts
+        self.arguments = profiler.inference, *episode
 
     def refresh(self, state: ClusterState) -> None:
         """Bring the beliefs of all jobs in the system up to date."""
-        refresh(state, self._inference, self.layout, self._soft, self.jobs, self.stages, self._counts)
+        refresh(state, *self.arguments)
 
     def counts(self) -> dict[str, int]:
         """Return how often what happened.
