@@ -52,6 +52,7 @@ class Compare:
         workload: Workload file or job trace (.json) instead of drawn jobs.
         output: Folder for the results; default: results/, named after the setting.
         workers: Worker processes; default: one per core.
+        ray: Run the episodes on the Ray cluster that RAY_ADDRESS names, else on a local one.
         as_json: Print one JSON object.
     """
 
@@ -65,6 +66,7 @@ class Compare:
     workload: File = None
     output: Output = None
     workers: Whole = None
+    ray: bool = False
     as_json: Json = False
 
     def run(self) -> int:
@@ -73,10 +75,13 @@ class Compare:
         asked = None if self.seeds is None else parse_seeds(self.seeds)
         if self.workers is not None and self.workers < 1:
             raise InputError("--workers", "", self.workers, "a whole number >= 1")
+        from llmsched_gym.evaluation.ray_tasks import check_ray
         from llmsched_gym.evaluation.runner import find_contestants
         from llmsched_gym.evaluation.setting import Setting
         from llmsched_gym.policies.registry import policy_names
 
+        if self.ray:
+            check_ray()
         specs = policy_names() if self.policies is None else parse_names("--policies", self.policies)
         find_contestants(specs)
         settings = [
@@ -97,7 +102,7 @@ class Compare:
         place = folder / f"load-{setting.load:g}" if several else folder
         try:
             with EpisodeProgress() as progress:
-                comparison = compare(setting, specs, seeds, place, self.workers, progress)
+                comparison = compare(setting, specs, seeds, place, self.workers, progress, self.ray)
         except KeyboardInterrupt:
             kept = f"finished episodes are kept in {place}; the same command goes on from there"
             raise KeyboardInterrupt(kept) from None

@@ -17,6 +17,7 @@ from llmsched_gym.errors import InputError
 from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
 from llmsched_gym.evaluation.compiling import make_ready
 from llmsched_gym.evaluation.episode import find_policy, run_episode
+from llmsched_gym.evaluation.ray_tasks import run_on_ray
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import RunFolder
 from llmsched_gym.evaluation.workers import run_tasks
@@ -130,6 +131,7 @@ def compare(
     folder: Path,
     workers: int | None = None,
     progress: Progress | None = None,
+    ray: bool = False,
 ) -> Comparison:
     """Run every policy on the jobs of every seed; results that `folder` holds already are not computed again.
 
@@ -140,6 +142,7 @@ def compare(
         folder: Where results are kept (`RunFolder`).
         workers: Processes; default: one per core.
         progress: Told how far the comparison is.
+        ray: Whether the episodes run on a Ray cluster (`run_on_ray`) instead of processes of this machine.
 
     Raises:
         InputError: A policy cannot be loaded, the folder belongs to another comparison, or the setting is not possible.
@@ -163,8 +166,9 @@ def compare(
         progress.note(f"compiled code and historical means ready after {comparison.warm_up_s:.1f} s")
     progress.begin(present + len(missing), present)
     sources = {contestant.spec: contestant.source for contestant in contestants}
+    spread = run_on_ray(_work, missing) if ray else run_tasks(_work, missing, processes)
     # Closing ends the workers at once if anything here is interrupted.
-    with closing(run_tasks(_work, missing, processes)) as finished:
+    with closing(spread) as finished:
         for (_, spec, seed), result in finished:
             if spec is None:
                 run.keep(run.bound_file(seed), "", result)

@@ -1,0 +1,94 @@
+"""Tasks spread over a Ray cluster: many machines, or this one. Optional: ``pip install 'llmsched-gym[ray]'``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, TypeVar
+
+from llmsched_gym.errors import InputError, RunError
+
+Task = tuple[Any, ...]
+R = TypeVar("R")
+
+_AHEAD = 4
+"""Tasks handed over per core, so that no core waits for the next one, and little is dropped at an interrupt."""
+
+_PATIENCE_S = 10.0
+"""Seconds that a cluster has to answer."""
+
+
+def check_ray() -> None:
+    """Make sure that Ray can be used.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    try:
+        import ray  # noqa: F401 (only asked whether it is there)
+    except ImportError:
+        raise InputError("--ray", "", "Ray is not installed", "pip install 'llmsched-gym[ray]'") from None
+
+
+def run_on_ray(function: Callable[..., R], tasks: Iterable[Task]) -> Generator[tuple[Task, R], None, None]:
+    """Yield each task with ``function(*task)``, as they are finished anywhere on the cluster.
+
+    The cluster is the one that ``RAY_ADDRESS`` names, else one on this machine that ends with the generator. Every
+    machine needs this package in the same version, and the files that the tasks name.
+
+    Args:
+        function: Importable, with picklable arguments and result.
+        tasks: Argument tuples.
+
+    Raises:
+        InputError: No cluster answers at that address.
+        RunError: A machine or worker was lost, and with it a task, more often than Ray retries.
+    """
+    waiting = list(reversed(list(tasks)))
+    if not waiting:
+        return
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    started_here = not ray.is_initialized()
+    if started_here:
+        _start()
+    remote = ray.remote(num_cpus=1)(function)
+    limit = max(int(ray.cluster_resources().get("CPU", 1)), 1) * _AHEAD
+    pending: dict[Any, Task] = {}
+    try:
+        while waiting or pending:
+            while waiting and len(pending) < limit:
+                task = waiting.pop()
+                pending[remote.remote(*task)] = task
+            for reference in ray.wait(list(pending))[0]:
+                yield pending.pop(reference), ray.get(reference)
+    except RayTaskError as error:
+        raise error.cause from None  # what the function raised there, as if it had been called here
+    except RayError as error:
+        raise RunError(f"Ray lost a task: {' '.join(str(error).split())}") from None
+    finally:
+        for reference in pending:
+            ray.cancel(reference, force=True)
+        if started_here:
+            ray.shutdown()
+
+
+def _start() -> None:
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():  # Ray itself would try for minutes
+        try:
+            socket.create_connection((host, int(port)), timeout=_PATIENCE_S).close()
+        except OSError:
+            raise InputError("RAY_ADDRESS", "", address, "the address of a running Ray cluster, host:port") from None
+    ray.init(address=address, **quiet)
