@@ -1,6 +1,7 @@
 """Transitions of jobs, stages and tasks: arrive, become ready, start, finish, reveal, skip.
 
-Both backends run exactly these functions; they differ only in where completions come from.
+Both backends run exactly these functions; they differ only in where completions come from. Only real executors fail:
+their tasks are withdrawn and placed again, and they serve nothing until they have recovered.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.cluster.state import FAR, ClusterState, JobStatus, StageStatus, TaskStatus
+from llmsched_gym.cluster.state import FAR, ClusterState, JobStatus, Rows, StageStatus, TaskStatus
 from llmsched_gym.workloads.template import StageKind
 
 # Numba folds module-level integers into the compiled code; members of an enum it would box.
@@ -25,6 +26,7 @@ _DONE: Final = int(StageStatus.DONE)
 _SKIPPED: Final = int(StageStatus.SKIPPED)
 _JOB_ACTIVE: Final = int(JobStatus.ACTIVE)
 _JOB_DONE: Final = int(JobStatus.DONE)
+_TASK_WAITING: Final = int(TaskStatus.WAITING)
 _TASK_RUNNING: Final = int(TaskStatus.RUNNING)
 _TASK_DONE: Final = int(TaskStatus.DONE)
 
@@ -61,15 +63,8 @@ def start_task(state: ClusterState, stage: int, executor: int, now_ns: int) -> i
     row.started_tasks += 1
     if row.started_tasks == row.n_tasks:
         _leave_ready(state, stage)
-    job.running_tasks += 1
     job.waiting_tasks -= 1
-    job.attained_ns -= now_ns
-    started = state.tasks[task]
-    started.status = _TASK_RUNNING
-    started.executor = executor
-    started.start_ns = now_ns
-    state.executors[executor].running += 1
-    _count_free(state, executor, -1)
+    _occupy(state, job, task, executor, now_ns)
     return task
 
 
@@ -96,6 +91,55 @@ def finish_task(state: ClusterState, task: int, now_ns: int) -> None:
             _leave_system(state, stage.job, now_ns)
         else:
             _update_paths(state, stage.job)
+
+
+@kernel
+def withdraw_task(state: ClusterState, task: int, now_ns: int) -> None:
+    """Take an unfinished task off its executor: it waits to be placed again, and has to run anew.
+
+    Its stage still counts it as started, so that no policy is asked for it a second time. The slot time that it held
+    counts as attained by its job.
+    """
+    lost = state.tasks[task]
+    state.executors[lost.executor].running -= 1
+    _count_free(state, lost.executor, 1)
+    job = state.jobs[state.stages[lost.stage].job]
+    job.running_tasks -= 1
+    job.waiting_tasks += 1
+    job.attained_ns += now_ns
+    lost.status = _TASK_WAITING
+    lost.executor = -1
+    lost.start_ns = _FAR
+
+
+@kernel
+def place_task(state: ClusterState, task: int, executor: int, now_ns: int) -> None:
+    """Move a withdrawn task onto an executor with a free slot."""
+    job = state.jobs[state.stages[state.tasks[task].stage].job]
+    job.waiting_tasks -= 1
+    _occupy(state, job, task, executor, now_ns)
+
+
+@kernel
+def set_pools(state: ClusterState, executor: int, pools: int | np.uint64) -> None:
+    """Change which pools an executor serves: none (0) while it cannot be used. Tasks that it holds stay there."""
+    row = state.executors[executor]
+    _count_free(state, executor, row.running - row.slots)
+    row.pools = pools
+    _count_free(state, executor, row.slots - row.running)
+
+
+@kernel
+def _occupy(state: ClusterState, job: Rows, task: int, executor: int, now_ns: int) -> None:
+    """Let a task hold a slot of an executor from now on."""
+    job.running_tasks += 1
+    job.attained_ns -= now_ns
+    started = state.tasks[task]
+    started.status = _TASK_RUNNING
+    started.executor = executor
+    started.start_ns = now_ns
+    state.executors[executor].running += 1
+    _count_free(state, executor, -1)
 
 
 @kernel

@@ -103,6 +103,22 @@ class ClusterSpec(Config):
         """The first group's profile, which turns tokens into expected times; None without LLM executors."""
         return load_profile(self.llm[0].latency) if self.llm else None
 
+    def with_llm_executors(self, count: int) -> ClusterSpec:
+        """Return the cluster with that many LLM executors: as many as there are servers.
+
+        Raises:
+            InputError: There is not one group of LLM executors to change, nor are there groups of that many in all.
+        """
+        if sum(group.count for group in self.llm) == count:
+            return self
+        if len(self.llm) != 1:
+            groups = f"{count} servers for {len(self.llm)} groups of LLM executors"
+            allowed = f"{sum(group.count for group in self.llm)} servers, or a cluster with one such group"
+            raise InputError(f"cluster {self.name}", "executors", groups, allowed)
+        changed = self.llm[0].model_copy(update={"count": count})
+        groups = tuple(changed if group is self.llm[0] else group for group in self.executors)
+        return self.model_copy(update={"executors": groups})
+
     def pools_of(self, group: LLMExecutors | RegularExecutors, models: tuple[str, ...]) -> int:
         """Return the mask of the pools that a group serves: bit m for model m of the workload, the last for regular."""
         if isinstance(group, RegularExecutors):

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from llmsched_gym.backends import simulator
 from llmsched_gym.cluster.state import FAR, ClusterState
 from llmsched_gym.cluster.timeline import (
     Steps,
@@ -55,9 +54,9 @@ def ansi(env: SchedulingEnv) -> str:
     lines = [f"{workload.name}  {clock['now_ns'] / _SECOND_NS:.3f} s  {jobs}"]
     llm = np.flatnonzero(state.executors["engine"] >= 0)
     names = executor_names(state)
-    for e in llm[:_LISTED].tolist():
-        kv_share, _ = simulator.engine_load(state, env.episode.simulation, e)
-        lines.append(f"{names[e]:<8} {_bar(state, np.array([e]))}  KV {kv_share:4.0%}")
+    lines += [
+        f"{names[e]:<8} {_bar(state, np.array([e]))}  KV {env.episode.kv_share(e):4.0%}" for e in llm[:_LISTED].tolist()
+    ]
     if len(llm) > _LISTED:
         lines.append(f"{'others':<8} {_bar(state, llm[_LISTED:])}")
     regular = np.flatnonzero(state.executors["engine"] < 0)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from llmsched_gym.backends.vllm.options import ServedOptions, ServerSpec
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
 from llmsched_gym.envs.observation import window_sizes, write_graph, write_truth
@@ -23,10 +24,17 @@ from llmsched_gym.workloads.reading import read_workload
 from llmsched_gym.workloads.splits import check_seed
 from llmsched_gym.workloads.workload import Workload
 
+if TYPE_CHECKING:
+    from llmsched_gym.envs.served_episode import ServedEpisode
+    from llmsched_gym.envs.serving import Serving
+
 Observation = dict[str, NDArray[Any]]
 
 REWARDS = ("jct", "makespan", "terminal_jct")
 """Names of the reward functions."""
+
+BACKENDS = ("simulator", "vllm")
+"""Where completions come from."""
 
 _NODES_PER_JOB = 48
 _EDGES_PER_JOB = 96
@@ -94,6 +102,16 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             columns are 0; a folder with profiles (``llmsched-gym profile fit``), which go before those of the package.
         soft_evidence: Whether the time that stages have been running for tells the profiler something.
         render_mode: None, "ansi" or "rgb_array".
+        time_scale: Arrivals and regular tasks are that many times as fast as in the workload. LLM tasks are not.
+        backend: "simulator", or "vllm": LLM tasks are served by real vLLM servers, in real time.
+        servers: With backend "vllm", one server per LLM executor: URLs, or what to launch ("dummy:tiny", a model, or a
+            mapping of `LaunchSpec` fields), which happens at the first ``reset``; ``close`` stops them. Or a `Serving`
+            that several environments share, whose own cluster and options count; it is left open.
+        stream: With backend "vllm": stream replies, so that the tokens generated so far are observed.
+        request_timeout_s: With backend "vllm": longest silence of a server before a request is sent to another one.
+        give_up_s: With backend "vllm": the run ends when no server has been usable for that long.
+        tools: With backend "vllm": what runs instead of timed waits, by stage name: ``module:function`` or
+            ``path.py:function`` of an async function that takes a `ToolCall`.
 
     Raises:
         InputError: An argument is not usable; the message names it.
@@ -120,6 +138,13 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         profiler: bool | str | Path = True,
         soft_evidence: bool = True,
         render_mode: str | None = None,
+        time_scale: float = 1.0,
+        backend: Literal["simulator", "vllm"] = "simulator",
+        servers: Serving | str | Sequence[ServerSpec] | None = None,
+        stream: bool = True,
+        request_timeout_s: float = 120.0,
+        give_up_s: float = 120.0,
+        tools: Mapping[str, str] | None = None,
     ) -> None:
         _check_choice("observation", observation, ("table", "graph"))
         _check_choice("placement", placement, ("least_loaded", "agent"))
@@ -131,9 +156,21 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         self.scenario = load_scenario(scenario).replaced(jobs=jobs, load=load, rate=rate)
         self.scenario.check_split(split)
         self.cluster = self.scenario.cluster if cluster is None else load_cluster(cluster)
+        _check_choice("backend", backend, BACKENDS)
+        self._serving: Serving | None = None
+        self._owns_serving = False
+        if backend == "vllm":
+            options = {"stream": stream, "request_timeout_s": request_timeout_s, "give_up_s": give_up_s}
+            self._serving, self._owns_serving = _serving(servers, self.cluster, {**options, "tools": tools or {}})
+            self.cluster = self._serving.cluster
+        elif servers is not None:
+            raise InputError("environment", "servers", "servers", 'none, or backend="vllm"')
         self.render_mode = render_mode
         self._split = split
+        self._time_scale = time_scale
         self._fixed = workload if workload is None or isinstance(workload, Workload) else read_workload(workload)
+        if self._fixed is not None:
+            self._fixed = self._fixed.scaled(time_scale)
         if self._fixed is not None:
             self.cluster.check_serves(self._fixed)
         self._graph = observation == "graph"
@@ -144,7 +181,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         self._placements = self.cluster.n_executors if placement == "agent" else 1
         self._set_spaces(max_candidates, max_jobs)
         self._workload: Workload | None = None
-        self._episode: SimulatedEpisode | None = None
+        self._episode: SimulatedEpisode | ServedEpisode | None = None
         self._mask: NDArray[np.int8] = np.zeros(0, np.int8)
         self._area_ns = self._now_ns = 0
 
@@ -202,16 +239,26 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             check_seed(seed, "environment")
         super().reset(seed=None if seed is None else seed)
         drawn = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-        self._workload = self._fixed or self.scenario.build(self._split, drawn, self.cluster)
-        self._episode = SimulatedEpisode(
-            self._workload, self.cluster, self._placements, self._profiler, self._soft_evidence
-        )
+        self._workload = self._fixed or self.scenario.build(self._split, drawn, self.cluster).scaled(self._time_scale)
+        self._episode = self._begin(self._workload)
         self._area_ns, self._now_ns = self._episode.area_ns, self._episode.now_ns
         tables = self._new_tables()
         self._episode.observe(tables)
         observation, info = self._seen(tables)
         info["policy_seed"] = int(np.random.SeedSequence(drawn, spawn_key=(1,)).generate_state(1)[0])
         return observation, info
+
+    def _begin(self, workload: Workload) -> SimulatedEpisode | ServedEpisode:
+        if self._serving is not None:
+            return self._serving.begin(workload, self._placements, self._profiler, self._soft_evidence)
+        return SimulatedEpisode(workload, self.cluster, self._placements, self._profiler, self._soft_evidence)
+
+    def close(self) -> None:
+        """End the present episode on real servers, and stop those that this environment launched."""
+        if self._serving is not None:
+            self._serving.end()
+            if self._owns_serving:
+                self._serving.close()
 
     def step(self, action: np.int64 | int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Carry out one decision and move to the next.
@@ -232,6 +279,8 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         reward = self._reward_since(episode, done)
         if done:
             info["result"] = outcome(episode.state) | (episode.beliefs.counts() if episode.beliefs else {})
+            if not isinstance(episode, SimulatedEpisode):
+                info["result"] |= {"served": episode.served(), "requests": episode.cluster.record.requests}
         return observation, reward, done, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
@@ -246,7 +295,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         return self._workload
 
     @property
-    def episode(self) -> SimulatedEpisode:
+    def episode(self) -> SimulatedEpisode | ServedEpisode:
         """The present episode, for rendering and export; not for policies."""
         if self._episode is None:
             raise gym.error.ResetNeeded("there is no episode before reset()")
@@ -298,7 +347,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         }
         return observation, info
 
-    def _reward_since(self, episode: SimulatedEpisode, done: bool) -> float:
+    def _reward_since(self, episode: SimulatedEpisode | ServedEpisode, done: bool) -> float:
         area_ns, now_ns = episode.area_ns, episode.now_ns
         passed_ns, waited_ns = now_ns - self._now_ns, area_ns - self._area_ns
         self._area_ns, self._now_ns = area_ns, now_ns
@@ -314,3 +363,17 @@ def _check_choice(name: str, value: object, allowed: tuple[str | None, ...]) -> 
     if value not in allowed:
         known = [str(choice) for choice in allowed]
         raise InputError("environment", name, str(value), suggest(str(value), known))
+
+
+def _serving(
+    servers: Serving | str | Sequence[ServerSpec] | None, cluster: ClusterSpec, options: Mapping[str, Any]
+) -> tuple[Serving, bool]:
+    """Return the servers of an environment, and whether they are its own to close."""
+    try:
+        from llmsched_gym.envs.serving import Serving
+    except ModuleNotFoundError as error:
+        allowed = "the extra vllm: pip install 'llmsched-gym[vllm]'"
+        raise InputError("environment", "backend", f"vllm without {error.name}", allowed) from error
+    if isinstance(servers, Serving):
+        return servers, False
+    return Serving(ServedOptions.make(servers, **options), cluster), True

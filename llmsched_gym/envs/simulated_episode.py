@@ -132,6 +132,10 @@ class SimulatedEpisode:
             self._believe(tables)
         return self.done
 
+    def kv_share(self, executor: int) -> float:
+        """Return the share of an LLM executor's KV blocks in use."""
+        return simulator.engine_load(self.state, self.simulation, executor)[0]
+
     def _believe(self, tables: Tables) -> None:
         """Infer anew what has changed, and fill the profiler's columns."""
         if self.beliefs is None:
@@ -162,7 +166,7 @@ def _step(
     if action == last and simulator.next_event_ns(state, simulation) != _FAR:
         simulator.wait(state, simulation)
     else:
-        row, executor = _legal(state, action, min(clock.ready, len(candidates)), placements)
+        row, executor = legal_choice(state, action, min(clock.ready, len(candidates)), placements)
         stage = state.ready[row]
         if executor < 0:
             executor = least_loaded(state, state.stages[stage].pool)
@@ -174,7 +178,7 @@ def _step(
 
 
 @kernel
-def _legal(state: ClusterState, action: int, rows: int, placements: int) -> tuple[int, int]:
+def legal_choice(state: ClusterState, action: int, rows: int, placements: int) -> tuple[int, int]:
     """Return (ready row, executor or -1) of an action; an illegal one counts and becomes the oldest dispatch."""
     row = action // placements
     if 0 <= row < rows:

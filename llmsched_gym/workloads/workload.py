@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsched_gym.errors import InputError
 from llmsched_gym.workloads.template import ApplicationTemplate
 
 JOB: Final = np.dtype(
@@ -127,6 +129,32 @@ class Workload:
     def n_jobs(self) -> int:
         """Number of jobs."""
         return len(self.jobs)
+
+    def scaled(self, time_scale: float) -> Workload:
+        """Return the same jobs with arrivals and regular tasks `time_scale` times as fast; LLM tasks are left alone.
+
+        Historical means are scaled with them. The digest tells different scales apart.
+
+        Args:
+            time_scale: A number > 0; 1 returns this workload.
+
+        Raises:
+            InputError: It is not such a number.
+        """
+        number = isinstance(time_scale, int | float) and not isinstance(time_scale, bool)
+        if not number or not math.isfinite(time_scale) or not time_scale > 0.0:
+            raise InputError(f"workload {self.name}", "time_scale", time_scale, "a number > 0")
+        if time_scale == 1.0:
+            return self
+        jobs, tasks = self.jobs.copy(), self.tasks.copy()
+        jobs["arrival_ns"] = np.rint(jobs["arrival_ns"] / time_scale)
+        regular = tasks["model"] < 0
+        tasks["duration_ns"][regular] = np.rint(tasks["duration_ns"][regular] / time_scale)
+        history = tuple(rows.copy() for rows in self.history)
+        for rows in history:
+            rows["seconds"] /= time_scale
+        provenance = self.provenance | {"time_scale": time_scale * self.provenance.get("time_scale", 1.0)}
+        return replace(self, jobs=jobs, tasks=tasks, history=history, provenance=provenance)
 
     @cached_property
     def digest(self) -> str:
