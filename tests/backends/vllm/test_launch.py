@@ -1,0 +1,186 @@
+"""Servers that start, end and leave nothing behind, whatever happens to the process that launched them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from llmsched_gym.backends.vllm import launch_spec
+from llmsched_gym.backends.vllm.dummy_model import SIZES, dummy_model
+from llmsched_gym.backends.vllm.guard import group_members
+from llmsched_gym.backends.vllm.launch import Server, launch, launch_all
+from llmsched_gym.backends.vllm.launch_spec import PYTHON_VARIABLE, LaunchSpec, find_python
+from llmsched_gym.errors import InputError, RunError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("dummy:tini", r"did you mean 'tiny'"),
+        ("./no/such/model", r"model: got '\./no/such/model'; expected a folder that exists"),
+        ({"model": "dummy:tiny", "port": 99_999}, r"port: got 99999; expected less than or equal to 65535"),
+        ({"model": "dummy:tiny", "max_num_seqs": 0}, r"max_num_seqs: got 0; expected greater than or equal to 1"),
+        ({"model": "dummy:tiny", "max_num_seq": 4}, r"max_num_seq: got 4; expected no such field"),
+        ({"model": "dummy:tiny", "flags": ["--port=1"]}, r"flags: .* expected no --port"),
+        ({"port": 1}, r"model: got 'nothing'; expected a value"),
+    ],
+)
+def test_bad_specs(given: str | dict[str, object], message: str):
+    with pytest.raises(InputError, match=message):
+        LaunchSpec.of(given)
+
+
+def test_words():
+    spec = LaunchSpec.of({"model": "meta-llama/Llama-2-7b-hf", "max_num_seqs": 64, "flags": ["--swap-space", "0"]})
+    words = spec.words(8123)
+    assert " ".join(words).startswith("--model meta-llama/Llama-2-7b-hf --served-model-name meta-llama/Llama-2-7b-hf")
+    assert words[words.index("--max-num-seqs") + 1] == "64"
+    assert words[-2:] == ["--swap-space", "0"]
+    assert "--load-format" not in words
+    assert "--enforce-eager" in LaunchSpec.of("dummy:tiny").words(1)
+    assert "--enforce-eager" not in LaunchSpec.of("dummy:7b").words(1)
+
+
+def test_dummy_models(tmp_path: Path):
+    folders = {dummy_model(name, tmp_path) for name in SIZES}
+    assert len(folders) == len(SIZES)
+    assert all([file.name for file in folder.iterdir()] == ["config.json"] for folder in folders)
+    file = dummy_model("tiny", tmp_path) / "config.json"
+    written = file.stat().st_mtime_ns
+    assert dummy_model("tiny", tmp_path) == file.parent
+    assert file.stat().st_mtime_ns == written  # kept
+    content = file.read_bytes()
+    file.write_bytes(content[:10])
+    dummy_model("tiny", tmp_path)
+    assert file.read_bytes() == content
+
+
+def test_find_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
+    monkeypatch.setattr(launch_spec.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="make vllm"):
+        find_python()
+    beside = tmp_path / ".venv-vllm" / "bin" / "python"
+    beside.parent.mkdir(parents=True)
+    beside.symlink_to(sys.executable)
+    assert find_python() == str(beside)
+    monkeypatch.setenv(PYTHON_VARIABLE, sys.executable)
+    assert find_python() == sys.executable
+    assert find_python("sh").endswith("/sh")
+    with pytest.raises(InputError, match="python: got '/no/python'; expected a Python interpreter that has vLLM"):
+        find_python("/no/python")
+
+
+def test_guard_knows_a_group():
+    process = subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True)
+    try:
+        deadline = time.monotonic() + 10
+        while len(group_members(process.pid)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(group_members(process.pid)) == 2
+        assert process.pid in group_members(process.pid)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_server_that_cannot_start(vllm_python: str, tmp_path: Path):
+    before = leftovers()
+    with pytest.raises(RunError, match=r"^dummy:tiny: the server ended while it started: .*no-such-flag") as caught:
+        launch({"model": "dummy:tiny", "flags": ["--no-such-flag"]}, tmp_path, python=vllm_python)
+    assert "\n" not in str(caught.value)
+    assert [file.suffix for file in tmp_path.iterdir()] == [".log"]
+    assert leftovers() - before == set()
+
+
+def test_start_takes_too_long(vllm_python: str, tmp_path: Path):
+    before = leftovers()
+    specs = [{"model": "dummy:tiny", "start_timeout_s": 0.5}] * 2
+    with pytest.raises(RunError, match=r"not ready after 0\.5 s"):
+        launch_all(specs, tmp_path, python=vllm_python)
+    assert leftovers() - before == set()
+
+
+def test_servers_run_side_by_side(servers: list[Server]):
+    assert len({server.url for server in servers}) == 2
+    assert all(server.alive() and "uvicorn" not in repr(server) for server in servers)
+    for server in servers:
+        with urllib.request.urlopen(f"{server.url}/health") as response:
+            assert response.status == 200
+
+
+SCRIPT = """
+import sys, time
+from llmsched_gym.backends.vllm.launch import Server, launch_all
+from llmsched_gym.backends.vllm.launch_spec import LaunchSpec, find_python
+from pathlib import Path
+
+server = Server(LaunchSpec.of("dummy:tiny"), Path(sys.argv[1]), find_python(sys.argv[2]))
+server.start()
+print(server.pid, server.url, flush=True)
+server.wait_ready()
+print("ready", flush=True)
+if sys.argv[3] == "exception":
+    raise ValueError("a policy fails")
+time.sleep(600)
+"""
+
+
+def leftovers() -> set[str]:
+    """Return what a server could leave in shared memory and temporary folders."""
+    shared = {path.name for path in Path("/dev/shm").glob("*")}
+    return {name for name in shared if owner_is_gone(name)} | {str(path) for path in Path("/tmp").glob("llmsched-*")}
+
+
+def owner_is_gone(name: str) -> bool:
+    """Whether no process has a piece of shared memory mapped."""
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            if f"/dev/shm/{name}" in maps.read_text():
+                return False
+        except OSError:
+            continue
+    return True
+
+
+@pytest.mark.parametrize("how", ["exception", "SIGINT", "SIGKILL"])
+def test_nothing_is_left(servers: list[Server], vllm_python: str, tmp_path: Path, how: str):
+    """An exception when all runs; Ctrl-C, and a killed process, while the server starts."""
+    before = leftovers()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path), vllm_python, how],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout is not None
+    pid, url = process.stdout.readline().split()
+    if how != "exception":
+        deadline = time.monotonic() + 120
+        while len(group_members(int(pid))) < 3 and time.monotonic() < deadline:  # the engine's process is up
+            time.sleep(0.1)
+        assert len(group_members(int(pid))) >= 3
+        process.send_signal(getattr(signal, how))
+    _, err = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert "Error: a policy fails" in err if how == "exception" else True
+    deadline = time.monotonic() + 20
+    while (group_members(int(pid)) or leftovers() - before) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert group_members(int(pid)) == []
+    assert leftovers() - before == set()
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"{url}/health", timeout=5)
+    assert all(server.alive() for server in servers)
