@@ -64,7 +64,7 @@ class Server:
         self._port = spec.port or _free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self.model = spec.served_model
-        # Short: it holds vLLM's sockets, whose paths may have 107 characters.
+        # For vLLM's temporary files. Short: it holds sockets, whose paths may have 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="llmsched-"))
         folder = self._folder if log_dir is None else log_dir
         folder.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ class Server:
         inherited = dict(os.environ)
         if self._python != sys.executable:  # module paths and homes of this interpreter are not meant for another
             inherited = {name: value for name, value in inherited.items() if not re.match("PYTHON(PATH|HOME)$", name)}
-        return {**defaults, **inherited, "VLLM_RPC_BASE_PATH": str(self._folder), **self.spec.env}
+        return {**defaults, **inherited, "TMPDIR": str(self._folder), **self.spec.env}
 
     def _answers(self) -> bool:
         try:
@@ -188,7 +188,8 @@ class Server:
     def _last_error(self) -> str:
         """Return the last line of the log that tells an error, else the last line."""
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        telling = [line for line in lines if re.search(r"\b\w*(Error|Exception)\b: \S|\berror: \S", line)]
+        error = re.compile(r"\b\w*(Error|Exception)\b: \S|\berror: \S")
+        telling = [line for line in lines if error.search(line) and "WARNING" not in line]
         return (telling or lines or ["no output"])[-1][-300:]
 
 
