@@ -46,12 +46,13 @@ def visited(log: RequestLog, config: EngineConfig) -> tuple[Floats, Floats]:
     n_decode = segments["n_decode"].astype(float)
     context = segments["decode_context"] + n_decode * (count - 1.0) / 2.0
     prefill = segments["prefill_tokens"].astype(float)
+    attended = segments["prefill_context"] * segments["prefill_resumed"] + segments["prefill_cached"]
     points = np.stack(
         [
             n_decode,
             prefill,
             context / np.maximum(n_decode, 1.0),
-            segments["prefill_context"] * segments["prefill_resumed"] / np.maximum(prefill, 1.0),
+            attended / np.maximum(prefill, 1.0),
         ],
         axis=1,
     )

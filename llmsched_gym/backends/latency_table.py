@@ -72,13 +72,18 @@ class IterationTable:
         points: float64 (n, 4): decoding sequences, prefill tokens, mean decode context, prefill context.
         times_ms: float64 (n,).
         dropped: Rows left out because less work takes longer in the same table (clamped or failed measurements).
+
+    Args:
+        points: Rows as in the attribute, repeated ones allowed: they count with their median.
+        times_ms: float64 (n,), all > 0.
+        noisy: Whether times scatter, so that one that is too long says nothing against those of more work: no row is
+            then left out.
     """
 
-    def __init__(self, points: Floats, times_ms: Floats) -> None:
-        """Keep the rows that are consistent; repeated points count with their median."""
+    def __init__(self, points: Floats, times_ms: Floats, *, noisy: bool = False) -> None:
         points, inverse = np.unique(points, axis=0, return_inverse=True)
         times_ms = np.array([np.median(times_ms[inverse.ravel() == index]) for index in range(len(points))])
-        clamped = _clamped(points, times_ms)
+        clamped = np.zeros(len(points), np.bool_) if noisy else _clamped(points, times_ms)
         self.dropped = int(clamped.sum())
         self.points = points[~clamped]
         self.times_ms = times_ms[~clamped]

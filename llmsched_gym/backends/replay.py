@@ -36,6 +36,7 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "prompt": ("prompt_tokens", "prompt", "input_tokens", "num_prefill_tokens"),
     "output": ("output_tokens", "output", "num_decode_tokens"),
 }
+_PREFIX_COLUMNS: Final = ("app_prefix", "app_prefix_tokens", "job_prefix", "job_prefix_tokens")
 _MAX_SECONDS: Final = 1e6
 _MAX_TOKENS: Final = 2**24
 
@@ -46,6 +47,7 @@ SEGMENT: Final = np.dtype(
         ("prefill_tokens", "i8"),
         ("prefill_context", "i8"),  # tokens in KV before the chunk that goes on with a prefill
         ("prefill_resumed", "i8"),  # tokens of that chunk
+        ("prefill_cached", "i8"),  # chunks of requests that start: their tokens times those found in the prefix cache
         ("decode_context", "i8"),  # prompt + generated tokens of the decoding sequences, in the first iteration
     ]
 )
@@ -60,12 +62,15 @@ class RequestLog(NamedTuple):
         arrival_ns: int64 (n,).
         prompt_tokens: int64 (n,), at least 1.
         output_tokens: int64 (n,), at least 1.
+        prefixes: int64 (n, 4), application prefix, its tokens, job prefix, its tokens, as in `TASK`; None: no request
+            shares a prefix with another.
     """
 
     ids: list[str]
     arrival_ns: NDArray[np.int64]
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
+    prefixes: NDArray[np.int64] | None = None
 
 
 def _tokens(source: str, field: str, text: str | None) -> int:
@@ -107,6 +112,20 @@ def read_requests(path: str | Path) -> RequestLog:
 
 
 @kernel
+def _cached_work(engine: Any, running: Any, tasks: Any, first: int) -> int:
+    """Tokens of each chunk times the cached tokens before it, summed over the requests from row `first` on."""
+    work = 0
+    for index in range(first, engine.running):
+        sequence = running[index]
+        cached = tasks[sequence.task].cached_tokens  # of a restart: what it found the first time
+        partial = index == engine.running - 1 and engine.prefill_done < engine.prefill_target
+        generated = engine.iterations - sequence.first_step
+        end = engine.prefill_done if partial else tasks[sequence.task].prompt_tokens + generated
+        work += cached * max(end - cached, 0)
+    return work
+
+
+@kernel
 def _drive(
     engines: Any,
     sequences: Any,
@@ -143,12 +162,14 @@ def _drive(
             submit(engines, sequences, waiting, prefixes, tasks, 0, order[submitted], now)
             submitted += 1
         if engine.event_ns == FAR:
-            resumes = engine.running > engine.decoding
+            before = engine.running
+            resumes = before > engine.decoding
             done, missing = engine.prefill_done, engine.prefill_target - engine.prefill_done
             plan(engines, sequences, waiting, prefixes, tasks, 0)
             if written < len(trace):
                 trace[written].prefill_context = done if resumes else 0
                 trace[written].prefill_resumed = min(missing, engine.prefill_tokens) if resumes else 0
+                trace[written].prefill_cached = _cached_work(engine, sequences[0], tasks, before)
     return submitted, written
 
 
@@ -157,7 +178,7 @@ def serve(log: RequestLog, config: EngineConfig, source: object = "requests") ->
 
     Args:
         log: The requests; served by arrival, ties in their order.
-        config: The engine. Requests share no prefixes.
+        config: The engine.
         source: What to name in errors.
 
     Returns:
@@ -171,6 +192,11 @@ def serve(log: RequestLog, config: EngineConfig, source: object = "requests") ->
     tasks["start_ns"] = log.arrival_ns
     tasks["prompt_tokens"], tasks["output_tokens"] = log.prompt_tokens, log.output_tokens
     tasks["app_prefix"] = tasks["job_prefix"] = -1
+    n_prefixes = 0
+    if log.prefixes is not None:
+        for column, values in zip(_PREFIX_COLUMNS, log.prefixes.T, strict=True):
+            tasks[column] = values
+        n_prefixes = int(log.prefixes[:, (0, 2)].max(initial=-1)) + 1
     worst = int(np.argmax(log.prompt_tokens + log.output_tokens))
     needed = kv_tokens_needed(int(log.prompt_tokens[worst]), int(log.output_tokens[worst]))
     if needed > config.kv_tokens:
@@ -180,7 +206,7 @@ def serve(log: RequestLog, config: EngineConfig, source: object = "requests") ->
             needed,
             f"at most {config.kv_tokens}, the engine's KV capacity above the watermark",
         )
-    state = new_engines([config], n, 0)
+    state = new_engines([config], n, n_prefixes)
     order = np.argsort(log.arrival_ns, kind="stable").astype(np.int64)
     finished = np.zeros(config.max_num_seqs, np.int32)
     trace = np.zeros(4 * n + 1024, SEGMENT)

@@ -32,6 +32,7 @@ _VERBS: Final = {
     "latency fit": ("latency:Fit", "fit a latency profile to a table of iteration times"),
     "latency show": ("latency:Show", "show one latency profile"),
     "latency list": ("latency:List", "list the latency profiles that come with the package"),
+    "calibrate": ("calibrate:Calibrate", "measure running vLLM servers and write their latency profile"),
     "list": ("listing:List", "list environments, scenarios, policies, applications, latency profiles"),
 }
 """Words → module of this package and dataclass, imported only when asked for, and help."""

@@ -62,9 +62,14 @@ def print_table(
 
 
 class EpisodeProgress:
-    """Progress of a comparison: a bar on a terminal, a line per result elsewhere."""
+    """Progress of a comparison: a bar on a terminal, a line per result elsewhere.
 
-    def __init__(self) -> None:
+    Args:
+        what: What is counted.
+    """
+
+    def __init__(self, what: str = "episodes") -> None:
+        self._what = what
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -99,7 +104,7 @@ class EpisodeProgress:
         self._total, self._done = total, done
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task("episodes", total=total, completed=done)
+        self._task = self._bar.add_task(self._what, total=total, completed=done)
         if done:
             self.note(f"{done} of {total} results were there already")
 

@@ -36,6 +36,9 @@ SCHEMA_VERSION: Final = 1
 PROFILES: Final = Path(__file__).parent / "profiles"
 """Folder of the profiles that ship."""
 
+FOLDER_VARIABLE: Final = "LLMSCHED_GYM_PROFILES"
+"""Environment variable with the folder of the user's own profiles."""
+
 COEFFICIENTS: Final = ("iteration_ms", "decode_ms", "prefill_ms", "context_ms")
 """Fields of a profile file that hold a, b, c and d."""
 
@@ -149,13 +152,25 @@ def list_profiles() -> list[str]:
     return sorted(path.stem for path in PROFILES.glob("*.json"))
 
 
+def own_profiles() -> Path:
+    """Return the folder of the user's own profiles, where ``llmsched-gym calibrate`` puts them.
+
+    ``LLMSCHED_GYM_PROFILES``, else ``llmsched_gym/profiles`` under ``XDG_DATA_HOME`` or ``~/.local/share``.
+    """
+    given = os.environ.get(FOLDER_VARIABLE)
+    data = os.environ.get("XDG_DATA_HOME")
+    return (
+        Path(given) if given else (Path(data) if data else Path.home() / ".local" / "share") / "llmsched_gym/profiles"
+    )
+
+
 @cache
 def _shipped(name: str) -> LatencyProfile:
     return read_profile(PROFILES / f"{name}.json")
 
 
 def load_profile(name_or_path: str | Path) -> LatencyProfile:
-    """Find a profile by the name of one that ships, or by the path of a JSON file.
+    """Find a profile by the name of one that ships, by the name of one of the user's own, or by the path of a file.
 
     Raises:
         InputError: There is no such profile, or the file is not usable.
@@ -165,7 +180,11 @@ def load_profile(name_or_path: str | Path) -> LatencyProfile:
         return _shipped(text)
     if text.endswith(".json") or os.sep in text or Path(text).is_file():
         return read_profile(text)
-    raise InputError("latency profile", "name", text, f"the path of a JSON file, or {suggest(text, list_profiles())}")
+    own = own_profiles()
+    if text and (own / f"{text}.json").is_file():
+        return read_profile(own / f"{text}.json")
+    known = [*list_profiles(), *(path.stem for path in own.glob("*.json"))]
+    raise InputError("latency profile", "name", text, f"the path of a JSON file, or {suggest(text, known)}")
 
 
 def describe(profile: LatencyProfile) -> list[tuple[str, str]]:

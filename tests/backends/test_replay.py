@@ -162,3 +162,17 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         read_requests(tmp_path / "absent.csv")
     with pytest.raises(InputError, match=r"out\.csv"):
         write_rows([], tmp_path / "absent" / "out.csv")
+
+
+def test_a_log_with_prefixes_computes_shared_tokens_once() -> None:
+    """The second request starts when the first is done, and finds 6 of its 8 blocks in the cache."""
+    lengths = np.array([128, 128], np.int64)
+    prefixes = np.array([[0, 100, -1, 0]] * 2, np.int64)
+    log = RequestLog(["a", "b"], np.array([0, 10**9]), lengths, np.array([2, 2], np.int64), prefixes)
+    tasks, segments = serve(log, EngineConfig(PROFILE, block_size=16))
+    assert list(tasks["cached_tokens"]) == [0, 96]
+    assert list(segments["prefill_tokens"]) == [128, 0, 32, 0]
+    assert list(segments["prefill_cached"]) == [0, 0, 96 * 32, 0]
+    alone, _ = serve(log._replace(prefixes=None), EngineConfig(PROFILE, block_size=16))
+    assert tasks["finish_ns"][0] == alone["finish_ns"][0]
+    assert tasks["finish_ns"][1] < alone["finish_ns"][1]

@@ -134,3 +134,15 @@ def test_shipped_profile_agrees_with_an_independent_fit(name: str, measured: tup
         ours = sum(x * y for x, y in zip(factors, load_profile(name).coefficients_ms, strict=True))
         theirs = sum(x * y for x, y in zip(factors, measured, strict=True))
         assert ours == pytest.approx(theirs, rel=0.06), (n_decode, prefill, context)
+
+
+def test_own_profiles_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMSCHED_GYM_PROFILES", str(tmp_path))
+    LatencyProfile.from_ms("my-server", (1.0, 0.1, 0.01, 0.001)).save(tmp_path / "my-server.json")
+    assert load_profile("my-server").coefficients_ms == (1.0, 0.1, 0.01, 0.001)
+    with pytest.raises(InputError, match="did you mean 'my-server'"):
+        load_profile("my-servr")
+    monkeypatch.delenv("LLMSCHED_GYM_PROFILES")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    with pytest.raises(InputError, match="my-server"):
+        load_profile("my-server")

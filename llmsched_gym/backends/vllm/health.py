@@ -84,10 +84,19 @@ async def read_metrics(session: aiohttp.ClientSession, url: str, *, timeout_s: f
     Raises:
         RunError: The server does not answer.
     """
+    return total_by_name(await read_samples(session, url, timeout_s=timeout_s))
+
+
+async def read_samples(session: aiohttp.ClientSession, url: str, *, timeout_s: float = 10.0) -> list[Sample]:
+    """Return the samples of all metrics of a server, with their labels.
+
+    Raises:
+        RunError: The server does not answer.
+    """
     try:
         async with session.get(f"{url}/metrics", timeout=aiohttp.ClientTimeout(total=timeout_s)) as response:
             response.raise_for_status()
-            return total_by_name(parse_metrics(await response.text()))
+            return parse_metrics(await response.text())
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise RunError(f"{url}/metrics: {type(error).__name__}: {error}") from None
 
