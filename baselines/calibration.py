@@ -2,7 +2,8 @@
 
 Every job of the ``eval`` split is walked through alone, its stages finishing one after another in the order of the
 template. Before each stage, and in the middle of it, the posterior of the remaining slot time (batch size 1) is set
-against the truth and against the historical mean, which knows what has been revealed but not how long it took.
+against the truth and against the historical mean, which knows what has been revealed but not how long it took. The
+posterior is what policies see: it is written by the environment's own code, cache and all.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import numpy as np
 
 from llmsched_gym.cluster import lifecycle
 from llmsched_gym.cluster.initial import initial_state
-from llmsched_gym.cluster.state import ClusterState
-from llmsched_gym.profiler.evidence import Evidence, Layout, collect, make_evidence, make_layout
-from llmsched_gym.profiler.inference import condition
-from llmsched_gym.profiler.profiler import Profiler, shipped_profiler
-from llmsched_gym.profiler.sampling import remaining
+from llmsched_gym.cluster.state import ClusterState, StageStatus, TaskStatus
+from llmsched_gym.profiler.beliefs import INTERVAL, Inference
+from llmsched_gym.profiler.evidence import Layout, received_ns
+from llmsched_gym.profiler.profiler import EpisodeBeliefs, make_profiler
+from llmsched_gym.profiler.sampling import quantile
+from llmsched_gym.profiler.store import load_profile
 from llmsched_gym.scenario import load_scenario
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.arrivals import Poisson
@@ -40,6 +42,7 @@ class Look:
         soft: Whether a stage is half done and counts as evidence; None between stages.
         truth_s: Slot time to come.
         posterior_s: Posterior mean.
+        median_s: Posterior median.
         history_s: Historical mean.
         covered: Per entry of `NOMINAL`, whether the interval holds the truth; empty in the middle of stages.
         level: Evidence that was given up (`inference.condition`).
@@ -49,18 +52,19 @@ class Look:
     soft: bool | None
     truth_s: float
     posterior_s: float
+    median_s: float
     history_s: float
     covered: tuple[bool, ...]
     level: int
 
 
 class _Walk(NamedTuple):
-    """All that a walk needs: the cluster, and the profiles as they read it."""
+    """All that a walk needs: the cluster, and what is believed of its jobs with and without running stages."""
 
     state: ClusterState
-    profiler: Profiler
-    layout: Layout
-    evidence: Evidence
+    inference: Inference
+    soft: EpisodeBeliefs
+    hard: EpisodeBeliefs
 
 
 def calibrate(jobs: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -87,15 +91,14 @@ def held_out(app: str, jobs: int, seed: int) -> Workload:
 
 def looks(workload: Workload) -> Iterator[Look]:
     """Walk through the jobs of a workload of one application, with the profiles that come with the package."""
-    profiler = shipped_profiler()
+    # A profiler of its own, so that the last samples it drew are those of the last look.
     (template,) = workload.templates
-    profile = profiler.profiles[template.name]
-    place = list(profiler.profiles).index(template.name)
+    profiler = make_profiler([load_profile(template.name)])
     walk = _Walk(
         state=initial_state(workload, load_scenario("mixed").cluster),
-        profiler=profiler,
-        layout=make_layout(workload, {0: (place, profile)}, profiler.inference.bank, profiler.ends),
-        evidence=make_evidence(len(profile.variables)),
+        inference=profiler.inference,
+        soft=EpisodeBeliefs(profiler, workload, soft_evidence=True),
+        hard=EpisodeBeliefs(profiler, workload, soft_evidence=False),
     )
     for job in range(workload.n_jobs):
         yield from _walk_job(walk, job)
@@ -131,43 +134,61 @@ def _end(walk: _Walk, task: int, now_ns: int) -> int:
 
 
 def _half_way(walk: _Walk, job: int, task: int, now_ns: int, finished: int) -> Iterator[Look]:
-    """Look while the last task of a stage is half done, with and without what it has received as evidence."""
-    tokens = int(walk.state.tasks["output_tokens"][task])
-    walk.layout.tokens[task] = tokens // 2
-    walk.state.clock["now_ns"] = now_ns + int(walk.state.tasks["work_ns"][task]) // 2
+    """Look when the last task of a stage has run for half of what is expected of it, if it takes that long.
+
+    Half of what it will take would not do: who looks then knows what is left.
+    """
+    row, stage = walk.state.tasks[task], walk.state.stages[walk.state.tasks["stage"][task]]
+    tokens = int(row["output_tokens"])
+    had_ns = int(stage["task_work_ns"]) // 2
+    if had_ns >= row["work_ns"] or had_ns == 0:
+        return
+    for beliefs in (walk.soft, walk.hard):
+        beliefs.layout.tokens[task] = tokens * had_ns // int(row["work_ns"])
+    walk.state.clock["now_ns"] = now_ns + had_ns
     for soft in (False, True):
         yield _look(walk, job, finished, soft)
-    walk.layout.tokens[task] = 0
+    for beliefs in (walk.soft, walk.hard):
+        beliefs.layout.tokens[task] = 0
 
 
 def _look(walk: _Walk, job: int, finished: int, soft: bool | None) -> Look:
-    state, evidence = walk.state, walk.evidence
-    inference = walk.profiler.inference
-    bank, work = inference.bank, inference.work
-    collect(state, walk.layout, job, soft is True, evidence)
-    app = int(walk.layout.apps[0])
-    n = int(bank.first_variable[app + 1] - bank.first_variable[app])
-    unfinished = evidence.key[n : 2 * n] > 0
-    level = condition(bank, app, evidence.key[:n], work)
-    received_s = (evidence.received_ns[:n] * 1e-9).astype(np.float64)
-    truth_s = _total_s(walk, job) - float(received_s.sum())
-    llm_s, regular_s, _, _ = remaining(bank, app, unfinished, received_s, NOMINAL[0], work)
+    beliefs = walk.soft if soft else walk.hard
+    beliefs.jobs["open_stages"][job] = -1  # look again, whatever happened
+    walk.inference.cache.apps[:] = -1  # forget, so that the samples in the workspace are those of this look
+    walk.inference.cache.counts[0] = 0
+    beliefs.refresh(walk.state)
+    belief = beliefs.jobs[job]
+    truth_s = _left_s(walk, beliefs.layout, job)
     covered: tuple[bool, ...] = ()
     if soft is None:
-        nothing, had_s = np.zeros(n), float(received_s[unfinished].sum())
-        ends = [remaining(bank, app, unfinished, nothing, nominal, work)[2:] for nominal in NOMINAL]
-        covered = tuple(_holds(low - had_s, truth_s, high - had_s) for low, high in ends)
-    history_s = int(state.jobs["remaining_ns"][job]) * 1e-9
-    return Look(finished, soft, truth_s, llm_s + regular_s, history_s, covered, level)
+        # The belief has the ends of one interval; of the same samples, moved as they were, the others follow.
+        sums = walk.inference.work.sums
+        moved_s = float(belief["high_s"]) - quantile(sums, (1.0 + INTERVAL) / 2.0)
+        tails = [(1.0 - nominal) / 2.0 for nominal in NOMINAL]
+        covered = tuple(
+            _holds(quantile(sums, tail) + moved_s, truth_s, quantile(sums, 1.0 - tail) + moved_s) for tail in tails
+        )
+    posterior_s = float(belief["llm_s"] + belief["regular_s"])
+    history_s = int(walk.state.jobs["remaining_ns"][job]) * 1e-9
+    median_s, level = float(belief["median_s"]), int(belief["level"])
+    return Look(finished, soft, truth_s, posterior_s, median_s, history_s, covered, level)
 
 
-def _total_s(walk: _Walk, job: int) -> float:
-    """Slot time of a whole job."""
-    owner = walk.state.jobs[job]
-    stages = walk.state.stages[owner["first_stage"] : owner["first_stage"] + owner["n_stages"]]
-    there = stages[stages["present"] == 1]
-    tasks = [slice(int(row["first_task"]), int(row["first_task"] + row["n_tasks"])) for row in there]
-    return sum(int(walk.layout.work_ns[one].sum()) for one in tasks) * 1e-9
+def _left_s(walk: _Walk, layout: Layout, job: int) -> float:
+    """Slot time that the job is still to receive, by truth."""
+    state = walk.state
+    owner = state.jobs[job]
+    left_ns = 0
+    for stage in state.stages[owner["first_stage"] : owner["first_stage"] + owner["n_stages"]]:
+        if stage["present"] == 1 and stage["status"] < StageStatus.DONE:
+            for task in range(int(stage["first_task"]), int(stage["first_task"] + stage["n_tasks"])):
+                status = int(state.tasks["status"][task])
+                if status != TaskStatus.DONE:
+                    left_ns += int(layout.work_ns[task])
+                if status == TaskStatus.RUNNING:
+                    left_ns -= int(received_ns(state, layout, int(owner["app"]), task))
+    return left_ns * 1e-9
 
 
 def _holds(low_s: float, truth_s: float, high_s: float) -> bool:
@@ -183,7 +204,9 @@ def _summary(app: str, finished: int, kind: str, found: list[Look]) -> dict[str,
     row: dict[str, Any] = {"application": app, "finished": finished, "kind": kind, "looks": len(found)}
     row |= {"truth_mean_s": float(truth.mean()), "relaxed": sum(look.level > 0 for look in found)}
     for name, error in errors.items():
-        row[f"{name}_abs_s"] = float(np.abs(error).mean())
+        # The mean has the least squared error, the median the least absolute one; history has no median.
+        guess = np.array([look.median_s for look in found]) - truth if name == "posterior" else error
+        row[f"{name}_abs_s"] = float(np.abs(guess).mean())
         row[f"{name}_square_s2"] = float((error * error).mean())
         row[f"{name}_bias_s"] = float(error.mean())
     for position, nominal in enumerate(NOMINAL):

@@ -40,7 +40,7 @@ from llmsched_gym.workloads.toy import TOY_APPLICATIONS
 ROOT: Final = Path(__file__).resolve().parents[1]
 REFERENCE: Final = ROOT / "baselines" / "reference"
 ALL_PARTS: Final = (*PARTS, "two_jobs", "calibration", "ordering")
-CALIBRATION_JOBS: Final = 400
+CALIBRATION_JOBS: Final = 2000
 ORDERED_JOBS: Final = 200
 
 

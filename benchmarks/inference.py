@@ -47,7 +47,7 @@ def update_all(
     app: int,
     evidence: Masks,
     following: NDArray[np.int64],
-    unfinished: NDArray[np.bool_],
+    unfinished: NDArray[np.uint16],
     zeros: NDArray[np.float64],
     work: Workspace,
 ) -> None:
@@ -126,7 +126,7 @@ def measure(profiles: list[Profile], app: int, jobs: int, jobs_of_pgmpy: int) ->
     profile, bank = profiles[app], make_bank(profiles)
     work = make_workspace(bank)
     evidence, following = stopped_jobs(profile, jobs, np.random.default_rng(app))
-    unfinished = (evidence & (evidence - 1)) != 0
+    unfinished = ((evidence & (evidence - 1)) != 0).astype(np.uint16)
     zeros = np.zeros(evidence.shape[1])
     cache = make_cache(evidence.shape[1], 8)
     fill(cache, app, evidence)

@@ -83,10 +83,13 @@ class Job(IntEnum):
     POSTERIOR_HIGH_S = 14
     """Profiler: 95 % quantile."""
     HISTORY_LOW_S = 15
-    """Profiler: lower end of a 90 % interval around ``REMAINING_S``, by the variances of the unfinished stages alone:
+    """Profiler: lower end of a 90 % interval around ``HISTORY_S``, by the variances of the unfinished stages alone:
     without evidence and correlations."""
     HISTORY_HIGH_S = 16
     """Profiler: its upper end."""
+    HISTORY_S = 17
+    """Profiler: ``REMAINING_S`` with LLM time at the executors' present batch, as ``POSTERIOR_S`` has it: they differ
+    by what the network knows alone. Without a profile ``REMAINING_S``."""
 
 
 class Executor(IntEnum):

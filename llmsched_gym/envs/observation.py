@@ -52,6 +52,7 @@ _J_UPPER_QUARTILE: Final = int(Job.POSTERIOR_UPPER_QUARTILE_S)
 _J_HIGH: Final = int(Job.POSTERIOR_HIGH_S)
 _J_HISTORY_LOW: Final = int(Job.HISTORY_LOW_S)
 _J_HISTORY_HIGH: Final = int(Job.HISTORY_HIGH_S)
+_J_HISTORY: Final = int(Job.HISTORY_S)
 
 _C_ENTROPY: Final = int(Candidate.ENTROPY)
 _C_REDUCTION_SUM: Final = int(Candidate.REDUCTION_SUM)
@@ -186,8 +187,11 @@ def write_beliefs(
         jobs[i, _J_MEDIAN] = belief.median_s * stretch
         jobs[i, _J_UPPER_QUARTILE] = belief.upper_quartile_s * stretch
         jobs[i, _J_HIGH] = belief.high_s * stretch
-        history_s = state.jobs[state.active[i]].remaining_ns * _SECONDS
-        half_s = HISTORY_DEVIATIONS * belief.history_deviation_s
+        expected_s = state.jobs[state.active[i]].remaining_ns * _SECONDS
+        history_s = max(expected_s - belief.history_llm_s, 0.0) + belief.history_llm_iterations * iteration_s
+        stretch = history_s / expected_s if expected_s > 0.0 else 1.0
+        half_s = HISTORY_DEVIATIONS * belief.history_deviation_s * stretch
+        jobs[i, _J_HISTORY] = history_s
         jobs[i, _J_HISTORY_LOW] = max(history_s - half_s, 0.0)
         jobs[i, _J_HISTORY_HIGH] = history_s + half_s
     for i in range(min(state.clock[0].ready, len(candidates))):

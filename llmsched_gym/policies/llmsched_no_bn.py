@@ -1,7 +1,8 @@
 """LLMSched without its Bayesian network: the same algorithm on historical means and intervals.
 
-The ablation "w/o BN" of LLMSched (ICDCS 2025). Remaining times are expected by historical means, as SRTF has them;
-intervals add up the variances of the unfinished stages as if they were independent; a stage's uncertainty reduction is
+The ablation "w/o BN" of LLMSched (ICDCS 2025). Remaining times are expected by historical means, as SRTF has them, but
+with LLM time at the executors' present batch, as LLMSched has it: what the two lack of each other is the network alone.
+Intervals add up the variances of the unfinished stages as if they were independent; a stage's uncertainty reduction is
 the one before anything is known of its job. Nothing is learnt from how long stages took; what is revealed to every
 scheduler (stages skipped, plans made) counts.
 """
@@ -22,7 +23,7 @@ class LLMSchedNoBN(LLMSched):
     """
 
     name = "llmsched_no_bn"
-    mean, low, high = Job.REMAINING_S, Job.HISTORY_LOW_S, Job.HISTORY_HIGH_S
+    mean, low, high = Job.HISTORY_S, Job.HISTORY_LOW_S, Job.HISTORY_HIGH_S
 
     def __init__(self, epsilon: float = 0.02, sampling_ratio: float = 0.3, interval: float = 0.3) -> None:
         super().__init__(epsilon, sampling_ratio, interval=interval)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.profiler.junction_tree import Clique, build_tree
-from llmsched_gym.profiler.profile import MAX_STATES, Profile
+from llmsched_gym.profiler.profile import MAX_STATES, SLICES, Profile
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -31,8 +31,10 @@ class ProfileBank(NamedTuple):
         absent: bool (variables,) State 0 is "absent".
         kinds: (variables,) `StageKind`.
         means: (variables, MAX_STATES) Mean seconds in a state.
-        lows: (variables, MAX_STATES) Lower end of the seconds in a state, at most the mean.
-        highs: (variables, MAX_STATES) Upper end, at least the mean.
+        lows: (variables, MAX_STATES) Lower end of the seconds in a state: mean of its lowest slice.
+        highs: (variables, MAX_STATES) Upper end: mean of its highest slice.
+        slices: (variables, MAX_STATES, SLICES) `Variable.slices_s`.
+        calls: (variables, SLICES) `Variable.calls_s`.
         first_clique: (apps + 1,) Where the cliques of an application start; its first one is the root.
         parent: (cliques,) Parent clique, -1 for a root. Parents come before children.
         separator: (cliques,) How many members are shared with the parent.
@@ -57,6 +59,8 @@ class ProfileBank(NamedTuple):
     means: Floats
     lows: Floats
     highs: Floats
+    slices: Floats
+    calls: Floats
     first_clique: Ints
     parent: Ints
     separator: Ints
@@ -148,20 +152,21 @@ def make_bank(profiles: Sequence[Profile]) -> ProfileBank:
     home, holders = _holders(trees, first_variable, first_clique, len(variables))
     links = [_links(tree, clique) for tree in trees for clique in tree]
     first_member = _starts(len(clique.members) for clique, _ in cliques)
-    times = [np.zeros((len(variables), MAX_STATES)) for _ in range(3)]
+    means = np.zeros((len(variables), MAX_STATES))
+    slices = np.zeros((len(variables), MAX_STATES, SLICES))
     for v, variable in enumerate(variables):
-        times[0][v, : variable.states] = variable.means_s
-        # A few jobs far out can carry the mean of a bin beyond its quantiles.
-        times[1][v, : variable.states] = np.minimum(variable.lows_s, variable.means_s)
-        times[2][v, : variable.states] = np.maximum(variable.highs_s, variable.means_s)
+        means[v, : variable.states] = variable.means_s
+        slices[v, : variable.states] = variable.slices_s
     return ProfileBank(
         first_variable=first_variable,
         states=_ints([variable.states for variable in variables]),
         absent=np.array([variable.absent for variable in variables], dtype=np.bool_),
         kinds=_ints([variable.kind for variable in variables]),
-        means=times[0],
-        lows=times[1],
-        highs=times[2],
+        means=means,
+        lows=slices[:, :, 0].copy(),
+        highs=slices[:, :, -1].copy(),
+        slices=slices,
+        calls=np.array([variable.calls_s for variable in variables]),
         first_clique=first_clique,
         parent=_ints([c.parent + first_clique[app] if c.parent >= 0 else -1 for c, app in cliques]),
         separator=_ints([clique.separator for clique, _ in cliques]),

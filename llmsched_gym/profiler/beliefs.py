@@ -24,8 +24,8 @@ from llmsched_gym.profiler.evidence import Evidence, Layout, collect
 from llmsched_gym.profiler.inference import condition
 from llmsched_gym.profiler.information import entropy, reduction
 from llmsched_gym.profiler.integers import wide
-from llmsched_gym.profiler.profile import MAX_STATES
-from llmsched_gym.profiler.sampling import remaining
+from llmsched_gym.profiler.profile import MAX_STATES, SLICES
+from llmsched_gym.profiler.sampling import calls_mean, remaining
 from llmsched_gym.workloads.template import StageKind
 
 INTERVAL: Final = 0.9
@@ -59,6 +59,8 @@ BELIEF: Final = np.dtype(
         ("median_s", "f8"),
         ("upper_quartile_s", "f8"),
         ("high_s", "f8"),
+        ("history_llm_s", "f8"),  # LLM time in `remaining_ns`, batch-1 seconds
+        ("history_llm_iterations", "f8"),  # the same in iterations with a batch of one
         ("history_deviation_s", "f8"),  # standard deviation of the same sum without evidence and correlations
     ],
     align=True,
@@ -93,6 +95,7 @@ _HIDDEN: Final = int(StageStatus.HIDDEN)
 _DYNAMIC: Final = int(StageKind.DYNAMIC)
 _LLM: Final = int(StageKind.LLM)
 _INTERVAL: Final = float(INTERVAL)
+_SLICES: Final = int(SLICES)
 
 
 class Prior(NamedTuple):
@@ -100,12 +103,12 @@ class Prior(NamedTuple):
 
     Attributes:
         variance: Variance of the seconds that the stage takes, 0 counted where it is absent.
-        variance_present: The same, given that it is present.
+        variance_once: Variance of one occurrence.
         reduction: Uncertainty reduction, sum form, bit·s.
     """
 
     variance: NDArray[np.float64]
-    variance_present: NDArray[np.float64]
+    variance_once: NDArray[np.float64]
     reduction: NDArray[np.float64]
 
 
@@ -118,7 +121,7 @@ class Inference(NamedTuple):
         cache: Features by evidence.
         prior: Without evidence.
         evidence: Scratch: evidence of one job.
-        unfinished: Scratch: bool, per variable.
+        unfinished: Scratch: uint16, per variable; see `sampling.remaining`.
         nothing_s: float64 zeros, per variable.
     """
 
@@ -127,7 +130,7 @@ class Inference(NamedTuple):
     cache: EvidenceCache
     prior: Prior
     evidence: Evidence
-    unfinished: NDArray[np.bool_]
+    unfinished: NDArray[np.uint16]
     nothing_s: NDArray[np.float64]
 
 
@@ -139,20 +142,23 @@ def fill_prior(inference: Inference) -> None:
         condition(bank, app, inference.evidence.key[: end - first], work)
         for v in range(first, end):
             prior.variance[v] = _variance(bank, work, v, 0)
-            prior.variance_present[v] = _variance(bank, work, v, int(bank.absent[v]))
+            prior.variance_once[v] = float(bank.calls[v].var())
+            if prior.variance_once[v] == 0.0:
+                prior.variance_once[v] = _variance(bank, work, v, int(bank.absent[v]))
             told, ranges, _ = reduction(bank, app, v - first, TAIL, TOLERANCE, ENUMERATED, work)
             prior.reduction[v] = told * BITS_PER_NAT * ranges
 
 
 @kernel
 def _variance(bank: ProfileBank, work: Workspace, v: int, lowest: int) -> float:
-    """Variance over the states from `lowest` on; within a state the time counts as uniform between its ends."""
+    """Variance over the states from `lowest` on."""
     weight, mean, square = 0.0, 0.0, 0.0
     for state in range(lowest, bank.states[v]):
-        p, width = work.marginals[v, state], bank.highs[v, state] - bank.lows[v, state]
+        p = work.marginals[v, state]
         weight += p
         mean += p * bank.means[v, state]
-        square += p * (bank.means[v, state] * bank.means[v, state] + width * width / 12.0)
+        for k in range(_SLICES):
+            square += p * bank.slices[v, state, k] * bank.slices[v, state, k] / _SLICES
     if weight <= 0.0:
         return 0.0
     mean /= weight
@@ -279,15 +285,16 @@ def _believe(
     for v in range(n):
         if evidence.key[n + v] == 0 or layout.kinds[first + v] == _DYNAMIC:
             continue
-        had_s = evidence.received_ns[v] * 1e-9
+        mean_s = values[JOB_NUMBERS + v * VARIABLE_NUMBERS + _MEAN]
+        had_s = _had_s(evidence, n, v, mean_s)
         received_s += had_s
-        left_s = max(values[JOB_NUMBERS + v * VARIABLE_NUMBERS + _MEAN] - had_s, 0.0)
+        left_s = max(mean_s - had_s, 0.0)
         if layout.kinds[first + v] == _LLM:
             llm_s += left_s
         else:
             regular_s += left_s
         known = evidence.times[v] > 0
-        variance += prior.variance_present[first + v] if known else prior.variance[first + v]
+        variance += evidence.unfinished[v] * prior.variance_once[first + v] if known else prior.variance[first + v]
     latency = layout.latency_ps[state.jobs[job].app]
     belief.llm_s = llm_s
     belief.llm_iterations = llm_s * 1e12 / max(latency[0] + latency[1], 1)
@@ -299,18 +306,31 @@ def _believe(
     belief.high_s = max(values[_HIGH] - received_s, 0.0)
     belief.history_deviation_s = np.sqrt(variance)
     owner = state.jobs[job]
+    history_llm_s = 0.0
     for s in range(owner.first_stage, owner.first_stage + owner.n_stages):
         row = state.stages[s]
         if row.status >= _DONE or (row.status == _HIDDEN and row.planned == 1):
             continue
-        v = layout.variable[layout.first_node[owner.app] + row.node]
+        node = layout.first_node[owner.app] + row.node
+        history_llm_s += row.work_ns * 1e-9 * layout.llm_share[node]
+        v = layout.variable[node]
         at = JOB_NUMBERS + v * VARIABLE_NUMBERS
-        left_s = max(values[at + _MEAN] - evidence.received_ns[v] * 1e-9, 0.0)
+        left_s = max(values[at + _MEAN] - _had_s(evidence, n, wide(v), float(values[at + _MEAN])), 0.0)
         stages[s].work_s = left_s / max(evidence.unfinished[v], 1)
         stages[s].entropy_bits = values[at + _ENTROPY]
         stages[s].reduction_sum = values[at + _SUM]
         stages[s].reduction_product = values[at + _PRODUCT]
         stages[s].history_reduction = prior.reduction[first + v]
+    belief.history_llm_s = history_llm_s
+    belief.history_llm_iterations = history_llm_s * 1e12 / max(latency[0] + latency[1], 1)
+
+
+@kernel
+def _had_s(evidence: Evidence, n: int, v: int, mean_s: float) -> float:
+    """What the unfinished stages of a variable have had of their mean: what they received, or what calls lack of it."""
+    if evidence.key[n + v] > 1:
+        return mean_s - evidence.calls_left_ns[v] * 1e-9
+    return evidence.received_ns[v] * 1e-9
 
 
 @kernel
@@ -332,11 +352,14 @@ def _summarise(inference: Inference, app: int, n: int, values: NDArray[np.float6
     bank, work = inference.bank, inference.work
     first = bank.first_variable[app]
     for v in range(n):
-        inference.unfinished[v] = inference.evidence.key[n + v] > 0
+        inference.unfinished[v] = inference.evidence.key[n + v]
         at = JOB_NUMBERS + v * VARIABLE_NUMBERS
         mean = 0.0
-        for state in range(MAX_STATES):
-            mean += work.marginals[first + v, state] * bank.means[first + v, state]
+        if inference.unfinished[v] > 1:
+            mean = calls_mean(bank, first + v, inference.unfinished[v] - 1)
+        else:
+            for state in range(MAX_STATES):
+                mean += work.marginals[first + v, state] * bank.means[first + v, state]
         values[at + _MEAN] = mean
         values[at + _ENTROPY] = entropy(bank, app, v, work) * BITS_PER_NAT
         values[at + _SUM] = np.nan

@@ -18,7 +18,8 @@ def export_bif(profile: Profile, path: str | Path) -> None:
     """Write a profile as BIF.
 
     Variables are named after stages, other characters than letters, digits and ``_`` replaced; their states are
-    ``absent`` and ``bin_0``, ``bin_1``, …. Bin edges have no place in the format.
+    ``absent``, ``bin_0``, ``bin_1``, … and, for candidates of plans, ``times_2``, … after the least number of their
+    occurrences. Bin edges have no place in the format.
 
     Raises:
         InputError: The file cannot be written.
@@ -51,7 +52,8 @@ def variable_names(profile: Profile) -> list[str]:
 
 def state_names(variable: Variable) -> list[str]:
     """Names of the states of a variable in BIF."""
-    return ["absent"] * variable.absent + [f"bin_{k}" for k in range(variable.states - variable.absent)]
+    bins = [f"bin_{k}" for k in range(len(variable.edges_s) - 1)]
+    return ["absent"] * variable.absent + bins + [f"times_{least}" for least in variable.repeats.tolist()]
 
 
 def _rows(parents: Sequence[Variable], table: NDArray[np.float64]) -> Iterator[str]:

@@ -1,8 +1,12 @@
 """What has been revealed of a job, as evidence for its application's network.
 
 Evidence is one bit mask per variable of the states that are still possible. A finished stage leaves the bin of its
-batch-1 work, a skipped one "absent", a plan its size and its candidates. A stage that runs leaves the bins that it has
-not outlasted: of every task, what it has received so far counts (soft evidence).
+batch-1 work, a skipped one "absent", a plan its size and how often it holds each candidate. A stage that runs leaves
+the bins that it has not outlasted: of every task, what it has received so far counts (soft evidence).
+
+Where a plan holds a candidate several times, the times of its calls are independent and not in the network. What its
+unfinished calls are expected to take still follows here, one by one: a call that runs takes what such calls take that
+take that long (soft evidence, again).
 
 Nothing here reads what has not been revealed: token counts and durations of finished tasks, prompts of started ones,
 and the tokens that running ones have generated.
@@ -18,10 +22,11 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.initial import task_work_ns
+from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.cluster.state import FAR, ClusterState, StageStatus, TaskStatus
 from llmsched_gym.profiler.bank import ProfileBank
 from llmsched_gym.profiler.integers import wide
-from llmsched_gym.profiler.profile import MAX_STATES, Profile
+from llmsched_gym.profiler.profile import MAX_STATES, SLICES, Profile
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
 
@@ -29,6 +34,10 @@ PATIENCE_NS: Final = 50_000_000
 """Soft evidence of a running stage may come this much late, so that it need not be looked for at every event."""
 
 _FAR: Final = int(FAR)
+_SLICES: Final = int(SLICES)
+_CHECKED: Final = 5
+"""A call that runs is looked at again when it has outlasted so many more slices of its calls."""
+
 _PATIENCE_NS: Final = PATIENCE_NS
 _HIDDEN: Final = int(StageStatus.HIDDEN)
 _DONE: Final = int(StageStatus.DONE)
@@ -48,8 +57,13 @@ class Layout(NamedTuple):
         plan: int32 (nodes,) Variable of the size of the plan that the node is a candidate of; -1 for other nodes.
         latency_ps: int64 (applications, 4) a, b, c and d of the latency profile that the network was fitted with.
         work_ns: int64 (tasks,) Batch-1 slot time of each task under that latency profile, by truth.
-        ends: int64 (variables of the bank, MAX_STATES) Least value beyond a state: ns, or planned stages; FAR for the
-            last state. 0 for "absent".
+        llm_share: float64 (nodes,) Share of LLM time in what a node takes by its historical means.
+        ends: int64 (variables of the bank, MAX_STATES) Least value beyond a bin: ns, or planned stages; FAR for the
+            last bin. 0 for "absent".
+        once: int32 (variables of the bank,) Mask of the bins.
+        repeats: int32 (variables of the bank, MAX_STATES) Least number of occurrences of each state: 0 for "absent", 1
+            for bins. Beyond the states none can reach it.
+        calls_ns: float64 (variables of the bank, SLICES) `Variable.calls_s`.
         tokens: int32 (tasks,) Tokens that running LLM tasks have generated; the backend's to fill.
         first_variable: As of the bank, and so the others: few arrays cross into compiled code faster than many.
         states: Number of states of each variable of the bank.
@@ -63,7 +77,11 @@ class Layout(NamedTuple):
     plan: NDArray[np.int32]
     latency_ps: NDArray[np.int64]
     work_ns: NDArray[np.int64]
+    llm_share: NDArray[np.float64]
     ends: NDArray[np.int64]
+    once: NDArray[np.int32]
+    repeats: NDArray[np.int32]
+    calls_ns: NDArray[np.float64]
     tokens: NDArray[np.int32]
     first_variable: NDArray[np.int32]
     states: NDArray[np.int32]
@@ -71,12 +89,23 @@ class Layout(NamedTuple):
     kinds: NDArray[np.int32]
 
 
+class StateTables(NamedTuple):
+    """States of the variables of a bank; see `Layout`."""
+
+    ends: NDArray[np.int64]
+    once: NDArray[np.int32]
+    repeats: NDArray[np.int32]
+
+
 class Evidence(NamedTuple):
     """The evidence of one job; scratch, filled anew for each. One entry per variable of the application.
 
     Attributes:
-        key: uint16 (2 * variables,) The masks, then 1 where work is still to come: what beliefs depend on.
-        received_ns: int64. Batch-1 work that the unfinished stages of the variable have received.
+        key: uint16 (2 * variables,) The masks, then what is still to come, as `sampling.remaining` has it: what beliefs
+            depend on.
+        received_ns: int64. Batch-1 work that the stages of the variable have received.
+        calls_left_ns: float64. What unfinished calls of a candidate are still expected to take, one by one.
+        due_ns: int64. In how long one of them may have outlasted more of its slices; FAR if none.
         times: int32. Stages of the job that are known to belong to the variable.
         unfinished: int32. How many of them are not finished.
         running: int32. Their running tasks.
@@ -86,6 +115,8 @@ class Evidence(NamedTuple):
 
     key: NDArray[np.uint16]
     received_ns: NDArray[np.int64]
+    calls_left_ns: NDArray[np.float64]
+    due_ns: NDArray[np.int64]
     times: NDArray[np.int32]
     unfinished: NDArray[np.int32]
     running: NDArray[np.int32]
@@ -94,7 +125,7 @@ class Evidence(NamedTuple):
 
 
 def make_layout(
-    workload: Workload, profiles: Mapping[int, tuple[int, Profile]], bank: ProfileBank, ends: NDArray[np.int64]
+    workload: Workload, profiles: Mapping[int, tuple[int, Profile]], bank: ProfileBank, states: StateTables
 ) -> Layout:
     """Map a workload to profiles.
 
@@ -102,7 +133,7 @@ def make_layout(
         workload: The jobs.
         profiles: For each application of the workload that has one: its index in the bank, and its profile.
         bank: All profiles.
-        ends: From `state_ends`.
+        states: From `state_tables`.
     """
     templates = workload.templates
     first_node = np.cumsum([0, *(len(template.nodes) for template in templates)])
@@ -110,6 +141,7 @@ def make_layout(
     plan = np.full(first_node[-1], -1, np.int32)
     latency = np.zeros((len(templates), 4), np.int64)
     work_ns = np.zeros(len(workload.tasks), np.int64)
+    llm_share = np.zeros(first_node[-1])
     task_app = workload.jobs["app"][workload.stages["job"][workload.tasks["stage"]]]
     for app, (_, profile) in profiles.items():
         for v, one in enumerate(profile.variables):
@@ -120,6 +152,7 @@ def make_layout(
                 plan[first_node[app] + position] = variable[first_node[app] + dynamic]
         clock = profile.latency
         latency[app] = clock.iteration_ps, clock.decode_ps, clock.prefill_ps, clock.context_ps
+        llm_share[first_node[app] : first_node[app + 1]] = _llm_share(workload.history[app], clock)
         mine = task_app == app
         work_ns[mine] = task_work_ns(workload.tasks[mine], clock)
     return Layout(
@@ -129,7 +162,11 @@ def make_layout(
         plan=plan,
         latency_ps=latency,
         work_ns=work_ns,
-        ends=ends,
+        llm_share=llm_share,
+        ends=states.ends,
+        once=states.once,
+        repeats=states.repeats,
+        calls_ns=bank.calls * 1e9,
         tokens=np.zeros(len(workload.tasks), np.int32),
         first_variable=bank.first_variable,
         states=bank.states,
@@ -138,16 +175,34 @@ def make_layout(
     )
 
 
-def state_ends(profiles: list[Profile]) -> NDArray[np.int64]:
-    """Return `Layout.ends` for the profiles of a bank, in its order."""
+def state_tables(profiles: list[Profile]) -> StateTables:
+    """Lay out the states of the variables of a bank, in its order."""
     variables = [variable for profile in profiles for variable in profile.variables]
     ends = np.full((len(variables), MAX_STATES), FAR, np.int64)
-    for row, variable in zip(ends, variables, strict=True):
+    once = np.zeros(len(variables), np.int32)
+    repeats = np.full((len(variables), MAX_STATES), np.iinfo(np.int32).max, np.int32)
+    for v, variable in enumerate(variables):
         scale = 1.0 if variable.kind is StageKind.DYNAMIC else 1e9
         inner = np.ceil(variable.edges_s[1:-1] * scale).astype(np.int64)
-        row[variable.absent : variable.absent + len(inner)] = inner
-        row[: variable.absent] = 0
-    return ends
+        first, several = int(variable.absent), int(variable.absent) + len(inner) + 1
+        ends[v, first : several - 1] = inner
+        ends[v, :first] = 0
+        once[v] = (1 << several) - (1 << first)
+        repeats[v, :first] = 0
+        repeats[v, first:several] = 1
+        repeats[v, several : variable.states] = variable.repeats
+    return StateTables(ends, once, repeats)
+
+
+def _llm_share(history: NDArray[Any], clock: LatencyProfile) -> NDArray[np.float64]:
+    """Share of LLM time in the historical means of each node; 0 where it takes no time."""
+    llm_ns = (
+        history["output_tokens"] * float(clock.iteration_ps + clock.decode_ps)
+        + history["prefill_tokens"] * float(clock.prefill_ps)
+        + history["context_tokens"] * float(clock.context_ps)
+    ) / 1000.0
+    total_ns = llm_ns + history["seconds"] * 1e9
+    return np.where(total_ns > 0.0, llm_ns / np.where(total_ns > 0.0, total_ns, 1.0), 0.0)
 
 
 def make_evidence(variables: int) -> Evidence:
@@ -155,6 +210,8 @@ def make_evidence(variables: int) -> Evidence:
     return Evidence(
         key=np.zeros(2 * variables, np.uint16),
         received_ns=np.zeros(variables, np.int64),
+        calls_left_ns=np.zeros(variables),
+        due_ns=np.zeros(variables, np.int64),
         times=np.zeros(variables, np.int32),
         unfinished=np.zeros(variables, np.int32),
         running=np.zeros(variables, np.int32),
@@ -182,34 +239,40 @@ def collect(state: ClusterState, layout: Layout, job: int, soft: bool, evidence:
     n = layout.first_variable[layout.apps[app] + 1] - first
     for v in range(n):
         evidence.received_ns[v] = 0
+        evidence.calls_left_ns[v] = 0.0
+        evidence.due_ns[v] = _FAR
         evidence.times[v] = 0
         evidence.unfinished[v] = 0
         evidence.running[v] = 0
         evidence.skipped[v] = False
         evidence.planned[v] = 0
-    _read_stages(state, layout, job, evidence)
+    _read_stages(state, layout, job, soft, evidence)
     _read_plans(state, layout, job, evidence)
     due_ns = _FAR
     for v in range(n):
         everything = (1 << layout.states[first + v]) - 1
         present = everything - 1 if layout.absent[first + v] else everything
-        mask, unfinished = everything, True
+        mask, unfinished = everything, 1
         if layout.kinds[first + v] == _DYNAMIC:
             if evidence.planned[v] > 0 or evidence.skipped[v]:
-                unfinished = False
+                unfinished = 0
                 mask = everything - present  # "absent", or nothing that this network can explain
                 if evidence.times[v] > 0:
                     mask = 1 << _bin(layout, first + v, wide(evidence.times[v]))
         elif evidence.skipped[v]:
-            mask, unfinished = everything - present, False
+            mask, unfinished = everything - present, 0
+        elif evidence.times[v] > 1 and present != layout.once[first + v]:
+            mask = 1 << _repeated(layout, first + v, wide(evidence.times[v]))
+            unfinished = 1 + evidence.unfinished[v] if evidence.unfinished[v] > 0 else 0
+            due_ns = min(due_ns, evidence.due_ns[v])
         elif evidence.times[v] > 0:
             if evidence.unfinished[v] == 0:
-                mask, unfinished = 1 << _bin(layout, first + v, evidence.received_ns[v]), False
+                mask, unfinished = 1 << _bin(layout, first + v, evidence.received_ns[v]), 0
             else:
-                mask = present
+                mask = wide(layout.once[first + v])
                 if soft:
                     lowest = _bin(layout, first + v, evidence.received_ns[v])
-                    mask = present & ~((1 << lowest) - 1)
+                    mask &= ~((1 << lowest) - 1)
                     if evidence.running[v] > 0 and layout.ends[first + v, lowest] != _FAR:
                         left_ns = layout.ends[first + v, lowest] - evidence.received_ns[v]
                         due_ns = min(due_ns, left_ns // evidence.running[v])
@@ -221,7 +284,7 @@ def collect(state: ClusterState, layout: Layout, job: int, soft: bool, evidence:
 
 
 @kernel
-def _read_stages(state: ClusterState, layout: Layout, job: int, evidence: Evidence) -> None:
+def _read_stages(state: ClusterState, layout: Layout, job: int, soft: bool, evidence: Evidence) -> None:
     """Sum up what is known of the stages of a job, and what they have received, by variable."""
     owner = state.jobs[job]
     for s in range(owner.first_stage, owner.first_stage + owner.n_stages):
@@ -239,13 +302,21 @@ def _read_stages(state: ClusterState, layout: Layout, job: int, evidence: Eviden
         evidence.times[v] += 1
         if stage.status != _DONE:
             evidence.unfinished[v] += 1
+        had_ns, running = 0, 0
         for task in range(stage.first_task, stage.first_task + stage.started_tasks):
             status = state.tasks[task].status
             if status == _TASK_DONE:
-                evidence.received_ns[v] += layout.work_ns[task]
+                had_ns += layout.work_ns[task]
             elif status == _TASK_RUNNING:
-                evidence.received_ns[v] += _received_ns(state, layout, owner.app, task)
-                evidence.running[v] += 1
+                had_ns += received_ns(state, layout, owner.app, task)
+                running += 1
+        evidence.received_ns[v] += had_ns
+        evidence.running[v] += running
+        if layout.plan[node] >= 0 and stage.status != _DONE:
+            row = wide(layout.first_variable[layout.apps[owner.app]] + v)
+            evidence.calls_left_ns[v] += _call_left_ns(layout, row, had_ns, soft)
+            if soft and running > 0:
+                evidence.due_ns[v] = min(evidence.due_ns[v], _call_due_ns(layout, row, had_ns) // running)
 
 
 @kernel
@@ -267,7 +338,7 @@ def _read_plans(state: ClusterState, layout: Layout, job: int, evidence: Evidenc
 
 
 @kernel
-def _received_ns(state: ClusterState, layout: Layout, app: int, task: int) -> int:
+def received_ns(state: ClusterState, layout: Layout, app: int, task: int) -> int:
     """Batch-1 work that a running task has received: for an LLM task that of the tokens it has generated."""
     row = state.tasks[task]
     if row.output_tokens == 0:
@@ -280,6 +351,35 @@ def _received_ns(state: ClusterState, layout: Layout, app: int, task: int) -> in
     prefill = max(prompt - max(row.job_prefix_tokens, row.app_prefix_tokens), 1)
     context = decodes * prompt + decodes * (decodes + 1) // 2
     return (tokens * latency[0] + decodes * latency[1] + prefill * latency[2] + context * latency[3]) // 1000
+
+
+@kernel
+def _call_left_ns(layout: Layout, v: int, received_ns: int, soft: bool) -> float:
+    """What a call that has received so much is still expected to take; without `soft`, as if that told nothing."""
+    total, longer = 0.0, 0
+    for k in range(_SLICES):
+        if not soft or layout.calls_ns[v, k] > received_ns:
+            total += layout.calls_ns[v, k]
+            longer += 1
+    return max(total / max(longer, 1) - received_ns, 0.0)
+
+
+@kernel
+def _call_due_ns(layout: Layout, v: int, received_ns: int) -> int:
+    """How much more a call must receive to outlast the next `_CHECKED` slices; FAR beyond the last ones."""
+    for k in range(_CHECKED, _SLICES, _CHECKED):
+        if layout.calls_ns[v, k] > received_ns:
+            return int(layout.calls_ns[v, k]) - received_ns
+    return _FAR
+
+
+@kernel
+def _repeated(layout: Layout, v: int, times: int) -> int:
+    """Return the state of a candidate that the plan holds so many times, two or more."""
+    state = layout.states[v] - 1
+    while layout.repeats[v, state] > times:
+        state -= 1
+    return state
 
 
 @kernel

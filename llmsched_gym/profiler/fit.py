@@ -21,7 +21,7 @@ from llmsched_gym.profiler.structure import (
     presence_edges,
     search_parents,
 )
-from llmsched_gym.profiler.variables import ABSENT, MAX_BINS, make_variables, observe, to_states
+from llmsched_gym.profiler.variables import ABSENT, MAX_BINS, Observations, make_variables, observe, to_states
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.arrivals import Poisson
@@ -32,8 +32,12 @@ from llmsched_gym.workloads.workload import Workload
 BINS: Final = 6
 """Bins of a variable unless told otherwise; a common guess at LLMSched's number, which is not public."""
 
-JOBS: Final = 2000
-"""Profiling jobs of an application unless told otherwise."""
+JOBS: Final = 10_000
+"""Profiling jobs of an application unless told otherwise: tool times are heavy-tailed, and their means need many."""
+
+SEARCHED_JOBS: Final = 2000
+"""About how many of them the structure is searched on. More find more edges, so weak that on held-out jobs they hardly
+count, and inference pays for each."""
 
 LATENCY: Final = "llama-2-7b-h100"
 """Latency profile of the shipped profiles: that of the scenarios' clusters."""
@@ -101,12 +105,12 @@ def fit_profile(
     if importlib.util.find_spec("pgmpy") is None:
         raise RunError("profiles are fitted with pgmpy: pip install 'llmsched-gym[profile]'")
     past = workloads or (profiling_jobs(application, jobs, seed),)
-    template, values = _observe_all(application, past, clock)
-    variables = make_variables(template, values, bins)
-    states = to_states(variables, values)
+    template, observed = _observe_all(application, past, clock)
+    variables = make_variables(template, observed, bins)
+    states = to_states(variables, observed)
     cards = [variable.states for variable in variables]
-    forced = presence_edges(template, values != ABSENT)
-    parents = search_parents(states, cards, forced, score_sample_size)
+    forced = presence_edges(template, observed.values != ABSENT)
+    parents = search_parents(states[:: max(len(states) // SEARCHED_JOBS, 1)], cards, forced, score_sample_size)
     profile = Profile(
         application=application,
         nodes=tuple(node.name for node in template.nodes),
@@ -136,10 +140,10 @@ def log_loss(profile: Profile, states: NDArray[np.int64]) -> float:
 
 def _observe_all(
     application: str, workloads: Sequence[Workload], latency: LatencyProfile
-) -> tuple[ApplicationTemplate, NDArray[np.int64]]:
-    """Return the template, and the values of the jobs of all workloads."""
+) -> tuple[ApplicationTemplate, Observations]:
+    """Return the template, and what the jobs of all workloads took."""
     template: ApplicationTemplate | None = None
-    values = []
+    parts = []
     for workload in workloads:
         apps = {one.name: app for app, one in enumerate(workload.templates)}
         if application not in apps:
@@ -149,11 +153,10 @@ def _observe_all(
             allowed = "the same stages in every workload"
             raise InputError(f"workload {workload.name}", f"application {application}", "other stages", allowed)
         template = here
-        values.append(observe(workload, apps[application], latency))
-    together = np.concatenate(values)
-    if template is None or len(together) == 0:
+        parts.append(observe(workload, apps[application], latency))
+    if template is None or not any(len(part.values) for part in parts):
         raise InputError("profile", "jobs", 0, f"workloads with at least one job of {application}")
-    return template, together
+    return template, Observations.together(parts)
 
 
 def _tables(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,10 +16,17 @@ from llmsched_gym.workloads.template import StageKind
 MAX_STATES = 16
 """Most states of a variable: evidence is a bit mask per variable."""
 
+SLICES = 20
+"""Equal parts of the profiling jobs in a state: their mean times tell how time is distributed within it."""
+
 
 @dataclass(frozen=True)
 class Variable:
     """One variable: how much batch-1 slot time a template node takes, or how large a plan is.
+
+    Its states are, in this order: "absent", if the job may lack the stage; the bins of the time of one occurrence; and,
+    for candidates that plans contain more than once, ranges of the number of occurrences. Sizes of plans have a bin per
+    number of stages.
 
     Attributes:
         name: Name of the template node; for the size of a plan, of its dynamic node.
@@ -27,25 +35,41 @@ class Variable:
             stage".
         edges_s: float64 (bins + 1,). Bin k holds values from ``edges_s[k]`` (inclusive) to ``edges_s[k + 1]`` seconds;
             the first edge is 0 and the last is infinite. For sizes the values are numbers of planned stages from 1.
-        means_s: float64 (states,). Mean value in each state; 0 for absent. Sizes take no time: all 0.
-        lows_s: float64 (states,). 2.5 % quantile within each state.
-        highs_s: float64 (states,). 97.5 % quantile within each state.
+        slices_s: float64 (states, SLICES). Total seconds of all occurrences: means of `SLICES` equal parts of the jobs
+            in each state, ascending. 0 for absent. Sizes take no time: all 0.
         kind: Kind of the stage: says which executors the seconds are spent on. DYNAMIC marks the size of a plan.
+        repeats: int64 (ranges,). Least number of occurrences of each state for several of them, ascending from 2.
+        calls_s: float64 (SLICES,). Seconds of a single occurrence, whatever their number: means of equal parts.
     """
 
     name: str
     node: int
     absent: bool
     edges_s: NDArray[np.float64]
-    means_s: NDArray[np.float64]
-    lows_s: NDArray[np.float64]
-    highs_s: NDArray[np.float64]
+    slices_s: NDArray[np.float64]
     kind: StageKind = StageKind.REGULAR
+    repeats: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    calls_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(SLICES))
 
     @property
     def states(self) -> int:
         """Number of states."""
-        return len(self.means_s)
+        return len(self.slices_s)
+
+    @cached_property
+    def means_s(self) -> NDArray[np.float64]:
+        """Mean seconds in each state."""
+        return np.array([math.fsum(row) / SLICES for row in self.slices_s])
+
+    @property
+    def lows_s(self) -> NDArray[np.float64]:
+        """Mean of the lowest slice of each state, about its 2.5 % quantile."""
+        return self.slices_s[:, 0]
+
+    @property
+    def highs_s(self) -> NDArray[np.float64]:
+        """Mean of the highest slice of each state, about its 97.5 % quantile."""
+        return self.slices_s[:, -1]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from llmsched_gym.profiler.beliefs import (
     refresh,
 )
 from llmsched_gym.profiler.cache import make_cache
-from llmsched_gym.profiler.evidence import make_evidence, make_layout, state_ends
+from llmsched_gym.profiler.evidence import StateTables, make_evidence, make_layout, state_tables
 from llmsched_gym.profiler.profile import Profile
 from llmsched_gym.profiler.store import check_template, list_profiles, load_profile, read_profile
 from llmsched_gym.workloads.template import ApplicationTemplate
@@ -40,13 +40,13 @@ class Profiler:
         profiles: By the name of their application, in the order of the bank.
         strict: Applications whose profile the user gave: if it does not fit, that is an error.
         inference: Their compiled form.
-        ends: int64 (variables, MAX_STATES); see `evidence.Layout`.
+        states: Of all their variables.
     """
 
     profiles: dict[str, Profile]
     strict: frozenset[str]
     inference: Inference
-    ends: NDArray[np.int64]
+    states: StateTables
 
     def find(self, template: ApplicationTemplate) -> Profile | None:
         """Return the profile of an application; None if there is none for this version of it.
@@ -87,11 +87,11 @@ def make_profiler(profiles: Iterable[Profile], strict: Iterable[str] = ()) -> Pr
         cache=make_cache(2 * widest, JOB_NUMBERS + VARIABLE_NUMBERS * widest),
         prior=Prior(np.zeros(n), np.zeros(n), np.zeros(n)),
         evidence=make_evidence(widest),
-        unfinished=np.zeros(widest, np.bool_),
+        unfinished=np.zeros(widest, np.uint16),
         nothing_s=np.zeros(widest),
     )
     fill_prior(inference)
-    return Profiler(known, frozenset(strict), inference, state_ends(ordered))
+    return Profiler(known, frozenset(strict), inference, state_tables(ordered))
 
 
 @lru_cache
@@ -147,7 +147,7 @@ class EpisodeBeliefs:
             if (profile := profiler.find(template)) is not None
         }
         self._counts = np.zeros(3, np.int64)
-        self.layout = make_layout(workload, found, profiler.inference.bank, profiler.ends)
+        self.layout = make_layout(workload, found, profiler.inference.bank, profiler.states)
         self.jobs: NDArray[Any] = np.zeros(workload.n_jobs, BELIEF)
         self.jobs["open_stages"] = -1
         self.stages: NDArray[Any] = np.zeros(len(workload.stages), STAGE_BELIEF)

@@ -3,8 +3,8 @@
 Samples are drawn from the calibrated junction tree, cliques from the root downwards, with uniforms that are fixed and
 stratified per variable: the same evidence always gives the same interval.
 
-Within a state, times are taken as uniform from its low end to its mean and uniform from there to its high end, with
-the weights that keep the mean.
+Within a state, times lie as those of the profiling jobs do: their quantiles, by twentieths. Calls that a plan holds
+several times are drawn one by one.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.profiler.bank import ProfileBank, Workspace
+from llmsched_gym.profiler.integers import wide
+from llmsched_gym.profiler.profile import SLICES
 from llmsched_gym.workloads.template import StageKind
 
 _DYNAMIC = int(StageKind.DYNAMIC)
 _LLM = int(StageKind.LLM)
+_SLICES = int(SLICES)
 
 
 @kernel
 def remaining(
     bank: ProfileBank,
     app: int,
-    unfinished: NDArray[np.bool_],
+    unfinished: NDArray[np.uint16],
     elapsed_s: NDArray[np.float64],
     interval: float,
     work: Workspace,
@@ -34,7 +37,8 @@ def remaining(
     Args:
         bank: Profiles.
         app: Index of the application in the bank.
-        unfinished: (variables of the application,) Stages to count.
+        unfinished: (variables of the application,) 0: nothing is left. 1: what the states tell. 1 + n: n calls of a
+            candidate that the plan holds several times.
         elapsed_s: (variables of the application,) Batch-1 seconds that they have had; 0 for those that wait.
         interval: Share of the posterior between the ends, such as 0.9.
         work: Calibrated workspace.
@@ -47,9 +51,12 @@ def remaining(
     for v in range(start, bank.first_variable[app + 1]):
         if unfinished[v - start] and bank.kinds[v] != _DYNAMIC:
             seconds, had = 0.0, float(elapsed_s[v - start])
-            for k in range(work.n_allowed[v]):
-                state = work.allowed[v, k]
-                seconds += work.marginals[v, state] * _mean_left(bank, v, state, had)
+            if unfinished[v - start] > 1:
+                seconds = max(calls_mean(bank, v, wide(unfinished[v - start]) - 1) - had, 0.0)
+            else:
+                for k in range(work.n_allowed[v]):
+                    state = work.allowed[v, k]
+                    seconds += work.marginals[v, state] * _mean_left(bank, v, state, had)
             if bank.kinds[v] == _LLM:
                 llm += seconds
             else:
@@ -58,7 +65,7 @@ def remaining(
     _sum_samples(bank, app, unfinished, elapsed_s, work)
     _sort(work.sums)
     tail = (1.0 - interval) / 2.0
-    return llm, regular, _quantile(work.sums, tail), _quantile(work.sums, 1.0 - tail)
+    return llm, regular, quantile(work.sums, tail), quantile(work.sums, 1.0 - tail)
 
 
 @kernel
@@ -115,53 +122,63 @@ def _draw_clique(bank: ProfileBank, work: Workspace, clique: int, start: int, un
 
 @kernel
 def _sum_samples(
-    bank: ProfileBank, app: int, unfinished: NDArray[np.bool_], elapsed_s: NDArray[np.float64], work: Workspace
+    bank: ProfileBank, app: int, unfinished: NDArray[np.uint16], elapsed_s: NDArray[np.float64], work: Workspace
 ) -> None:
     start, end = bank.first_variable[app], bank.first_variable[app + 1]
     work.sums[:] = 0.0
     for v in range(start, end):
         if not unfinished[v - start] or bank.kinds[v] == _DYNAMIC:
             continue
+        uniforms = work.uniforms[:, end - start + v - start]
         for row in range(len(work.sums)):
-            state = work.allowed[v, work.samples[row, v - start]]
-            time = _time(bank, v, state, work.uniforms[row, end - start + v - start])
+            if unfinished[v - start] > 1:
+                time = _calls_time(bank, v, wide(unfinished[v - start]) - 1, uniforms, row)
+            else:
+                state = work.allowed[v, work.samples[row, v - start]]
+                time = _quantile_of_slices(bank.slices[v, state], uniforms[row])
             work.sums[row] += max(time - elapsed_s[v - start], 0.0)
 
 
 @kernel
-def _time(bank: ProfileBank, v: int, state: int, u: float) -> float:
-    """Quantile of the time within a state."""
-    low, mean, high = bank.lows[v, state], bank.means[v, state], bank.highs[v, state]
-    if high <= low:
-        return mean
-    below = (high - mean) / (high - low)
-    if u < below:
-        return low + (mean - low) * u / below
-    return mean + (high - mean) * (u - below) / (1.0 - below)
+def calls_mean(bank: ProfileBank, v: int, calls: int) -> float:
+    """Mean seconds of so many calls of a candidate, variable `v` of the bank."""
+    total = 0.0
+    for k in range(_SLICES):
+        total += bank.calls[v, k]
+    return calls * total / _SLICES
+
+
+@kernel
+def _calls_time(bank: ProfileBank, v: int, calls: int, uniforms: NDArray[np.float64], row: int) -> float:
+    """Draw the seconds of independent calls: the stratified column, read from a different row for each."""
+    rows = len(uniforms)
+    total = 0.0
+    for k in range(calls):
+        total += _quantile_of_slices(bank.calls[v], uniforms[(row + k * (rows // 3 + 1)) % rows])
+    return total
+
+
+@kernel
+def _quantile_of_slices(slices: NDArray[np.float64], u: float) -> float:
+    """Quantile of what has these means of equal parts: linear between the middles of the parts."""
+    position = min(max(u * _SLICES - 0.5, 0.0), _SLICES - 1.0)
+    below = min(int(position), _SLICES - 2)
+    return slices[below] + (position - below) * (slices[below + 1] - slices[below])
 
 
 @kernel
 def _mean_left(bank: ProfileBank, v: int, state: int, elapsed: float) -> float:
     """Mean over a state of the time beyond `elapsed`."""
-    low, mean, high = bank.lows[v, state], bank.means[v, state], bank.highs[v, state]
-    if elapsed <= low or high <= low:
-        return max(mean - elapsed, 0.0)
-    below = (high - mean) / (high - low)
-    return below * _uniform_left(low, mean, elapsed) + (1.0 - below) * _uniform_left(mean, high, elapsed)
+    if elapsed <= bank.lows[v, state]:
+        return bank.means[v, state] - elapsed
+    total = 0.0
+    for k in range(_SLICES):
+        total += max(bank.slices[v, state, k] - elapsed, 0.0)
+    return total / _SLICES
 
 
 @kernel
-def _uniform_left(low: float, high: float, elapsed: float) -> float:
-    """Mean of max(T - elapsed, 0) for T uniform on [low, high]."""
-    if elapsed <= low:
-        return (low + high) / 2.0 - elapsed
-    if elapsed >= high:
-        return 0.0
-    return (high - elapsed) * (high - elapsed) / (2.0 * (high - low))
-
-
-@kernel
-def _quantile(ordered: NDArray[np.float64], p: float) -> float:
+def quantile(ordered: NDArray[np.float64], p: float) -> float:
     """Quantile of a sorted sample, linear between the middles of its steps (Hazen)."""
     position = min(max(p * len(ordered) - 0.5, 0.0), len(ordered) - 1.0)
     below = min(int(position), len(ordered) - 2)

@@ -15,13 +15,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError, from_validation, suggest
-from llmsched_gym.profiler.profile import MAX_STATES, Profile, Variable
+from llmsched_gym.profiler.profile import MAX_STATES, SLICES, Profile, Variable
 from llmsched_gym.workloads.files import read_bytes, write_atomic
 from llmsched_gym.workloads.schema import STRICT
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind
 
 FORMAT: Final = "llmsched-gym/profile"
-VERSION: Final = 1
+VERSION: Final = 2
 SHIPPED: Final = Path(__file__).parent / "shipped"
 """Folder of the profiles that come with the package."""
 
@@ -36,9 +36,9 @@ class _VariableRecord(BaseModel):
     kind: Literal["llm", "regular", "dynamic"]
     absent: bool
     edges_s: tuple[float, ...]
-    means_s: tuple[float, ...]
-    lows_s: tuple[float, ...]
-    highs_s: tuple[float, ...]
+    repeats: tuple[int, ...]
+    slices_s: tuple[tuple[float, ...], ...]
+    calls_s: tuple[float, ...]
     parents: tuple[int, ...]
     table: tuple[float, ...]
 
@@ -186,25 +186,31 @@ def _profile(path: str | Path, record: _ProfileRecord) -> Profile:
 def _variable(path: str | Path, place: str, entry: _VariableRecord, nodes: tuple[str, ...]) -> Variable:
     if entry.node >= len(nodes) or nodes[entry.node] != entry.name:
         raise InputError(path, f"{place}.node", entry.node, f"the index of {entry.name} in nodes")
-    states = len(entry.edges_s) + 1 + entry.absent
+    states = len(entry.edges_s) + 1 + entry.absent + len(entry.repeats)
     if states > MAX_STATES:
         raise InputError(path, f"{place}.edges_s", f"{states} states", f"at most {MAX_STATES}")
     edges = np.array([0.0, *entry.edges_s, np.inf])
     if (np.diff(edges) <= 0.0).any():
         raise InputError(path, f"{place}.edges_s", entry.edges_s, "ascending numbers > 0")
-    for name in ("means_s", "lows_s", "highs_s"):
-        values = getattr(entry, name)
-        if len(values) != states or min(values) < 0.0:
-            raise InputError(path, f"{place}.{name}", values, f"{states} numbers >= 0, one per state")
+    if entry.repeats and (entry.repeats[0] != 2 or (np.diff(entry.repeats) <= 0).any() or entry.kind == "dynamic"):
+        raise InputError(path, f"{place}.repeats", entry.repeats, "ascending numbers from 2, of a stage")
+    if len(entry.slices_s) != states:
+        raise InputError(path, f"{place}.slices_s", f"{len(entry.slices_s)} rows", f"{states}, one per state")
+    for name, row in (
+        *((f"slices_s.{state}", row) for state, row in enumerate(entry.slices_s)),
+        ("calls_s", entry.calls_s),
+    ):
+        if len(row) != SLICES or row[0] < 0.0 or (np.diff(row) < 0.0).any():
+            raise InputError(path, f"{place}.{name}", row, f"{SLICES} ascending numbers >= 0")
     return Variable(
         name=entry.name,
         node=entry.node,
         absent=entry.absent,
         edges_s=edges,
-        means_s=np.array(entry.means_s),
-        lows_s=np.array(entry.lows_s),
-        highs_s=np.array(entry.highs_s),
+        slices_s=np.array(entry.slices_s),
         kind=StageKind[entry.kind.upper()],
+        repeats=np.array(entry.repeats, dtype=np.int64),
+        calls_s=np.array(entry.calls_s),
     )
 
 
@@ -221,9 +227,9 @@ def _body(profile: Profile) -> dict[str, Any]:
                 "kind": variable.kind.name.lower(),
                 "absent": variable.absent,
                 "edges_s": variable.edges_s[1:-1].tolist(),
-                "means_s": variable.means_s.tolist(),
-                "lows_s": variable.lows_s.tolist(),
-                "highs_s": variable.highs_s.tolist(),
+                "repeats": variable.repeats.tolist(),
+                "slices_s": variable.slices_s.tolist(),
+                "calls_s": variable.calls_s.tolist(),
                 "parents": list(parents),
                 "table": [int(value) if value in (0.0, 1.0) else value for value in table.ravel().tolist()],
             }

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.cluster.latency import LatencyProfile
-from llmsched_gym.profiler.profile import Profile, Variable
+from llmsched_gym.profiler.profile import SLICES, Profile, Variable
 from llmsched_gym.workloads.template import StageKind
 
 Floats = NDArray[np.float64]
@@ -15,12 +15,12 @@ Floats = NDArray[np.float64]
 def variable(name: str, node: int, states: int, rng: np.random.Generator) -> Variable:
     """A variable with a random kind, times that grow with its state, and perhaps an absent state."""
     absent = bool(states > 1 and rng.random() < 0.5)
-    ends = np.cumsum(rng.random((states, 3)).ravel() + 0.01).reshape(states, 3)
+    slices = np.cumsum(rng.random((states, SLICES)).ravel() / SLICES + 0.001).reshape(states, SLICES)
     if absent:
-        ends[0] = 0.0
-    edges = np.concatenate([[0.0], ends[absent + 1 :, 0] - 0.005, [np.inf]])
+        slices[0] = 0.0
+    edges = np.concatenate([[0.0], slices[absent + 1 :, 0] - 0.0005, [np.inf]])
     kind = (StageKind.LLM, StageKind.REGULAR)[int(rng.integers(2))]
-    return Variable(name, node, absent, edges, ends[:, 1], ends[:, 0], ends[:, 2], kind)
+    return Variable(name, node, absent, edges, slices, kind)
 
 
 def random_profile(

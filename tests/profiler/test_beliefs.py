@@ -113,8 +113,8 @@ def test_intervals_are_in_order_and_end_with_the_job(soft: bool) -> None:
         quantiles = rows[:, Job.POSTERIOR_LOW_S : Job.POSTERIOR_HIGH_S + 1]
         assert (np.diff(quantiles, axis=1) >= 0.0).all()
         assert (quantiles >= 0.0).all()
-        assert (rows[:, Job.HISTORY_LOW_S] <= rows[:, Job.REMAINING_S]).all()
-        assert (rows[:, Job.HISTORY_HIGH_S] >= rows[:, Job.REMAINING_S]).all()
+        assert (rows[:, Job.HISTORY_LOW_S] <= rows[:, Job.HISTORY_S]).all()
+        assert (rows[:, Job.HISTORY_HIGH_S] >= rows[:, Job.HISTORY_S]).all()
         shown = observation["candidates"][: int(observation["system"][2])]
         assert np.isfinite(shown).all()
         assert (shown[:, Candidate.ENTROPY :] >= 0.0).all()

@@ -250,10 +250,10 @@ def test_log_loss_is_that_of_enumeration(uncertain: Profile):
 
 def test_a_stage_lacking_only_in_other_jobs_has_a_state():
     workload = profiling_jobs("web_search", 300)
-    values = observe(workload, 0, load_profile("web_search").latency)
+    observed = observe(workload, 0, load_profile("web_search").latency)
     profile = fit_profile("web_search", [workload])
     first = index_of(profile)["search_1"]
-    assert (values[:, first] != ABSENT).all()  # every job searches at least once
+    assert (observed.values[:, first] != ABSENT).all()  # every job searches at least once
     assert profile.variables[first].absent
     assert 0 < profile.tables[first][..., 0].max() < 0.05
 

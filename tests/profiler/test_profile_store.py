@@ -34,7 +34,7 @@ Content = dict[str, Any]
 
 def same(one: Profile, other: Profile) -> bool:
     """Whether two profiles are equal to the last bit."""
-    arrays = ("edges_s", "means_s", "lows_s", "highs_s")
+    arrays = ("edges_s", "slices_s", "repeats", "calls_s")
     pairs = list(zip(one.variables, other.variables, strict=True))
     return (
         (one.application, one.nodes, one.parents, one.provenance)
@@ -57,8 +57,9 @@ def test_shipped_profiles(name: str, tmp_path: Path):
         assert np.allclose(table.sum(axis=-1), 1.0, rtol=0, atol=1e-10)
         assert variable.edges_s[0] == 0
         assert np.isinf(variable.edges_s[-1])
-        assert len(variable.edges_s) == variable.states + 1 - variable.absent
-        assert (np.diff(variable.means_s[int(variable.absent) :]) > 0).all() or variable.kind is StageKind.DYNAMIC
+        bins = variable.means_s[int(variable.absent) :][: len(variable.edges_s) - 1]
+        assert len(bins) + len(variable.repeats) == variable.states - variable.absent
+        assert (np.diff(bins) > 0).all() or variable.kind is StageKind.DYNAMIC
     copy = tmp_path / "copy.json"
     save_profile(profile, copy)
     assert same(profile, load_profile(copy))
@@ -102,7 +103,8 @@ def _set(*places: str | int, to: Any) -> Callable[[Content], None]:
 FIRST = ("variables", 0)
 CASES: dict[str, tuple[Callable[[Content], None], str]] = {
     "another format": (_set("format", to="other"), "format: got 'other'; expected llmsched-gym/profile"),
-    "a version to come": (_set("version", to=2), "version: got 2; expected version 1"),
+    "a version to come": (_set("version", to=3), "version: got 3; expected version 2"),
+    "a version that was": (_set("version", to=1), "version: got 1; expected version 2"),
     "unknown field": (_set("colour", to=1), "colour: got 1"),
     "missing field": (lambda content: content.pop("nodes") and None, "nodes: got 'nothing'"),
     "not a number": (_set(*FIRST, "table", 0, to=float("nan")), "finite"),
@@ -115,7 +117,10 @@ CASES: dict[str, tuple[Callable[[Content], None], str]] = {
     "another node's index": (_set(*FIRST, "node", to=3), "the index of think_1 in nodes"),
     "edges that go back": (_set(*FIRST, "edges_s", to=[2, 1, 3, 4, 5]), "ascending numbers > 0"),
     "too many states": (_set(*FIRST, "edges_s", to=list(range(1, 30))), "got '30 states'; expected at most 16"),
-    "means of other states": (_set(*FIRST, "means_s", to=[1.0]), "6 numbers >= 0"),
+    "times of other states": (_set(*FIRST, "slices_s", to=[[1.0] * 20]), "slices_s: got '1 rows'; expected 6"),
+    "times out of order": (_set(*FIRST, "slices_s", 0, 1, to=0.0), "slices_s.0: got"),
+    "too few slices": (_set(*FIRST, "calls_s", to=[1.0]), "20 ascending numbers >= 0"),
+    "repeats from 3": (_set(*FIRST, "repeats", to=[3, 4]), "ascending numbers from 2"),
     "unknown kind": (_set(*FIRST, "kind", to="gpu"), "variables.0.kind: got 'gpu'"),
     "bad latency": (_set("latency", "ms", to=[0, 0, 0, 0]), "iteration_ms: got 0"),
 }
@@ -141,7 +146,7 @@ def test_bad_files(case: str, tmp_path: Path):
 def test_changed_content(tmp_path: Path):
     text = (SHIPPED / "web_search.json").read_text()
     path = tmp_path / "changed.json"
-    path.write_text(text.replace('"jobs": 2000', '"jobs": 3000'))
+    path.write_text(text.replace('"jobs": 10000', '"jobs": 30000'))
     with pytest.raises(InputError, match="digest"):
         read_profile(path)
 
