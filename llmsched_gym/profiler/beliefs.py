@@ -71,11 +71,10 @@ STAGE_BELIEF: Final = np.dtype(
     [
         ("work_s", "f8"),  # posterior mean of the slot time to come, batch-1 seconds
         ("entropy_bits", "f8"),
-        (
-            "reduction_sum",
-            "f8",
-        ),  # mutual information with the rest (bits) x sum of ranges (s), as `reduction` has it
-        ("reduction_product", "f8"),  # ... x product of those ranges
+        # Mutual information with the rest (bits) x sum, or product, of ranges (s), as `reduction` has them; only of
+        # stages with tasks to start.
+        ("reduction_sum", "f8"),
+        ("reduction_product", "f8"),
         ("history_reduction", "f8"),  # reduction_sum before any evidence
     ],
     align=True,
@@ -335,12 +334,12 @@ def _had_s(evidence: Evidence, n: int, v: int, mean_s: float) -> float:
 
 @kernel
 def _missing(state: ClusterState, layout: Layout, job: int, values: NDArray[np.float64]) -> int:
-    """Return a variable with a stage to run whose uncertainty reduction has not been computed; -1 if there is none."""
+    """Return a variable with tasks to start whose uncertainty reduction is not known; -1 if there is none."""
     owner = state.jobs[job]
     for s in range(owner.first_stage, owner.first_stage + owner.n_stages):
-        status = state.stages[s].status
-        if status in (_READY, _RUNNING):
-            v = int(layout.variable[layout.first_node[owner.app] + state.stages[s].node])
+        row = state.stages[s]
+        if row.status in (_READY, _RUNNING) and row.started_tasks < row.n_tasks:
+            v = int(layout.variable[layout.first_node[owner.app] + row.node])
             if np.isnan(values[JOB_NUMBERS + v * VARIABLE_NUMBERS + _SUM]):
                 return v
     return -1

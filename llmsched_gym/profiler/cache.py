@@ -30,7 +30,7 @@ class EvidenceCache(NamedTuple):
     counts: NDArray[np.int64]
 
 
-def make_cache(variables: int, width: int, slots: int = 1 << 14) -> EvidenceCache:
+def make_cache(variables: int, width: int, slots: int = 1 << 15) -> EvidenceCache:
     """Allocate an empty cache.
 
     Args:

@@ -73,8 +73,7 @@ def _enter(bank: ProfileBank, work: Workspace, x: int, clique: int, entered: int
         for k in range(n):
             given[s, k] = work.joint[joint + s * n + k] / p if p > 0.0 else 0.0
     if entered == clique:
-        for i in range(size):
-            work.offsets[i] = i // work.blocks[clique]
+        _index(work, size, int(work.blocks[clique]), size)
     else:
         for i in range(size):
             work.offsets[i] = work.maps[bank.first_map[entered] + i]
@@ -110,18 +109,33 @@ def _correlate_members(bank: ProfileBank, work: Workspace, x: int, clique: int) 
             continue
         table = work.pair[: n_own * n]
         table[:] = 0.0
-        for i in range(work.sizes[clique]):
-            _add(table, i // stride % n_own, work.beliefs[first + i], work.given, work.offsets[i], n)
+        i, state = wide(0), wide(0)
+        while i < work.sizes[clique]:
+            for at in range(i, i + stride):
+                _add(table, state, work.beliefs[first + at], work.given, work.offsets[at], n)
+            i += stride
+            state = state + 1 if state + 1 < n_own else wide(0)
         work.correlation[v] = _contingency(bank, work, x, table)
 
 
 @kernel
 def _index_member(bank: ProfileBank, work: Workspace, v: int, clique: int) -> None:
+    """Write the state of a member for each entry of the clique."""
     m = bank.first_member[clique]
     while bank.members[m] != v:
         m += 1
-    for i in range(work.sizes[clique]):
-        work.offsets[i] = i // work.strides[m] % work.n_allowed[v]
+    _index(work, int(work.sizes[clique]), int(work.strides[m]), int(work.n_allowed[v]))
+
+
+@kernel
+def _index(work: Workspace, size: int, stride: int, states: int) -> None:
+    """Write ``i // stride % states`` for each entry i, without dividing."""
+    i, state = 0, 0
+    while i < size:
+        for at in range(i, i + stride):
+            work.offsets[at] = state
+        i += stride
+        state = state + 1 if state + 1 < states else 0
 
 
 @kernel

@@ -88,36 +88,54 @@ def draw(bank: ProfileBank, app: int, work: Workspace) -> None:
 
 @kernel
 def _cumulate(bank: ProfileBank, work: Workspace, clique: int) -> None:
-    first, block = bank.first_entry[clique], work.blocks[clique]
-    for at in range(first, first + work.sizes[clique], block):
+    """Sum up the beliefs within each block, four blocks at a time: a processor adds in all of them at once."""
+    block = int(work.blocks[clique])
+    first = int(bank.first_entry[clique])
+    end = first + work.sizes[clique]
+    beliefs, cumulated = work.beliefs, work.cumulated
+    while first + 4 * block <= end:
+        a = b = c = d = 0.0
+        for i in range(first, first + block):
+            a += beliefs[i]
+            b += beliefs[i + block]
+            c += beliefs[i + 2 * block]
+            d += beliefs[i + 3 * block]
+            cumulated[i] = a
+            cumulated[i + block] = b
+            cumulated[i + 2 * block] = c
+            cumulated[i + 3 * block] = d
+        first += 4 * block
+    while first < end:
         total = 0.0
-        for i in range(at, at + block):
-            total += work.beliefs[i]
-            work.cumulated[i] = total
+        for i in range(first, first + block):
+            total += beliefs[i]
+            cumulated[i] = total
+        first += block
 
 
 @kernel
 def _draw_clique(bank: ProfileBank, work: Workspace, clique: int, start: int, uniforms: NDArray[np.float64]) -> None:
     """Draw, in every sample, the variables that a clique does not share with its parent, given those that it does."""
     block = work.blocks[clique]
-    own = bank.first_member[clique] + bank.separator[clique]
+    own, last = bank.first_member[clique] + bank.separator[clique], bank.first_member[clique + 1] - 1
     samples, cumulated = work.samples, work.cumulated
     for row in range(len(samples)):
         at = bank.first_entry[clique]
         for m in range(bank.first_member[clique], own):
             at += samples[row, bank.members[m] - start] * work.strides[m]
+        # The first entry with cumulated > wanted, by a search without branches that a processor could mispredict.
         wanted = uniforms[row] * cumulated[at + block - 1]
-        low, high = at, at + block - 1
-        while low < high:
-            middle = (low + high) // 2
-            if cumulated[middle] > wanted:
-                high = middle
-            else:
-                low = middle + 1
+        low, left = at, block
+        while left > 1:
+            half = left >> 1
+            low += half if cumulated[low + half - 1] <= wanted else 0
+            left -= half
         entry = low - at
-        for m in range(own, bank.first_member[clique + 1]):
-            samples[row, bank.members[m] - start] = entry // work.strides[m]
-            entry %= work.strides[m]
+        for m in range(own, last):
+            digit = entry // work.strides[m]
+            samples[row, bank.members[m] - start] = digit
+            entry -= digit * work.strides[m]
+        samples[row, bank.members[last] - start] = entry
 
 
 @kernel
@@ -187,11 +205,20 @@ def quantile(ordered: NDArray[np.float64], p: float) -> float:
 
 @kernel
 def _sort(values: NDArray[np.float64]) -> None:
-    """Shell sort in place, with Ciura's gaps."""
-    for gap in (701, 301, 132, 57, 23, 10, 4, 1):
-        for i in range(gap, len(values)):
-            value, j = values[i], i
-            while j >= gap and values[j - gap] > value:
-                values[j] = values[j - gap]
-                j -= gap
-            values[j] = value
+    """Sort in place by Batcher's merge exchange (Knuth 5.2.2, algorithm M), whose branches do not depend on values."""
+    n, top = len(values), 1
+    while 2 * top < n:
+        top *= 2
+    p = top
+    while p > 0:
+        q, first, distance = top, 0, p
+        while True:
+            for start in range(first, n - distance, 2 * p):
+                for i in range(start, min(start + p, n - distance)):
+                    a, b = values[i], values[i + distance]
+                    values[i] = min(a, b)
+                    values[i + distance] = max(a, b)
+            if q == p:
+                break
+            distance, first, q = q - p, p, q // 2
+        p //= 2

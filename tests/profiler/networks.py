@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from llmsched_gym.cluster.latency import LatencyProfile
@@ -48,6 +51,21 @@ def random_profile(
         tables=tuple(tables),
         latency=LatencyProfile("none", 0, 0, 0, 0),
     )
+
+
+def pgmpy_network(profile: Profile) -> Any:
+    """The same network in pgmpy; its nodes are named v0, v1, ..."""
+    models = pytest.importorskip("pgmpy.models")
+    factors = pytest.importorskip("pgmpy.factors.discrete")
+    sizes = profile.states.tolist()
+    model = models.DiscreteBayesianNetwork()
+    model.add_nodes_from(f"v{v}" for v in range(len(sizes)))
+    model.add_edges_from((f"v{p}", f"v{v}") for v, parents in enumerate(profile.parents) for p in parents)
+    for v, (parents, table) in enumerate(zip(profile.parents, profile.tables, strict=True)):
+        values = np.moveaxis(table, -1, 0).reshape(sizes[v], -1)
+        names = [f"v{p}" for p in parents]
+        model.add_cpds(factors.TabularCPD(f"v{v}", sizes[v], values, names, [sizes[p] for p in parents]))
+    return model
 
 
 def random_masks(profile: Profile, rng: np.random.Generator, known: float = 0.3) -> NDArray[np.uint16]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import joint, random_masks, random_profile, variable
+from networks import joint, pgmpy_network, random_masks, random_profile, variable
 from numpy.testing import assert_allclose
 
 from llmsched_gym.profiler.bank import make_bank, make_workspace
@@ -52,8 +52,6 @@ def test_evidence_of_any_kind_equals_enumeration(seed: int) -> None:
 @settings(max_examples=15, deadline=None)
 @given(SEEDS)
 def test_posteriors_equal_pgmpy(seed: int) -> None:
-    models = pytest.importorskip("pgmpy.models")
-    factors = pytest.importorskip("pgmpy.factors.discrete")
     inference = pytest.importorskip("pgmpy.inference")
 
     rng = np.random.default_rng(seed)
@@ -61,24 +59,15 @@ def test_posteriors_equal_pgmpy(seed: int) -> None:
     masks = random_masks(profile, rng)
     whole = (masks & (masks - 1)) != 0
     masks[whole] = 0xFFFF  # pgmpy's evidence is one state per variable
-    model = models.DiscreteBayesianNetwork()
-    model.add_nodes_from(profile.nodes)
-    model.add_edges_from((f"v{p}", f"v{v}") for v, parents in enumerate(profile.parents) for p in parents)
-    sizes = profile.states.tolist()
-    for v, (parents, table) in enumerate(zip(profile.parents, profile.tables, strict=True)):
-        values = np.moveaxis(table, -1, 0).reshape(sizes[v], -1)
-        model.add_cpds(
-            factors.TabularCPD(f"v{v}", sizes[v], values, [f"v{p}" for p in parents], [sizes[p] for p in parents])
-        )
     evidence = {f"v{v}": int(mask).bit_length() - 1 for v, mask in enumerate(masks) if mask != 0xFFFF}
     bank = make_bank([profile])
     work = make_workspace(bank, 2)
     assert calibrate(bank, 0, masks, work)
-    elimination = inference.VariableElimination(model)
+    elimination = inference.VariableElimination(pgmpy_network(profile))
     for v in range(12):
         if f"v{v}" not in evidence:
             query = elimination.query([f"v{v}"], evidence=evidence, show_progress=False)
-            assert_allclose(work.marginals[v, : sizes[v]], query.values, atol=1e-9)
+            assert_allclose(work.marginals[v, : profile.states[v]], query.values, atol=1e-9)
 
 
 def test_finished_stages_in_any_order_give_the_same_posterior() -> None:
