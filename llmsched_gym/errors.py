@@ -43,6 +43,16 @@ class RunError(RuntimeError):
     """
 
 
+class EpisodeLost(RunError):
+    """An episode cannot be finished, because what runs its tasks is gone.
+
+    Attributes:
+        partial: What had come of it by then, JSON-able.
+    """
+
+    partial: Mapping[str, Any] = {}
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Describe the known names and the one meant, begun or misspelt ("one of a, b, c; did you mean a?")."""
     names = sorted(known)

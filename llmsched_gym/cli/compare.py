@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llmsched_gym.cli.console import EpisodeProgress, print_json, print_table, say
 from llmsched_gym.cli.flags import parse_loads, parse_names, parse_seeds
 from llmsched_gym.cli.options import File, Json, Output, Real, Text, Whole
+from llmsched_gym.cli.serving import served_options
 from llmsched_gym.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ class Compare:
         output: Folder for the results; default: results/, named after the setting.
         workers: Worker processes; default: one per core.
         ray: Run the episodes on the Ray cluster that RAY_ADDRESS names, else on a local one.
+        backend: Where completions come from: simulator, or vllm for real servers, in real time.
+        servers: With vllm: one server per LLM executor, separated by commas: URLs, or what to launch (dummy:tiny).
+        time_scale: Arrivals and tool calls are that many times as fast; LLM time is never scaled.
+        repeats: With vllm: how often every episode is run; the repetition of the median mean JCT counts.
+        no_stream: With vllm: ask for whole replies; no tokens of running tasks are observed, and less time is spent.
+        request_timeout_s: With vllm: longest silence of a server before a request is sent to another one.
+        give_up_s: With vllm: the run ends when no server has been usable for that long.
+        tools: With vllm: YAML file that maps stage names to async functions, which run instead of timed waits.
         as_json: Print one JSON object.
     """
 
@@ -67,6 +76,14 @@ class Compare:
     output: Output = None
     workers: Whole = None
     ray: bool = False
+    backend: str = "simulator"
+    servers: Text = None
+    time_scale: float = 1.0
+    repeats: int = 1
+    no_stream: bool = False
+    request_timeout_s: float = 120.0
+    give_up_s: float = 120.0
+    tools: File = None
     as_json: Json = False
 
     def run(self) -> int:
@@ -82,11 +99,15 @@ class Compare:
 
         if self.ray:
             check_ray()
+            if self.backend != "simulator":
+                raise InputError("--ray", "", self.backend, "the simulator: real servers serve one episode at a time")
         specs = policy_names() if self.policies is None else parse_names("--policies", self.policies)
         find_contestants(specs)
-        settings = [
-            Setting.make(self.scenario, self.jobs, load, self.rate, self.cluster, self.workload) for load in loads
-        ]
+        serving = served_options(
+            self.backend, self.servers, not self.no_stream, self.request_timeout_s, self.give_up_s, self.tools
+        )
+        given = self.rate, self.cluster, self.workload, self.time_scale, serving, self.repeats
+        settings = [Setting.make(self.scenario, self.jobs, load, *given) for load in loads]
         seeds = asked or parse_seeds("0" if settings[0].fixed else "0:10")
         folder = self.output or _default_folder(settings)
         comparisons = [self._compare(setting, specs, seeds, folder, len(settings) > 1) for setting in settings]
@@ -161,9 +182,22 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
             count = sum(comparison.metric(contestant, what))
             if count:
                 say(f"{contestant.label}: {count:.0f} {what.replace('_', ' ')}")
+    if comparison.setting.serving is not None:
+        _print_served(comparison, content)
     say("* sees the truth, not ranked;  n= cannot be told apart by 95 % intervals paired by seed")
     if caution := caveat(comparison):
         say(caution)
+
+
+def _print_served(comparison: Comparison, content: dict[str, Any]) -> None:
+    from llmsched_gym.evaluation.report import SERVED_COUNTS
+
+    setting = comparison.setting
+    say(f"real servers; arrivals and tools {setting.time_scale:g} times as fast, LLM time as it is")
+    for label, row in content["policies"].items():
+        counts = ", ".join(f"{row[name]} {name.replace('_', ' ')}" for name in SERVED_COUNTS if row[name])
+        overhead = f"overhead {row['dispatch_overhead_ms_p50']:.1f} ms, P99 {row['dispatch_overhead_ms_p99']:.1f} ms"
+        say(f"{label}: {counts}; {overhead}; {row['process_cpu_share']:.0%} of a core for this process")
 
 
 def _interval(values: list[float | None] | None) -> str:

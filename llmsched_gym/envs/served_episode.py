@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 from llmsched_gym.backends.vllm.fleet import Fleet
 from llmsched_gym.backends.vllm.options import ServedOptions
-from llmsched_gym.backends.vllm.served_cluster import ServedCluster, ServersLost
+from llmsched_gym.backends.vllm.served_cluster import ServedCluster
 from llmsched_gym.backends.vllm.tools import Tool
 from llmsched_gym.cluster.latency import load_profile
 from llmsched_gym.cluster.lifecycle import least_loaded
@@ -20,6 +20,7 @@ from llmsched_gym.cluster.state import FAR, ClusterState, Rows, TaskStatus
 from llmsched_gym.envs.columns import Candidate, Executor, Job, System
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
 from llmsched_gym.envs.simulated_episode import Tables, legal_choice
+from llmsched_gym.errors import EpisodeLost
 from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF
 from llmsched_gym.profiler.profiler import EpisodeBeliefs, Profiler
 from llmsched_gym.workloads.workload import Workload
@@ -136,7 +137,7 @@ class ServedEpisode:
             Whether all jobs are finished.
 
         Raises:
-            ServersLost: No server is left; it holds what has come of the episode.
+            EpisodeLost: No server is left.
             RunError: A tool failed, or servers reject a request.
         """
         clock = self._clock
@@ -153,7 +154,7 @@ class ServedEpisode:
             self.cluster.dispatch(stage, executor)
         try:
             self.cluster.advance(wait=waits)
-        except ServersLost as lost:
+        except EpisodeLost as lost:
             lost.partial = self._partial()
             raise
         self.observe(tables)

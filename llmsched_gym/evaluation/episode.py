@@ -8,17 +8,20 @@ from dataclasses import replace
 from functools import lru_cache
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
-from llmsched_gym.errors import InputError, RunError
+from llmsched_gym.errors import EpisodeLost, InputError, RunError
 from llmsched_gym.evaluation.metrics import episode_metrics
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.registry import load_policy, policy_names
+
+if TYPE_CHECKING:
+    from llmsched_gym.envs.serving import Serving
 
 
 def find_policy(spec: str) -> Policy:
@@ -36,8 +39,15 @@ def find_policy(spec: str) -> Policy:
         raise _blame(error, spec, "loading") from error
 
 
-def make_env(setting: Setting, policy: Policy, seed: int) -> SchedulingEnv:
-    """Return the environment in which a policy is evaluated: its observation mode, and nothing hidden by a window."""
+def make_env(setting: Setting, policy: Policy, seed: int, serving: Serving | None = None) -> SchedulingEnv:
+    """Return the environment in which a policy is evaluated: its observation mode, and nothing hidden by a window.
+
+    Args:
+        setting: Jobs, cluster and load.
+        policy: What it is built for.
+        seed: Seed of the jobs.
+        serving: The open servers of a setting that has real ones.
+    """
     return SchedulingEnv(
         setting.scenario,
         workload=setting.workload(seed),
@@ -47,6 +57,8 @@ def make_env(setting: Setting, policy: Policy, seed: int) -> SchedulingEnv:
         max_jobs=None,
         profiler=setting.profiler,
         soft_evidence=setting.soft_evidence,
+        backend="simulator" if serving is None else "vllm",
+        servers=serving,
     )
 
 
@@ -78,24 +90,42 @@ def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict
     return info["result"], np.asarray(latencies, dtype=np.int64)
 
 
-def run_episode(setting: Setting, spec: str, seed: int) -> dict[str, Any]:
+def run_episode(setting: Setting, spec: str, seed: int, serving: Serving | None = None) -> dict[str, Any]:
     """Run one policy on the jobs of one seed.
 
+    Args:
+        setting: Jobs, cluster and load.
+        spec: Policy.
+        seed: Seed of the jobs.
+        serving: The open servers of a setting that has real ones.
+
     Returns:
-        JSON-able: ``policy``, ``seed``, ``workload_digest``, ``metrics`` (see `episode_metrics`), ``jct_s`` per job.
+        JSON-able: ``policy``, ``seed``, ``workload_digest``, ``metrics`` (see `episode_metrics`), ``jct_s`` per job. On
+        real servers the metrics have what `ServedRecord.summary` tells, and ``requests`` holds one list per column of
+        `REQUEST`, one entry per task.
+
+    Raises:
+        RunError: The policy raised an exception.
+        EpisodeLost: No server is left; ``partial`` says which policy and seed it was.
     """
     warm_up(spec)
     policy = find_policy(spec)
-    env = make_env(setting, policy, seed)
-    result, latencies_ns = play(env, policy, spec, seed)
-    workload = env.workload
-    return {
-        "policy": spec,
-        "seed": seed,
-        "workload_digest": workload.digest,
-        "metrics": episode_metrics(result, [template.name for template in workload.templates], latencies_ns),
-        "jct_s": [float(value) for value in result["jct_s"]],
-    }
+    env = make_env(setting, policy, seed, serving)
+    workload = setting.workload(seed)
+    begun = {"policy": spec, "seed": seed, "workload_digest": workload.digest}
+    try:
+        result, latencies_ns = play(env, policy, spec, seed)
+    except EpisodeLost as lost:
+        lost.partial = {**begun, **lost.partial}
+        raise
+    finally:
+        env.close()
+    metrics = episode_metrics(result, [template.name for template in workload.templates], latencies_ns)
+    content = {**begun, "metrics": metrics, "jct_s": [float(value) for value in result["jct_s"]]}
+    if serving is not None:
+        metrics |= result["served"]
+        content["requests"] = {name: result["requests"][name].tolist() for name in result["requests"].dtype.names}
+    return content
 
 
 @lru_cache

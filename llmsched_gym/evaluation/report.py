@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.runner import Comparison, Contestant
+from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.statistics import (
     interquartile_mean,
     probability_of_improvement,
@@ -29,11 +30,31 @@ BASELINE: Final = "fcfs"
 ENOUGH_SEEDS: Final = 4
 """Student's t makes 95 % intervals 2.7 times as wide with three seeds, 1.9 with four, 1.2 with ten."""
 
+SERVED_COUNTS: Final = (
+    "accepted_requests",
+    "token_mismatches",
+    "retries",
+    "quarantines",
+    "server_restarts",
+    "refused",
+    "timeouts",
+    "http_errors",
+    "malformed",
+    "duplicate_outputs",
+    "tool_retries",
+)
+"""What is counted on real servers."""
+
+SERVED_MEASURES: Final = ("dispatch_overhead_ms_p50", "dispatch_overhead_ms_p99", "process_cpu_share")
+"""What is measured on real servers."""
+
 _AVERAGED: Final = ("mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s", "mean_slowdown", "makespan_s")
 
 
 def summary(comparison: Comparison) -> dict[str, Any]:
     """Return the object of ``compare --json``.
+
+    Of several repetitions of an episode the one of the median mean JCT counts; ``repeated_mean_jct_s`` lists all.
 
     Every metric is the mean over seeds; the decision latencies are medians over seeds of each episode's quantile, so
     that one disturbed episode does not decide them. ``reduction_vs_fcfs_pct`` is [low, mid, high] of the paired
@@ -45,10 +66,19 @@ def summary(comparison: Comparison) -> dict[str, Any]:
         "scenario": comparison.setting.name,
         "jobs": comparison.setting.n_jobs,
         "load": comparison.setting.load,
+        **_clockwork(comparison.setting),
         "seeds": list(comparison.seeds),
         "policies": {c.label: _policy_summary(comparison, c, baseline) for c in comparison.contestants},
         "lower_bound_mean_jct_s": mean([comparison.bounds[s]["lower_bound_mean_jct_s"] for s in comparison.seeds]),
     }
+
+
+def _clockwork(setting: Setting) -> dict[str, Any]:
+    """Return how time passed, where it was not that of the simulator alone."""
+    if setting.serving is None and setting.time_scale == 1.0:
+        return {}
+    backend = "simulator" if setting.serving is None else "vllm"
+    return {"backend": backend, "time_scale": setting.time_scale, "repeats": setting.repeats}
 
 
 def find_baseline(comparison: Comparison) -> Contestant | None:
@@ -96,6 +126,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
             "scenario": setting.name,
             "jobs": setting.n_jobs,
             "load": setting.load,
+            **_clockwork(setting),
             "policy": contestant.label,
             "privileged": contestant.privileged,
             "seed": seed,
@@ -139,6 +170,7 @@ def manifest(comparison: Comparison, command: Sequence[str]) -> dict[str, Any]:
         "command": list(command),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "setting": comparison.setting.describe(),
+        "served_by": comparison.servers,
         "policies": {c.label: {"spec": c.spec, "source": c.source} for c in comparison.contestants},
         "seeds": list(comparison.seeds),
         "workload_digests": {str(seed): comparison.bounds[seed]["workload_digest"] for seed in comparison.seeds},
@@ -192,4 +224,17 @@ def _policy_summary(comparison: Comparison, contestant: Contestant, baseline: Co
         "reduction_vs_fcfs_pct": reduction,
         "per_seed_mean_jct_s": per_seed,
         "privileged": contestant.privileged,
+        **_served_summary(comparison, contestant),
     }
+
+
+def _served_summary(comparison: Comparison, contestant: Contestant) -> dict[str, Any]:
+    """Return what real servers add: counters summed over all episodes, overhead and CPU share as medians."""
+    if comparison.setting.serving is None:
+        return {}
+    results = [list(comparison.repetitions[contestant.spec, seed].values()) for seed in comparison.seeds]
+    metrics = [result["metrics"] for repetitions in results for result in repetitions]
+    counted = {name: sum(one[name] for one in metrics) for name in SERVED_COUNTS}
+    measured = {name: median(one[name] for one in metrics) for name in SERVED_MEASURES}
+    repeated = [[result["metrics"]["mean_jct_s"] for result in repetitions] for repetitions in results]
+    return {**counted, **measured, "repeated_mean_jct_s": repeated}

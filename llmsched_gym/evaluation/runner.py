@@ -7,13 +7,14 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import EpisodeLost, InputError
 from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
 from llmsched_gym.evaluation.compiling import make_ready
 from llmsched_gym.evaluation.episode import find_policy, run_episode
@@ -23,6 +24,9 @@ from llmsched_gym.evaluation.store import RunFolder
 from llmsched_gym.evaluation.workers import run_tasks
 from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.registry import policy_names
+
+if TYPE_CHECKING:
+    from llmsched_gym.envs.serving import Serving
 
 
 class Progress(Protocol):
@@ -79,11 +83,13 @@ class Comparison:
         setting: What all policies met.
         seeds: Seeds, in the order asked for.
         contestants: Policies, in the order asked for.
-        episodes: Result of `run_episode` per (spec, seed).
+        episodes: Result of `run_episode` per (spec, seed); of several repetitions that of the median mean JCT.
         bounds: Per seed: ``workload_digest`` and ``lower_bound_mean_jct_s``.
         warm_up_s: Seconds that compiling, or loading compiled code, took.
         wall_s: Seconds that the whole comparison took.
         resumed: How many results were there already.
+        repetitions: All results per (spec, seed), by repetition.
+        servers: What results on real servers depend on besides the setting; None for the simulator.
     """
 
     setting: Setting
@@ -94,6 +100,8 @@ class Comparison:
     warm_up_s: float = 0.0
     wall_s: float = 0.0
     resumed: int = 0
+    repetitions: dict[tuple[str, int], dict[int, dict[str, Any]]] = field(default_factory=dict)
+    servers: dict[str, Any] | None = None
 
     def metric(self, contestant: Contestant, name: str) -> list[float]:
         """Return a metric of a policy, one value per seed."""
@@ -144,47 +152,55 @@ def compare(
         progress: Told how far the comparison is.
         ray: Whether the episodes run on a Ray cluster (`run_on_ray`) instead of processes of this machine.
 
+    On real servers episodes run one after another in this process, repetitions of all policies in turn.
+
     Raises:
         InputError: A policy cannot be loaded, the folder belongs to another comparison, or the setting is not possible.
-        RunError: A policy raised an exception.
+        RunError: A policy raised an exception, or a server does not start.
+        EpisodeLost: No server is left; what had come of the episode is kept beside the finished ones.
     """
     progress = progress or Silent()
-    processes = workers or os.cpu_count() or 1
+    processes = 1 if setting.serving is not None else workers or os.cpu_count() or 1
     started = time.perf_counter()
     contestants = find_contestants(policies)
     comparison = Comparison(setting, tuple(seeds), contestants)
-    run = RunFolder(folder, setting.describe())
-    missing = _gather(comparison, run)
-    present = len(seeds) * (len(contestants) + 1) - len(missing)
-    comparison.resumed = present
-    if missing:
-        before = time.perf_counter()
-        setting.scenario.cluster.check_serves(setting.workload(missing[0][-1]))
-        run.claim()
-        make_ready(policies, processes)
-        comparison.warm_up_s = time.perf_counter() - before
-        progress.note(f"compiled code and historical means ready after {comparison.warm_up_s:.1f} s")
-    progress.begin(present + len(missing), present)
-    sources = {contestant.spec: contestant.source for contestant in contestants}
-    spread = run_on_ray(_work, missing) if ray else run_tasks(_work, missing, processes)
-    # Closing ends the workers at once if anything here is interrupted.
-    with closing(spread) as finished:
-        for (_, spec, seed), result in finished:
-            if spec is None:
-                run.keep(run.bound_file(seed), "", result)
-                comparison.bounds[seed] = result
-                progress.advance(f"lower bound, seed {seed}: {result['lower_bound_mean_jct_s']:.2f} s")
-            else:
-                run.keep(run.episode_file(spec, seed), sources[spec], result)
-                comparison.episodes[spec, seed] = result
-                progress.advance(f"{spec}, seed {seed}: mean JCT {result['metrics']['mean_jct_s']:.2f} s")
+    with _serving(setting) as serving:
+        comparison.servers = None if serving is None else serving.describe()
+        run = RunFolder(folder, setting.describe() | {"served_by": comparison.servers})
+        missing = _gather(comparison, run)
+        present = len(seeds) * (len(contestants) * setting.repeats + 1) - len(missing)
+        comparison.resumed = present
+        if missing:
+            before = time.perf_counter()
+            setting.scenario.cluster.check_serves(setting.workload(missing[0][2]))
+            run.claim()
+            make_ready(policies, workers or os.cpu_count() or 1)
+            comparison.warm_up_s = time.perf_counter() - before
+            progress.note(f"compiled code and historical means ready after {comparison.warm_up_s:.1f} s")
+        progress.begin(present + len(missing), present)
+        work = _work if serving is None else partial(_work, serving=serving)
+        spread = run_on_ray(_work, missing) if ray else run_tasks(work, missing, processes)
+        # Closing ends the workers at once if anything here is interrupted.
+        with closing(spread) as finished, _kept_if_lost(run):
+            for task, result in finished:
+                _take(comparison, run, task, result, progress)
     _check_same_jobs(comparison, folder)
+    _settle(comparison)
     comparison.wall_s = time.perf_counter() - started
     return comparison
 
 
-Task = tuple[Setting, str | None, int]
-"""An episode of a policy, or (without one) the lower bound, of one seed."""
+Task = tuple[Setting, str | None, int, int]
+"""An episode of a policy, or (without one) the lower bound, of one seed; which repetition it is."""
+
+
+def _serving(setting: Setting) -> AbstractContextManager[Serving | None]:
+    """Return the servers of a setting, closed at the end of the ``with``."""
+    if setting.serving is None:
+        return nullcontext()
+    from llmsched_gym.envs.serving import Serving
+
+    return closing(Serving(setting.serving, setting.scenario.cluster))
 
 
 def _gather(comparison: Comparison, run: RunFolder) -> list[Task]:
@@ -193,30 +209,70 @@ def _gather(comparison: Comparison, run: RunFolder) -> list[Task]:
     for seed in comparison.seeds:
         bound = run.find(run.bound_file(seed), "")
         if bound is None:
-            missing.append((comparison.setting, None, seed))
+            missing.append((comparison.setting, None, seed, 0))
         else:
             comparison.bounds[seed] = bound
-        for contestant in comparison.contestants:
-            episode = run.find(run.episode_file(contestant.spec, seed), contestant.source)
-            if episode is None:
-                missing.append((comparison.setting, contestant.spec, seed))
-            else:
-                comparison.episodes[contestant.spec, seed] = episode
+        for repetition in range(comparison.setting.repeats):
+            for contestant in comparison.contestants:
+                file = run.episode_file(contestant.spec, seed, repetition)
+                episode = run.find(file, contestant.source)
+                if episode is None:
+                    missing.append((comparison.setting, contestant.spec, seed, repetition))
+                else:
+                    comparison.repetitions.setdefault((contestant.spec, seed), {})[repetition] = episode
     return missing
 
 
-def _work(setting: Setting, spec: str | None, seed: int) -> dict[str, Any]:
+def _take(comparison: Comparison, run: RunFolder, task: Task, result: dict[str, Any], progress: Progress) -> None:
+    """Keep one result."""
+    _, spec, seed, repetition = task
+    if spec is None:
+        run.keep(run.bound_file(seed), "", result)
+        comparison.bounds[seed] = result
+        progress.advance(f"lower bound, seed {seed}: {result['lower_bound_mean_jct_s']:.2f} s")
+        return
+    source = next(contestant.source for contestant in comparison.contestants if contestant.spec == spec)
+    run.keep(run.episode_file(spec, seed, repetition), source, result)
+    comparison.repetitions.setdefault((spec, seed), {})[repetition] = result
+    again = f", repetition {repetition}" if comparison.setting.repeats > 1 else ""
+    progress.advance(f"{spec}, seed {seed}{again}: mean JCT {result['metrics']['mean_jct_s']:.2f} s")
+
+
+def _settle(comparison: Comparison) -> None:
+    """Let the repetition of the median mean JCT (of an even number: the better one of the middle) stand for all."""
+    for key, results in comparison.repetitions.items():
+        ordered = sorted(results.values(), key=lambda result: result["metrics"]["mean_jct_s"])
+        comparison.episodes[key] = ordered[(len(ordered) - 1) // 2]
+
+
+@contextmanager
+def _kept_if_lost(run: RunFolder) -> Generator[None]:
+    """Write down what has come of an episode whose servers are gone."""
+    try:
+        yield
+    except EpisodeLost as lost:
+        file = run.partial_file(str(lost.partial["policy"]), int(lost.partial["seed"]))
+        run.keep(file, "", lost.partial)
+        error = EpisodeLost(f"{lost}; what had come of the episode is in {file}")
+        error.partial = lost.partial
+        raise error from None
+
+
+def _work(
+    setting: Setting, spec: str | None, seed: int, repetition: int, serving: Serving | None = None
+) -> dict[str, Any]:
     if spec is not None:
-        return run_episode(setting, spec, seed)
+        return run_episode(setting, spec, seed, serving)
     workload = setting.workload(seed)
     bound = lower_bound_mean_jct(workload, setting.scenario.cluster)
     return {"seed": seed, "workload_digest": workload.digest, "lower_bound_mean_jct_s": bound}
 
 
 def _check_same_jobs(comparison: Comparison, folder: Path) -> None:
-    for (spec, seed), episode in comparison.episodes.items():
+    for (spec, seed), repetitions in comparison.repetitions.items():
         expected = comparison.bounds[seed]["workload_digest"]
-        if episode["workload_digest"] != expected:
+        episode = next((one for one in repetitions.values() if one["workload_digest"] != expected), None)
+        if episode is not None:
             allowed = f"{expected}, the jobs that the other policies met: delete the older results in {folder}"
             raise InputError(f"policy {spec}, seed {seed}", "workload", episode["workload_digest"], allowed)
 

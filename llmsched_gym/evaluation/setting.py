@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 import llmsched_gym
+from llmsched_gym.backends.vllm.options import ServedOptions
 from llmsched_gym.cluster.latency import load_profile
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
 from llmsched_gym.errors import InputError
@@ -33,6 +34,10 @@ class Setting:
             policies are chosen on "train".
         profiler: Profiles behind the observation, as `SchedulingEnv` takes them.
         soft_evidence: Whether what running stages have received so far is evidence.
+        time_scale: Arrivals and regular tasks are that many times as fast; LLM tasks are not.
+        serving: Real servers that serve the LLM tasks; None for the simulator. The scenario's cluster then has one LLM
+            executor per server.
+        repeats: How often every episode is run; real servers never repeat themselves.
     """
 
     scenario: Scenario
@@ -40,6 +45,9 @@ class Setting:
     split: str = "eval"
     profiler: bool | str = True
     soft_evidence: bool = True
+    time_scale: float = 1.0
+    serving: ServedOptions | None = None
+    repeats: int = 1
 
     @classmethod
     def make(
@@ -50,6 +58,9 @@ class Setting:
         rate: float | None = None,
         cluster: ClusterSpec | str | Path | None = None,
         workload: str | Path | None = None,
+        time_scale: float = 1.0,
+        serving: ServedOptions | None = None,
+        repeats: int = 1,
     ) -> Setting:
         """Put a setting together; None keeps what the scenario says.
 
@@ -64,7 +75,15 @@ class Setting:
         chosen = load_scenario(scenario).replaced(**given)
         if cluster is not None:
             chosen = chosen.model_copy(update={"cluster": load_cluster(cluster)})
-        setting = cls(chosen, None if workload is None else Path(workload))
+        if serving is not None:
+            served = chosen.cluster.with_llm_executors(len(serving.servers))
+            chosen = chosen.model_copy(update={"cluster": served})
+        elif repeats != 1:
+            raise InputError("repeats", "", repeats, "1: the simulator repeats itself exactly")
+        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+            raise InputError("repeats", "", repeats, "a whole number >= 1")
+        file = None if workload is None else Path(workload)
+        setting = cls(chosen, file, time_scale=time_scale, serving=serving, repeats=repeats)
         if setting.workload_file is not None:
             chosen.cluster.check_serves(setting.workload(0))
         return setting
@@ -72,8 +91,8 @@ class Setting:
     def workload(self, seed: int) -> Workload:
         """Return the jobs of a seed; the last ones asked for are kept."""
         if self.workload_file is not None:
-            return _load(self.workload_file)
-        return _draw(self.scenario.model_dump_json(), self.split, seed)
+            return _load(self.workload_file, self.time_scale)
+        return _draw(self.scenario.model_dump_json(), self.split, seed, self.time_scale)
 
     @property
     def name(self) -> str:
@@ -104,6 +123,9 @@ class Setting:
             "split": self.split,
             "profiler": self.profiler if isinstance(self.profiler, bool) else _files_digest(Path(self.profiler)),
             "soft_evidence": self.soft_evidence,
+            "time_scale": self.time_scale,
+            "backend": "simulator" if self.serving is None else "vllm",
+            "repeats": self.repeats,
             "versions": {
                 "llmsched_gym": llmsched_gym.__version__,
                 "sources": _sources_digest(),
@@ -125,8 +147,13 @@ class Setting:
 
 
 @lru_cache(maxsize=2)
-def _draw(scenario: str, split: str, seed: int) -> Workload:
-    return Scenario.model_validate_json(scenario).build(split, seed)
+def _draw(scenario: str, split: str, seed: int, time_scale: float) -> Workload:
+    return Scenario.model_validate_json(scenario).build(split, seed).scaled(time_scale)
+
+
+@lru_cache(maxsize=1)
+def _load(path: Path, time_scale: float) -> Workload:
+    return read_workload(path).scaled(time_scale)
 
 
 def _files_digest(folder: Path) -> str:
@@ -148,6 +175,3 @@ def _sources_digest() -> str:
             digest.update(inside.as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-_load = lru_cache(maxsize=1)(read_workload)

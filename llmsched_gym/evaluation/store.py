@@ -52,12 +52,17 @@ class RunFolder:
         """
         write_json(self.path / "setting.json", self._setting)
 
-    def episode_file(self, policy: str, seed: int) -> Path:
+    def episode_file(self, policy: str, seed: int, repetition: int = 0) -> Path:
         """Return the file of one episode; policies named by a path or with parameters get a digest of their name."""
         slug = re.sub(r"[^A-Za-z0-9_]+", "_", policy).strip("_")
         if slug != policy:
             slug = f"{slug[-40:]}_{hashlib.blake2b(policy.encode(), digest_size=4).hexdigest()}"
-        return self.path / "episodes" / f"{slug}-{seed}.json"
+        again = f"-repetition-{repetition}" if repetition else ""
+        return self.path / "episodes" / f"{slug}-{seed}{again}.json"
+
+    def partial_file(self, policy: str, seed: int) -> Path:
+        """Return the file of what has come of an episode that could not be finished."""
+        return self.episode_file(policy, seed).with_suffix(".partial.json")
 
     def bound_file(self, seed: int) -> Path:
         """Return the file of the lower bound of one seed."""

@@ -13,7 +13,7 @@ import copy
 import heapq
 from collections.abc import Mapping
 from queue import Empty
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ from llmsched_gym.cluster.lifecycle import (
 )
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, TaskStatus
-from llmsched_gym.errors import RunError
+from llmsched_gym.errors import EpisodeLost, RunError
 from llmsched_gym.workloads.workload import Workload
 
 FIRST_BACKOFF_S: Final = 0.1
@@ -61,16 +61,6 @@ FIRST_PROBE_S: Final = 0.5
 
 MAX_REJECTIONS: Final = 3
 """A request that servers understood and will not serve is tried that often per server."""
-
-
-class ServersLost(RunError):
-    """No server has been usable for too long; the jobs that are left cannot be finished.
-
-    Attributes:
-        partial: What the episode had come to.
-    """
-
-    partial: Mapping[str, Any] = {}
 
 
 class ServedCluster:
@@ -153,7 +143,7 @@ class ServedCluster:
             wait: Something visible has to happen first.
 
         Raises:
-            ServersLost: No server is left.
+            EpisodeLost: No server is left.
             RunError: A tool failed, or servers reject a request.
         """
         happened = self._drain(block=False) or not wait
@@ -321,7 +311,7 @@ class ServedCluster:
         if down_s > self._options.give_up_s:
             jobs, done = len(self.state.jobs), int(self.state.clock[0]["done"])
             what = f"{jobs - done} of {jobs} jobs are not finished"
-            raise ServersLost(f"no server has been usable for {down_s:.0f} s: {what}")
+            raise EpisodeLost(f"no server has been usable for {down_s:.0f} s: {what}")
 
 
 def _rehearse(state: ClusterState) -> None:

@@ -1,0 +1,52 @@
+"""The options of verbs that can run on real servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from llmsched_gym.errors import InputError, suggest
+
+if TYPE_CHECKING:
+    from llmsched_gym.backends.vllm.options import ServedOptions
+
+BACKENDS: Final = ("simulator", "vllm")
+"""Where completions come from."""
+
+
+def served_options(
+    backend: str, servers: str | None, stream: bool, request_timeout_s: float, give_up_s: float, tools: Path | None
+) -> ServedOptions | None:
+    """Read the options of real servers; None for the simulator.
+
+    Raises:
+        InputError: One is not usable, or is given without servers.
+    """
+    if backend not in BACKENDS:
+        raise InputError("--backend", "", backend, suggest(backend, BACKENDS))
+    if backend == "simulator":
+        for option, value in (("--servers", servers), ("--tools", tools)):
+            if value is not None:
+                raise InputError(option, "", str(value), "none, or --backend vllm")
+        return None
+    from llmsched_gym.backends.vllm.options import ServedOptions
+
+    return ServedOptions.make(
+        servers,
+        stream=stream,
+        request_timeout_s=request_timeout_s,
+        give_up_s=give_up_s,
+        tools={} if tools is None else _read_tools(tools),
+    )
+
+
+def _read_tools(path: Path) -> dict[str, str]:
+    from llmsched_gym.config import read_yaml
+
+    content = read_yaml(path, "a mapping of stage names to module:function (YAML)")
+    if not isinstance(content, dict):
+        raise InputError(path, "", f"a {type(content).__name__}", "a mapping of stage names to module:function")
+    for stage, tool in content.items():
+        if not isinstance(stage, str) or not isinstance(tool, str):
+            raise InputError(path, str(stage), tool, "module:function or path.py:function")
+    return content
