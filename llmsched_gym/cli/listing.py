@@ -21,12 +21,12 @@ class List:
     def run(self) -> int:
         """Print the names."""
         from llmsched_gym.cluster.latency import list_profiles, load_profile
-        from llmsched_gym.policies.registry import load_policy, policy_names
+        from llmsched_gym.policies.registry import learned_names, policy_class, policy_names
         from llmsched_gym.registration import ENVIRONMENTS
         from llmsched_gym.scenario import SCENARIOS, load_scenario
         from llmsched_gym.workloads.applications import APPLICATIONS
 
-        policies = {name: load_policy(name) for name in policy_names()}
+        policies = {name: policy_class(name) for name in (*policy_names(), *learned_names())}
         scenarios = {name: load_scenario(name) for name in SCENARIOS}
         if self.as_json:
             print_json(
@@ -36,7 +36,12 @@ class List:
                         name: {**one.model_dump(mode="json"), "jobs": one.n_jobs} for name, one in scenarios.items()
                     },
                     "policies": {
-                        name: {"privileged": p.privileged, "observation": p.observation, "about": _about(p)}
+                        name: {
+                            "privileged": p.privileged,
+                            "observation": p.observation,
+                            "needs": _needs(name),
+                            "about": _about(p),
+                        }
                         for name, p in policies.items()
                     },
                     "applications": {name: one.template.type for name, one in APPLICATIONS.items()},
@@ -55,8 +60,11 @@ class List:
         )
         print_table(
             "\npolicies",
-            ("name", "sees the truth", "observation", "about"),
-            [(name, "yes" if p.privileged else "no", p.observation, _about(p)) for name, p in policies.items()],
+            ("name", "sees the truth", "observation", "needs", "about"),
+            [
+                (name, "yes" if p.privileged else "no", p.observation, _needs(name) or "-", _about(p))
+                for name, p in policies.items()
+            ],
         )
         print_table(
             "\napplications",
@@ -71,5 +79,12 @@ class List:
         return 0
 
 
-def _about(policy: object) -> str:
-    return (type(policy).__doc__ or "").strip().split("\n")[0]
+def _about(policy: type) -> str:
+    return (policy.__doc__ or "").strip().split("\n")[0]
+
+
+def _needs(policy: str) -> str | None:
+    """Return the extra that a policy needs."""
+    from llmsched_gym.policies.registry import learned_names
+
+    return "learn" if policy in learned_names() else None

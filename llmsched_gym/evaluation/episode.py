@@ -18,7 +18,7 @@ from llmsched_gym.errors import EpisodeLost, InputError, RunError
 from llmsched_gym.evaluation.metrics import episode_metrics
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.base import Policy
-from llmsched_gym.policies.registry import load_policy, policy_names
+from llmsched_gym.policies.registry import learned_names, load_policy, policy_names
 
 if TYPE_CHECKING:
     from llmsched_gym.envs.serving import Serving
@@ -132,7 +132,7 @@ def run_episode(setting: Setting, spec: str, seed: int, serving: Serving | None 
 def warm_up(spec: str) -> None:
     """Compile, or load from the cache, what an episode of a built-in policy needs, so that none of it is timed."""
     name = spec.partition("?")[0]
-    if name in policy_names():
+    if name in policy_names() or name in learned_names():
         policy = load_policy(spec)
         play(make_env(example_setting(), policy, 0), policy, spec, 0)
 

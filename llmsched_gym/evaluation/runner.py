@@ -278,11 +278,13 @@ def _check_same_jobs(comparison: Comparison, folder: Path) -> None:
 
 
 def _source_digest(spec: str, policy: Policy) -> str:
-    """Digest of the files of the policy's class and of the factory that made it."""
+    """Digest of the files of the policy's class, of the factory that made it, and of its weights."""
     state = hashlib.blake2b(Path(inspect.getfile(type(policy))).read_bytes(), digest_size=8)
     location = spec.partition("?")[0].rpartition(":")[0]
     if location.endswith(".py"):
         state.update(Path(location).read_bytes())
     elif location:
         state.update(Path(inspect.getfile(sys.modules[location])).read_bytes())
+    for source in policy.sources:
+        state.update(source.read_bytes())
     return state.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,11 +28,13 @@ class Policy(ABC):
         name: Name in tables and figures.
         privileged: True if it reads ``truth``, what no real scheduler could know; marked in every table.
         observation: Observation mode that the environment must be built with.
+        sources: Files beside its code that its decisions depend on, such as weights.
     """
 
     name: str
     privileged: bool = False
     observation: ObservationMode = "table"
+    sources: tuple[Path, ...] = ()
 
     def reset(self, info: Mapping[str, Any]) -> None:  # noqa: B027 (most policies keep no state between decisions)
         """Begin an episode.

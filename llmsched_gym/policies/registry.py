@@ -48,10 +48,26 @@ _POLICIES: Final = {
 }
 """Short name -> module of this package and factory, imported only when it is asked for."""
 
+_LEARNED: Final = {
+    "decima": "decima:Decima",
+}
+"""The same for policies that need the extra ``learn``."""
+
 
 def policy_names() -> tuple[str, ...]:
-    """Return the short names, in the order in which tables list them."""
+    """Return the short names of the policies that always run, in the order in which tables list them."""
     return tuple(_POLICIES)
+
+
+def learned_names() -> tuple[str, ...]:
+    """Return the short names of the learned policies, which need ``pip install 'llmsched-gym[learn]'``."""
+    return tuple(_LEARNED)
+
+
+def policy_class(name: str) -> type[Policy]:
+    """Return the class behind a short name; learned ones too, without what they need to run."""
+    module_name, attribute = (_POLICIES | _LEARNED)[name].split(":")
+    return getattr(importlib.import_module(f"{_PACKAGE}.{module_name}"), attribute)
 
 
 def load_policy(spec: str, **params: Any) -> Policy:
@@ -83,12 +99,11 @@ def load_policy(spec: str, **params: Any) -> Policy:
 
 
 def _find_factory(spec: str, target: str) -> Callable[..., Any]:
-    if target in _POLICIES:
-        module_name, attribute = _POLICIES[target].split(":")
-        return getattr(importlib.import_module(f"{_PACKAGE}.{module_name}"), attribute)
+    if target in _POLICIES or target in _LEARNED:
+        return policy_class(target)
     location, separator, attribute = target.rpartition(":")
     if not separator:
-        allowed = f"{suggest(target, _POLICIES)} Or module:factory, or path.py:factory"
+        allowed = f"{suggest(target, _POLICIES | _LEARNED)} Or module:factory, or path.py:factory"
         raise InputError("policy", "name", target, allowed)
     if not attribute:
         raise InputError("policy", f"{spec}, factory", "nothing", "a policy class or function after the colon")
