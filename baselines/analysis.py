@@ -130,9 +130,8 @@ def _plans(rows: Table) -> str:
     )
     if worse:
         text += (
-            f" Not better: {', '.join(worse)}. A plan's candidate is one variable, its total over all its occurrences; "
-            "once the plan is there, the historical mean counts the occurrences, and the network does not. So on "
-            "these applications posterior SRTF loses to SRTF, and LLMSched with it."
+            f" Not better: {', '.join(worse)}. Where nothing that has finished tells about the rest, the posterior "
+            "mean is the historical mean, up to chance."
         )
     return text
 

@@ -207,7 +207,7 @@ def _calibration(rows: Table) -> list[str]:
         told = [row for row in here if row["finished"] > 0]
         cells = [app, f"{looks:.0f}", *(f"{share:.1f}" for share in shares)]
         cells += [f"{off:.1f}{'' if off <= _COVERAGE_POINTS else ' (missed)'}"]
-        cells += [f"{error_ratio(told, 'square_s2') ** 0.5:.2f}", f"{error_ratio(told, 'abs_s'):.2f}"]
+        cells += [f"{error_ratio(told, 'square_s2') ** 0.5:.3f}", f"{error_ratio(told, 'abs_s'):.2f}"]
         body.append([*cells, _halves(rows, app)])
     head = ["application", "predictions", *(f"{nominal:.0%}" for nominal in NOMINAL), "worst, points"]
     head += ["RMS error / history", "absolute error / history", "half-way, running stages as evidence"]
@@ -226,9 +226,10 @@ def _calibration(rows: Table) -> list[str]:
 
 _CALIBRATION: Final = """Jobs of the `eval` split, walked through stage by stage. The columns by per cent say how many
 of the jobs' true remaining times lie in the posterior interval that claims this share (goal: within 3 points). The
-error ratios compare the posterior mean with the historical mean after at least one finished stage (goal: below 1);
-the latter knows what has been revealed, such as the plan, but not how long it took. The last column is the RMS error
-in the middle of a stage, with what the stage has received as evidence over without it."""
+error ratios compare the posterior's mean (RMS) and median (absolute) with the historical mean after at least one
+finished stage (goal: below 1); the latter knows what has been revealed, such as the plan, but not how long it took. The
+last column is the RMS error when a stage has run for half of what is expected of it, with that as evidence over
+without it."""
 
 
 def _rms(row: Mapping[str, Any]) -> float:
