@@ -34,7 +34,9 @@ def _compiled_sources() -> dict[str, bytes]:
         for path in _PACKAGE.rglob("*.py")
     }
     found: dict[str, bytes] = {}
-    pending = [name for name, text in texts.items() if re.search(rb"^@(allocating_)?kernel", text, re.MULTILINE)]
+    pending = [
+        name for name, text in texts.items() if re.search(rb"^@(allocating_|threaded_)?kernel", text, re.MULTILINE)
+    ]
     while pending:
         name = pending.pop()
         if name in texts and name not in found:
@@ -108,6 +110,11 @@ def _kinds(values: tuple[Any, ...]) -> Iterator[Any]:
             yield value.dtype
             yield value.ndim
             yield value.flags.num  # contiguous, aligned, writeable
+
+
+def threaded_kernel(function: F) -> F:
+    """Compile `function` as `kernel` does; other threads run meanwhile, so what it writes must be its own."""
+    return _compile(function, _nrt=False, nogil=True)
 
 
 def _compile(function: F, **options: Any) -> F:

@@ -24,5 +24,6 @@ def register_environments() -> None:
             gym.register(
                 id=name,
                 entry_point="llmsched_gym.envs.scheduling_env:SchedulingEnv",
+                vector_entry_point="llmsched_gym.envs.vector_env:SchedulingVectorEnv",
                 kwargs={"scenario": scenario},
             )

@@ -16,6 +16,7 @@ from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
 from llmsched_gym.envs.observation import window_sizes, write_graph, write_truth
 from llmsched_gym.envs.outcome import outcome
+from llmsched_gym.envs.reward import REWARDS, reward
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode, Tables
 from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.profiler.profiler import load_profiler
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from llmsched_gym.envs.serving import Serving
 
 Observation = dict[str, NDArray[Any]]
-
-REWARDS = ("jct", "makespan", "terminal_jct")
-"""Names of the reward functions."""
 
 BACKENDS = ("simulator", "vllm")
 """Where completions come from."""
@@ -175,10 +173,10 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             self.cluster.check_serves(self._fixed)
         self._graph = observation == "graph"
         self._privileged = privileged
-        self._reward = reward
-        self._profiler = load_profiler(profiler)
+        self.reward_name = reward
+        self.profiler = load_profiler(profiler)
         self._soft_evidence = soft_evidence
-        self._placements = self.cluster.n_executors if placement == "agent" else 1
+        self.placements = self.cluster.n_executors if placement == "agent" else 1
         self._set_spaces(max_candidates, max_jobs)
         self._workload: Workload | None = None
         self._episode: SimulatedEpisode | ServedEpisode | None = None
@@ -201,7 +199,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         tables: dict[str, spaces.Space[Any]] = {
             name: spaces.Box(-np.inf, np.inf, shape, np.float32) for name, shape in self._shapes.items()
         }
-        self._n_actions = n * self._placements + 1
+        self._n_actions = n * self.placements + 1
         tables["action_mask"] = spaces.MultiBinary(self._n_actions)
         if self._graph:
             self._graph_shapes = ((m, len(Node)), (edges, 2))
@@ -239,19 +237,27 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             check_seed(seed, "environment")
         super().reset(seed=None if seed is None else seed)
         drawn = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-        self._workload = self._fixed or self.scenario.build(self._split, drawn, self.cluster).scaled(self._time_scale)
+        self._workload = self.draw(drawn)
         self._episode = self._begin(self._workload)
         self._area_ns, self._now_ns = self._episode.area_ns, self._episode.now_ns
         tables = self._new_tables()
         self._episode.observe(tables)
         observation, info = self._seen(tables)
-        info["policy_seed"] = int(np.random.SeedSequence(drawn, spawn_key=(1,)).generate_state(1)[0])
+        info["policy_seed"] = policy_seed(drawn)
         return observation, info
+
+    def draw(self, seed: int) -> Workload:
+        """Return the jobs of the episode of a seed; the environment stays as it is."""
+        return self._fixed or self.scenario.build(self._split, seed, self.cluster).scaled(self._time_scale)
+
+    def simulate(self, workload: Workload) -> SimulatedEpisode:
+        """Return a simulated episode at its first decision; the environment stays as it is."""
+        return SimulatedEpisode(workload, self.cluster, self.placements, self.profiler, self._soft_evidence)
 
     def _begin(self, workload: Workload) -> SimulatedEpisode | ServedEpisode:
         if self._serving is not None:
-            return self._serving.begin(workload, self._placements, self._profiler, self._soft_evidence)
-        return SimulatedEpisode(workload, self.cluster, self._placements, self._profiler, self._soft_evidence)
+            return self._serving.begin(workload, self.placements, self.profiler, self._soft_evidence)
+        return self.simulate(workload)
 
     def close(self) -> None:
         """End the present episode on real servers, and stop those that this environment launched."""
@@ -351,12 +357,12 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         area_ns, now_ns = episode.area_ns, episode.now_ns
         passed_ns, waited_ns = now_ns - self._now_ns, area_ns - self._area_ns
         self._area_ns, self._now_ns = area_ns, now_ns
-        if self._reward == "makespan":
-            return -passed_ns * 1e-9
-        n_jobs = len(episode.state.jobs)
-        if self._reward == "terminal_jct":
-            return -area_ns * 1e-9 / n_jobs if done else 0.0
-        return -waited_ns * 1e-9 / n_jobs
+        return reward(self.reward_name, passed_ns, waited_ns, area_ns, done, len(episode.state.jobs))
+
+
+def policy_seed(seed: int) -> int:
+    """Return the seed of a policy's own randomness in the episode of a seed."""
+    return int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0])
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str | None, ...]) -> None:

@@ -101,10 +101,10 @@ class SimulatedEpisode:
     def _bind(self) -> None:
         """Look up the compiled code that the arrays of this episode go into."""
         believed = self.job_beliefs, self.stage_beliefs
-        self._step = direct(_step, self.state, self.simulation, *believed, 0, 0, *_EXAMPLE)
-        self._write_beliefs = direct(_write_beliefs, self.state, self.simulation, *believed, *_EXAMPLE[:2])
+        self._step = direct(carry_out, self.state, self.simulation, *believed, 0, 0, *_EXAMPLE)
+        self._write_beliefs = direct(show_beliefs, self.state, self.simulation, *believed, *_EXAMPLE[:2])
         if self.beliefs is not None:
-            self._write_tokens = direct(_write_tokens, self.state, self.simulation, self.beliefs.layout.tokens)
+            self._write_tokens = direct(write_tokens, self.state, self.simulation, self.beliefs.layout.tokens)
             self._refresh = direct(refresh, self.state, *self.beliefs.arguments)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class SimulatedEpisode:
 
 
 @kernel
-def _step(
+def carry_out(
     state: ClusterState,
     simulation: Simulation,
     job_beliefs: Rows,
@@ -224,12 +224,12 @@ def _observe(
         return False
     if any_stale(state, job_beliefs):
         return True
-    _write_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
+    show_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
     return False
 
 
 @kernel
-def _write_beliefs(
+def show_beliefs(
     state: ClusterState,
     simulation: Simulation,
     job_beliefs: Rows,
@@ -250,7 +250,7 @@ def _write_beliefs(
 
 
 @kernel
-def _write_tokens(state: ClusterState, simulation: Simulation, tokens: NDArray[np.int32]) -> None:
+def write_tokens(state: ClusterState, simulation: Simulation, tokens: NDArray[np.int32]) -> None:
     """Write down how many tokens the sequences that decode have generated so far."""
     for e in range(len(simulation.engines)):
         step = engine.progress(simulation.engines, simulation.sequences, e, state.clock[0].now_ns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,17 @@ class Profiler:
     strict: frozenset[str]
     inference: Inference
     states: StateTables
+
+    def for_thread(self) -> Profiler:
+        """Return a profiler with the same profiles, and scratch and cache of its own, for another thread."""
+        shared = self.inference
+        inference = shared._replace(
+            work=make_workspace(shared.bank),
+            cache=make_cache(shared.cache.keys.shape[1], shared.cache.values.shape[1]),
+            evidence=make_evidence(len(shared.unfinished)),
+            unfinished=shared.unfinished.copy(),
+        )
+        return replace(self, inference=inference)
 
     def find(self, template: ApplicationTemplate) -> Profile | None:
         """Return the profile of an application; None if there is none for this version of it.
