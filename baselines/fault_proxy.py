@@ -41,6 +41,7 @@ class FaultProxy:
 
     Attributes:
         fault: What happens to requests; None: nothing.
+        active: Requests for completions under way.
         failed: Requests that failed so far.
         passed: Completions passed on unharmed so far.
         url: Where it listens.
@@ -51,6 +52,7 @@ class FaultProxy:
 
     def __init__(self, target: str) -> None:
         self.fault: Fault | None = None
+        self.active = 0
         self.failed = 0
         self.passed = 0
         self.url = ""
@@ -106,13 +108,21 @@ class FaultProxy:
             await self._released.wait()
         if fault is not None and fault.kind in ("drop", "hold"):
             return _broken(request)
+        is_completion = request.path.endswith("/completions")
+        self.active += is_completion
+        try:
+            return await self._forward(request, fault)
+        finally:
+            self.active -= is_completion
+
+    async def _forward(self, request: web.Request, fault: Fault | None) -> web.StreamResponse:
         body = await request.read()
         headers = {"Content-Type": request.headers.get("Content-Type", "application/json")}
         url = self._target + request.path_qs
         try:
             async with self._session.request(request.method, url, data=body, headers=headers) as reply:
                 return await self._pass_on(request, reply, fault)
-        except aiohttp.ClientConnectionError:  # the real server is gone: so is the one that the proxy stands for
+        except aiohttp.ClientError:  # the real server is gone: so is the one that the proxy stands for
             return _broken(request)
 
     async def _pass_on(
