@@ -17,9 +17,9 @@ the ``train`` split and lets several rollouts of the present policy schedule it.
 
 Where it differs: returns fade with time (``discount_s``), since what a choice changes wears off with its busy period
 while the noise of all later choices does not (the public PyTorch port does the same); advantages are scaled to unit
-variance per scenario, so that one network learns from all workloads at once; a batch of rollouts serves several
-optimiser steps under a clipped ratio (as in that port), because collecting it takes most of the time. The policy is
-described in ``llmsched_gym/policies/decima.py``.
+variance per scenario and scenarios take turns in the optimiser, so that one network learns from all workloads at once;
+a batch of rollouts serves several steps under a clipped ratio (as in that port), because collecting it takes most of
+the time. The policy is described in ``llmsched_gym/policies/decima.py``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,8 +52,18 @@ from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.choices import forced
 from llmsched_gym.policies.decima import Options, options
 from llmsched_gym.policies.decima_actor import EmbeddedGraphs
-from llmsched_gym.policies.decima_network import DecimaNetwork, Embedding, compress, segment_log_softmax
+from llmsched_gym.policies.decima_network import DecimaNetwork
+from llmsched_gym.policies.decima_scores import (
+    Flat,
+    flatten,
+    list_limits,
+    score_limits,
+    score_stages,
+    segment_draw,
+    segment_entropy,
+)
 from llmsched_gym.policies.fcfs import FCFS
+from llmsched_gym.policies.graph_batch import GraphBatch
 from llmsched_gym.policies.learned import save_weights
 from llmsched_gym.policies.registry import load_policy
 from llmsched_gym.registration import ENVIRONMENTS
@@ -65,33 +79,39 @@ class Config:
     jobs: dict[str, int] = field(default_factory=lambda: {"mixed": 60, "predefined": 30, "chain": 150, "planning": 150})
     """Scenarios to train on, and the mean number of arrivals in an episode at the end of the curriculum."""
     discount_s: dict[str, float] = field(
-        default_factory=lambda: {"mixed": 200.0, "predefined": 300.0, "chain": 30.0, "planning": 50.0}
+        default_factory=lambda: {"mixed": 120.0, "predefined": 150.0, "chain": 15.0, "planning": 30.0}
     )
     """Time constant of the returns, by scenario."""
     rollouts: int = 8
     """Rollouts per job sequence."""
-    iterations: int = 300
+    iterations: int = 120
     curriculum: float = 0.5
     """Share of the iterations over which episodes grow."""
     growth: float = 4.0
     """How many times they grow."""
     epochs: int = 20
-    """Optimiser steps per iteration, at most."""
+    """Optimiser steps per iteration and scenario, at most."""
     target_kl: float = 0.015
-    """No further step of an iteration is taken once the policy is that far from the one that played."""
+    """A scenario's steps end once the policy is that far from the one that played."""
     clip: float = 0.2
     """Greatest change of a probability ratio that is rewarded."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     """At the beginning; falls linearly to a tenth."""
     entropy: tuple[float, float] = (0.01, 0.0001)
     """Weight of the entropy at the beginning and at the end; falls geometrically."""
     gradient_norm: float = 0.5
     """Longer gradients are shortened to it."""
     seed: int = 0
-    validate_every: int = 25
+    workers: int = 1
+    """Processes that play; the result does not depend on it."""
+    validate_every: int = 20
     """Iterations between checks against FCFS on jobs that training does not reach."""
     output: Path = Path("runs/decima")
     """Folder of weights, checkpoint and TensorBoard logs."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that the weights depend on."""
+        return {name: value for name, value in asdict(self).items() if name not in ("workers", "output")}
 
 
 class Choice(NamedTuple):
@@ -109,17 +129,18 @@ class Choice(NamedTuple):
 
 
 class Rollout:
-    """One episode of the policy, cut at its horizon.
+    """One episode of the policy, cut at the last arrival.
 
     Args:
-        env: Environment with the episode's jobs.
+        scenario: Its name.
+        arrivals: Number of jobs.
         seed: Seed of the jobs.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], seed: int) -> None:
-        self.env = env
-        self.obs, _ = env.reset(seed=seed)
-        workload = env.get_wrapper_attr("workload")
+    def __init__(self, scenario: str, arrivals: int, seed: int) -> None:
+        self.env = make_env(scenario, arrivals)
+        self.obs, _ = self.env.reset(seed=seed)
+        workload = self.env.get_wrapper_attr("workload")
         self.n_jobs = workload.n_jobs
         self.horizon_s = float(workload.jobs["arrival_ns"].max()) * 1e-9
         self.times_s, self.costs = [float(self.obs["system"][0])], [0.0]
@@ -150,122 +171,67 @@ class Rollout:
             average: Average number of jobs in the system, which rewards are relative to.
             discount_s: Time constant.
         """
-        times = np.array([*self.times_s[:-1], min(self.times_s[-1], self.horizon_s)])
+        times = np.minimum(self.times_s, self.horizon_s)
         costs = np.interp(times, self.times_s, self.costs)
-        length = np.diff(times)
-        rate = np.diff(costs) / np.maximum(length, 1e-12) - average
+        rate = np.diff(costs) / np.maximum(np.diff(times), 1e-12) - average
         faded = np.exp(-(times - times[0]) / discount_s)
         pieces = rate * discount_s * (faded[:-1] - faded[1:])
         after = np.append(np.cumsum(pieces[::-1])[::-1], 0.0)
         return times, -after / faded
 
 
-class Flat(NamedTuple):
-    """Options of many choices, one after another.
+class Experience(NamedTuple):
+    """What rollouts of one job sequence teach."""
 
-    Attributes:
-        job_choice: int64 (j,). Choice of each (choice, job in the system).
-        job_graph: int64 (j,). Graph of that job.
-        choice: int64 (c,). Choice of each option.
-        node: int64 (c,). Node of each option.
-        graph: int64 (c,). Graph of each option.
-        free: float32 (c,). Free slots for each option.
-        n_choices: Number of choices.
-    """
-
-    job_choice: Tensor
-    job_graph: Tensor
-    choice: Tensor
-    node: Tensor
-    graph: Tensor
-    free: Tensor
-    n_choices: int
+    graphs: GraphBatch
+    flat: Flat
+    chosen: Tensor
+    """Option that was chosen, among all options."""
+    tasks: Tensor
+    log_probabilities: Tensor
+    advantages: Tensor
+    """Return less its mean over the rollouts at that time, scaled to unit variance."""
+    jobs_in_system: float
+    """Average over time."""
 
 
-class Limits(NamedTuple):
-    """Limits of the choices that have several, one after another.
-
-    Attributes:
-        choice: int64 (k,). Choice of each limit.
-        option: int64 (k,). The chosen option, among all options.
-        limit: float32 (k,). Tasks that the job may run.
-    """
-
-    choice: Tensor
-    option: Tensor
-    limit: Tensor
-
-
-def flatten(offered: list[Options], jobs: list[NDArray[np.int64]]) -> Flat:
-    """Put the options of choices one after another."""
-    choices = torch.arange(len(offered))
-
-    def each(counts: list[int]) -> Tensor:
-        return choices.repeat_interleave(torch.tensor(counts))
-
-    node, graph, free = (
-        torch.from_numpy(np.concatenate(parts))
-        for parts in zip(*((one.nodes, one.graphs, one.free) for one in offered), strict=True)
+def play(
+    weights: dict[str, NDArray[np.float32]],
+    arguments: dict[str, Any],
+    job_sequence: tuple[str, int, int],
+    n_rollouts: int,
+    average: float | None,
+    discount_s: float,
+    seed: int,
+) -> Experience | None:
+    """Let a policy play one job sequence (scenario, arrivals, seed) several times; None if nothing was to be chosen."""
+    torch.set_num_threads(1)
+    network = DecimaNetwork(**arguments)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    rollouts = [Rollout(*job_sequence) for _ in range(n_rollouts)]
+    graphs = EmbeddedGraphs(network)
+    collect(rollouts, graphs, torch.Generator().manual_seed(seed))
+    jobs = sum(rollout.costs[-1] for rollout in rollouts) / sum(rollout.times_s[-1] for rollout in rollouts)
+    choices = [choice for rollout in rollouts for choice in rollout.choices]
+    if not choices:
+        return None
+    gain = np.concatenate(advantages(rollouts, jobs if average is None else average, discount_s))
+    flat = flatten([choice.options for choice in choices], [choice.jobs for choice in choices])
+    return Experience(
+        graphs.store.batch(0, network.depth),
+        flat,
+        flat.first + torch.tensor([choice.stage for choice in choices]),
+        torch.tensor([choice.tasks for choice in choices]),
+        torch.tensor([choice.log_probability for choice in choices]),
+        torch.from_numpy(gain / max(float(gain.std()), 1e-9)).float(),
+        jobs,
     )
-    return Flat(
-        each([len(one) for one in jobs]),
-        torch.from_numpy(np.concatenate(jobs)),
-        each([len(one.rows) for one in offered]),
-        node,
-        graph,
-        free,
-        len(offered),
-    )
-
-
-def score_stages(network: DecimaNetwork, known: Embedding, flat: Flat) -> tuple[Tensor, Tensor]:
-    """Return the log-probability of each option, and the summary of the system at each choice."""
-    sums = known.shares.new_zeros(flat.n_choices, network.width)
-    system = compress(sums.index_add(0, flat.job_choice, known.shares[flat.job_graph]))
-    logits = network.stage_logits(
-        known.features[flat.node], known.nodes[flat.node], known.jobs[flat.graph], system[flat.choice], flat.free
-    )
-    return segment_log_softmax(logits, flat.choice, flat.n_choices), system
-
-
-def score_limits(network: DecimaNetwork, known: Embedding, flat: Flat, system: Tensor, limits: Limits) -> Tensor:
-    """Return the log-probability of each limit."""
-    at = limits.option
-    logits = network.limit_logits(
-        known.features[flat.node[at]],
-        known.jobs[flat.graph[at]],
-        system[limits.choice],
-        flat.free[at],
-        limits.limit,
-    )
-    return segment_log_softmax(logits, limits.choice, flat.n_choices)
-
-
-def list_limits(network: DecimaNetwork, known: Embedding, flat: Flat, option: Tensor, room: Tensor) -> Limits:
-    """Return the limits of choices with these options, of which `room` tasks can start."""
-    several = torch.nonzero(room > 1)[:, 0]
-    counts = room[several]
-    first = counts.cumsum(0) - counts
-    tasks = torch.arange(int(counts.sum())) - first.repeat_interleave(counts) + 1
-    at = option[several].repeat_interleave(counts)
-    running = known.features[flat.node[at], 0] * network.tasks_scale
-    return Limits(several.repeat_interleave(counts), at, running + tasks)
-
-
-def draw(log_probabilities: Tensor, segment: Tensor, n_segments: int, noise: torch.Generator) -> Tensor:
-    """Draw one entry of each segment; return its index, or -1 for segments without entries."""
-    uniform = torch.rand(len(segment), generator=noise).clamp_min(1e-12)
-    keys = log_probabilities - torch.log(-torch.log(uniform))
-    highest = torch.full((n_segments,), -torch.inf).scatter_reduce(0, segment, keys, "amax")
-    drawn = torch.full((n_segments,), -1)
-    won = torch.nonzero(keys == highest[segment])[:, 0]
-    drawn[segment[won]] = won
-    return drawn
 
 
 @torch.inference_mode()
-def collect(network: DecimaNetwork, rollouts: list[Rollout], graphs: EmbeddedGraphs, noise: torch.Generator) -> None:
-    """Let the present policy play all rollouts side by side; one pass of the network decides for all of them."""
+def collect(rollouts: list[Rollout], graphs: EmbeddedGraphs, noise: torch.Generator) -> None:
+    """Play all rollouts side by side; one pass of the network decides for all of them."""
+    network = graphs.network
     while True:
         for rollout in rollouts:
             rollout.run_to_choice()
@@ -278,23 +244,20 @@ def collect(network: DecimaNetwork, rollouts: list[Rollout], graphs: EmbeddedGra
         offered = [options(rollout.obs, one) for rollout, one in zip(playing, seen, strict=True)]
         flat = flatten(offered, [one.graphs for one in seen])
         stages, system = score_stages(network, known, flat)
-        stage = draw(stages, flat.choice, flat.n_choices, noise)
-        room = torch.from_numpy(np.concatenate([one.room for one in offered]))[stage]
-        limits = list_limits(network, known, flat, stage, room)
-        tasks, chances = torch.ones_like(room), stages[stage]
+        chosen = segment_draw(stages, flat.choice, flat.n_choices, noise)
+        tasks, chances = torch.ones_like(chosen), stages[chosen]
+        limits = list_limits(network, known, flat, chosen)
         if len(limits.choice):
             logarithms = score_limits(network, known, flat, system, limits)
-            limit = draw(logarithms, limits.choice, flat.n_choices, noise)
-            at = torch.nonzero(limit >= 0)[:, 0]
-            start = torch.searchsorted(limits.choice, at)
-            tasks[at] = limit[at] - start + 1
-            chances[at] += logarithms[limit[at]]
-        first = torch.searchsorted(flat.choice, torch.arange(flat.n_choices))
-        chosen = zip(playing, seen, offered, (stage - first).tolist(), tasks.tolist(), chances.tolist(), strict=True)
-        for rollout, one, offer, index, count, chance in chosen:
-            rollout.choices.append(Choice(rollout.times_s[-1], one.graphs, offer, index, count, chance))
-            for _ in range(count):
-                rollout.step(int(offer.rows[index]))
+            drawn = segment_draw(logarithms, limits.choice, flat.n_choices, noise)
+            at = torch.nonzero(drawn >= 0)[:, 0]
+            tasks[at] = drawn[at] - torch.searchsorted(limits.choice, at) + 1
+            chances[at] += logarithms[drawn[at]]
+        decided = zip((chosen - flat.first).tolist(), tasks.tolist(), chances.tolist(), strict=True)
+        for rollout, one, offer, decision in zip(playing, seen, offered, decided, strict=True):
+            rollout.choices.append(Choice(rollout.times_s[-1], one.graphs, offer, *decision))
+            for _ in range(decision[1]):
+                rollout.step(int(offer.rows[decision[0]]))
 
 
 def advantages(rollouts: list[Rollout], average: float, discount_s: float) -> list[NDArray[np.float64]]:
@@ -324,95 +287,75 @@ class Learner:
         self.averages: dict[str, float] = {}
         self.seconds = 0.0
 
-    def progress(self) -> float:
-        """Share of the iterations that are done."""
-        return self.iteration / max(self.config.iterations - 1, 1)
-
-    def play(self) -> tuple[dict[str, list[Rollout]], EmbeddedGraphs]:
-        """Collect the rollouts of one iteration, by scenario."""
+    def assignments(self) -> dict[str, tuple[Any, ...]]:
+        """Return the arguments of `play` for this iteration, by scenario."""
         config = self.config
         rng = np.random.default_rng((config.seed, self.iteration))
-        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        grown = config.growth ** min(self.progress() / max(config.curriculum, 1e-9) - 1.0, 0.0)
-        groups: dict[str, list[Rollout]] = {}
+        grown = config.growth ** min(self._progress() / max(config.curriculum, 1e-9) - 1.0, 0.0)
+        weights = {name: tensor.numpy().copy() for name, tensor in self.network.state_dict().items()}
+        found = {}
         for name, jobs in config.jobs.items():
             mean = max(jobs * grown, 1.0)
             arrivals = int(np.clip(rng.geometric(1.0 / mean), 0.3 * mean, 3.0 * mean)) + 1
-            seed = int(rng.integers(VALIDATION_SEEDS[0]))
-            groups[name] = [Rollout(make_env(name, arrivals), seed) for _ in range(config.rollouts)]
-        graphs = EmbeddedGraphs(self.network)
-        collect(self.network, [rollout for group in groups.values() for rollout in group], graphs, noise)
-        return groups, graphs
+            sequence = (name, arrivals, int(rng.integers(VALIDATION_SEEDS[0])))
+            discount_s, average, seed = config.discount_s[name], self.averages.get(name), int(rng.integers(2**31))
+            found[name] = (weights, self.network.arguments, sequence, config.rollouts, average, discount_s, seed)
+        return found
 
-    def learn(self, groups: dict[str, list[Rollout]], graphs: EmbeddedGraphs) -> dict[str, float]:
-        """Take the optimiser steps of one iteration; return what to log."""
-        config = self.config
-        choices: list[Choice] = []
-        gains, weights = [], []
-        for name, group in groups.items():
-            seconds = sum(rollout.times_s[-1] for rollout in group)
-            jobs = sum(rollout.costs[-1] for rollout in group) / max(seconds, 1e-9)
-            average = self.averages[name] = 0.9 * self.averages.get(name, jobs) + 0.1 * jobs
-            found = np.concatenate(advantages(group, average, config.discount_s[name]))
-            if found.size:
-                gains.append(found / max(float(found.std()), 1e-9))
-                weights.append(np.full(found.size, 1.0 / found.size))
-                choices += [choice for rollout in group for choice in rollout.choices]
-        gain = torch.from_numpy(np.concatenate(gains)).float()
-        weight = torch.from_numpy(np.concatenate(weights)).float() / len(weights)
-        flat = flatten([choice.options for choice in choices], [choice.jobs for choice in choices])
-        stage = torch.searchsorted(flat.choice, torch.arange(len(choices))) + torch.tensor([c.stage for c in choices])
-        room = torch.tensor([int(choice.options.room[choice.stage]) for choice in choices])
-        limits = list_limits(self.network, graphs.embedding, flat, stage, room)
-        several = torch.unique_consecutive(limits.choice)
-        tasks = torch.tensor([choice.tasks for choice in choices])
-        limit = torch.searchsorted(limits.choice, several) + tasks[several] - 1
-        before = torch.tensor([choice.log_probability for choice in choices])
-        fade = config.entropy[0] * (config.entropy[1] / config.entropy[0]) ** self.progress()
+    def learn(self, played: dict[str, Experience]) -> dict[str, float]:
+        """Take the optimiser steps of one iteration, scenarios in turn; return what to log."""
         for parameters in self.optimiser.param_groups:
-            parameters["lr"] = config.learning_rate * (1.0 - 0.9 * self.progress())
-        batch = graphs.store.batch(0, self.network.depth)
-        logs: dict[str, float] = {"choices": len(choices), "graphs": len(graphs.store)}
-        for epoch in range(config.epochs):
-            known = self.network.embed(batch)
-            stages, system = score_stages(self.network, known, flat)
-            spread = normalised_entropy(stages, flat.choice, len(choices))
-            chance = stages[stage]
-            if len(several):
-                logarithms = score_limits(self.network, known, flat, system, limits)
-                chance = chance.index_add(0, several, logarithms[limit])
-                spread = spread + normalised_entropy(logarithms, limits.choice, len(choices))
-            change = chance - before
-            ratio = change.exp()
-            logs["kl"] = float((weight * (ratio - 1.0 - change).detach()).sum())
-            if logs["kl"] > config.target_kl:
-                break
-            clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
-            objective = torch.minimum(ratio * gain, clipped * gain)
-            loss = -(weight * (objective + fade * spread)).sum()
-            self.optimiser.zero_grad()
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
-            self.optimiser.step()
-            logs |= {
-                "entropy": float((weight * spread.detach()).sum()),
-                "gradient_norm": float(norm),
-                "epochs": epoch + 1,
-            }
+            parameters["lr"] = self.config.learning_rate * (1.0 - 0.9 * self._progress())
+        logs: dict[str, float] = {}
+        active = dict(played)
+        for name, experience in played.items():
+            old = self.averages.get(name, experience.jobs_in_system)
+            self.averages[name] = 0.9 * old + 0.1 * experience.jobs_in_system
+            logs |= {f"choices/{name}": experience.flat.n_choices, f"jobs_in_system/{name}": self.averages[name]}
+        for _ in range(self.config.epochs):
+            for name, experience in list(active.items()):
+                logs |= {f"{key}/{name}": value for key, value in self._step(experience).items()}
+                if logs[f"kl/{name}"] > self.config.target_kl:
+                    del active[name]
         return logs
 
+    def _step(self, played: Experience) -> dict[str, float]:
+        """Take one optimiser step, unless the policy has moved too far already."""
+        config, flat, n = self.config, played.flat, played.flat.n_choices
+        known = self.network.embed(played.graphs)
+        stages, system = score_stages(self.network, known, flat)
+        spread = segment_entropy(stages, flat.choice, n)
+        chance = stages[played.chosen]
+        limits = list_limits(self.network, known, flat, played.chosen)
+        if len(limits.choice):
+            several = torch.unique_consecutive(limits.choice)
+            logarithms = score_limits(self.network, known, flat, system, limits)
+            taken = torch.searchsorted(limits.choice, several) + played.tasks[several] - 1
+            chance = chance.index_add(0, several, logarithms[taken])
+            spread = spread + segment_entropy(logarithms, limits.choice, n)
+        change = chance - played.log_probabilities
+        ratio = change.exp()
+        logs = {"kl": float((ratio - 1.0 - change).detach().mean()), "entropy": float(spread.detach().mean())}
+        if logs["kl"] > config.target_kl:
+            return logs
+        clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
+        objective = torch.minimum(ratio * played.advantages, clipped * played.advantages)
+        fade = config.entropy[0] * (config.entropy[1] / config.entropy[0]) ** self._progress()
+        self.optimiser.zero_grad()
+        (-(objective + fade * spread).mean()).backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
+        self.optimiser.step()
+        return logs
 
-def normalised_entropy(log_probabilities: Tensor, segment: Tensor, n_segments: int) -> Tensor:
-    """Return the entropy of each segment over the logarithm of its number of entries; 0 where there is one at most."""
-    counts = torch.bincount(segment, minlength=n_segments).clamp_min(2).float()
-    terms = -log_probabilities.exp() * log_probabilities
-    return terms.new_zeros(n_segments).index_add(0, segment, terms) / counts.log()
+    def _progress(self) -> float:
+        """Share of the iterations that are done."""
+        return self.iteration / max(self.config.iterations - 1, 1)
 
 
 def make_env(scenario: str, jobs: int) -> gym.Env[Any, Any]:
     """Return a training environment; Decima reads none of the profiler's columns."""
     name = next(name for name, one in ENVIRONMENTS.items() if one == scenario)
-    return gym.make(name, jobs=jobs, observation="graph", profiler=False, max_candidates=48, disable_env_checker=True)
+    return gym.make(name, jobs=jobs, observation="graph", profiler=False, max_candidates=32, disable_env_checker=True)
 
 
 def mean_jct_s(policy: Policy, scenario: str, jobs: int) -> float:
@@ -427,6 +370,16 @@ def mean_jct_s(policy: Policy, scenario: str, jobs: int) -> float:
             obs, _, done, _, info = env.step(policy.act(obs))
         found.append(info["result"]["jct_s"].mean())
     return float(np.mean(found))
+
+
+@contextmanager
+def players(workers: int) -> Iterator[Any]:
+    """Give a function that maps `play` over lists of its arguments, in this process or in several."""
+    if workers == 1:
+        yield lambda *arguments: list(map(play, *arguments))
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield lambda *arguments: list(pool.map(play, *arguments))
 
 
 class Run:
@@ -455,23 +408,24 @@ class Run:
     def train(self) -> None:
         """Run the iterations that are left."""
         learner, config = self.learner, self.config
-        with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[text]}")) as bar:
+        columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+        with players(config.workers) as map_play, Progress(*columns) as bar:
             task = bar.add_task("training", total=config.iterations, completed=learner.iteration, text="")
             while learner.iteration < config.iterations:
                 started = time.perf_counter()
-                groups, graphs = learner.play()
+                assigned = learner.assignments()
+                found = map_play(*zip(*assigned.values(), strict=True))
+                played = {name: one for name, one in zip(assigned, found, strict=True) if one is not None}
                 collected = time.perf_counter()
-                logs = learner.learn(groups, graphs)
+                logs = learner.learn(played)
                 learner.seconds += time.perf_counter() - started
                 logs |= {"seconds/collect": collected - started, "seconds/all": learner.seconds}
-                logs |= {f"jobs_in_system/{name}": average for name, average in learner.averages.items()}
                 learner.iteration += 1
                 if learner.iteration % config.validate_every == 0 or learner.iteration == config.iterations:
                     logs |= self.validate()
                 for name, value in logs.items():
                     self._logs.add_scalar(name, value, learner.iteration)
-                text = f"entropy {logs['entropy']:.2f} kl {logs['kl']:.4f} {learner.seconds:.0f} s"
-                bar.update(task, completed=learner.iteration, text=text)
+                bar.update(task, completed=learner.iteration, text=f"{learner.seconds:.0f} s")
         self._logs.close()
 
     def validate(self) -> dict[str, float]:
@@ -489,7 +443,6 @@ class Run:
     def save(self, path: Path) -> None:
         """Write the present weights with their card."""
         network = self.learner.network
-        settings = {name: value for name, value in asdict(self.config).items() if name != "output"}
         training = {
             "recipe": "agents/decima.py",
             "split": "train",
@@ -498,7 +451,7 @@ class Run:
             "iterations": self.learner.iteration,
             "seconds": round(self.learner.seconds),
             "torch": torch.__version__,
-            "config": settings,
+            "config": self.config.identity(),
         }
         save_weights(path, "decima", network.state_dict(), network.arguments, training)
 
@@ -510,7 +463,7 @@ class Run:
             "iteration": learner.iteration,
             "averages": learner.averages,
             "seconds": learner.seconds,
-            "config": self._identity(),
+            "config": str(self.config.identity()),
         }
         part = self._checkpoint.with_suffix(".part")
         torch.save(state, part)
@@ -518,17 +471,14 @@ class Run:
 
     def _resume(self) -> None:
         state = torch.load(self._checkpoint, weights_only=True)
-        if state["config"] != self._identity():
+        if state["config"] != str(self.config.identity()):
             allowed = f"the settings that the run in it began with, {state['config']}; or another folder"
-            raise InputError(self._checkpoint, "settings", self._identity(), allowed)
+            raise InputError(self._checkpoint, "settings", str(self.config.identity()), allowed)
         learner = self.learner
         learner.network.load_state_dict(state["network"])
         learner.optimiser.load_state_dict(state["optimiser"])
         learner.iteration, learner.averages = state["iteration"], state["averages"]
         learner.seconds = state["seconds"]
-
-    def _identity(self) -> str:
-        return str({name: value for name, value in asdict(self.config).items() if name != "output"})
 
 
 def commit() -> str:

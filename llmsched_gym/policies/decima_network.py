@@ -167,21 +167,6 @@ def compress(values: Tensor) -> Tensor:
     return torch.sign(values) * torch.log1p(values.abs())
 
 
-def segment_log_softmax(logits: Tensor, segment: Tensor, n_segments: int) -> Tensor:
-    """Return the log-softmax within each segment.
-
-    Args:
-        logits: float32 (c,).
-        segment: int64 (c,). Segment of each entry; each segment has one at least.
-        n_segments: Number of segments.
-    """
-    highest = logits.detach().new_full((n_segments,), -torch.inf)
-    highest = highest.scatter_reduce(0, segment, logits.detach(), "amax")
-    shifted = logits - highest[segment]
-    total = shifted.new_zeros(n_segments).index_add(0, segment, shifted.exp())
-    return shifted - total.log()[segment]
-
-
 def _perceptron(*sizes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):

@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch")
 
 from llmsched_gym.envs.columns import Node  # noqa: E402 - after the skip
 from llmsched_gym.envs.scheduling_env import SchedulingEnv  # noqa: E402
-from llmsched_gym.policies.decima_network import COLUMNS, DecimaNetwork, compress, segment_log_softmax  # noqa: E402
+from llmsched_gym.policies.decima_network import COLUMNS, DecimaNetwork, compress  # noqa: E402
+from llmsched_gym.policies.decima_scores import segment_draw, segment_entropy, segment_log_softmax  # noqa: E402
 from llmsched_gym.policies.graph_batch import GraphStore  # noqa: E402
 from llmsched_gym.workloads.template import StageKind  # noqa: E402
 
@@ -109,3 +110,21 @@ def test_segment_log_softmax_equals_torch() -> None:
     for one in (0, 1, 3):
         torch.testing.assert_close(found[segment == one], torch.log_softmax(logits[segment == one], 0))
     assert segment_log_softmax(torch.zeros(0), torch.zeros(0, dtype=torch.int64), 2).shape == (0,)
+
+
+def test_segment_entropy_is_normalised() -> None:
+    logits = torch.tensor([0.0, 0.0, 0.0, 0.0, 5.0])
+    segment = torch.tensor([0, 0, 0, 0, 2])
+    found = segment_entropy(segment_log_softmax(logits, segment, 3), segment, 3)
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.0, 0.0]))
+
+
+def test_segment_draw_follows_the_probabilities() -> None:
+    noise = torch.Generator().manual_seed(0)
+    logits = torch.tensor([0.2, 0.3, 0.5, 1.0]).log()
+    segment = torch.tensor([1, 1, 1, 2])
+    drawn = torch.stack([segment_draw(logits, segment, 4, noise) for _ in range(4000)])
+    assert drawn[0, 0] == drawn[0, 3] == -1
+    assert bool((drawn[:, 2] == 3).all())
+    shares = torch.bincount(drawn[:, 1], minlength=3) / 4000
+    torch.testing.assert_close(shares, torch.tensor([0.2, 0.3, 0.5]), atol=0.03, rtol=0.0)
