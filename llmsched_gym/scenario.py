@@ -19,6 +19,7 @@ from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.arrivals import Arrivals, Poisson
 from llmsched_gym.workloads.generator import generate
 from llmsched_gym.workloads.history import application_history
+from llmsched_gym.workloads.shortening import shortened, shortened_history
 from llmsched_gym.workloads.splits import SPLITS
 from llmsched_gym.workloads.workload import Workload
 
@@ -40,6 +41,7 @@ class Scenario(Config):
         rate: Jobs per second.
         arrivals: Arrival process.
         cluster: Executors.
+        token_divisor: Prompts and outputs are divided by it, for engines too slow for the real ones; results say so.
     """
 
     name: str = Field(min_length=1)
@@ -50,6 +52,7 @@ class Scenario(Config):
     rate: Real | None = Field(default=None, gt=0.0, le=1e6)
     arrivals: Arrivals = Field(default_factory=Poisson, discriminator="kind")
     cluster: ClusterSpec
+    token_divisor: Whole = Field(default=1, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _one_source_of_jobs(self) -> Self:
@@ -97,7 +100,8 @@ class Scenario(Config):
         if self.load is None:
             raise InputError(f"scenario {self.name}", "load", None, "a load or a rate")
         parts: list[Part] = [
-            (share, APPLICATIONS[name].template, application_history(name)) for name, share in self.applications.items()
+            (share, APPLICATIONS[name].template, shortened_history(application_history(name), self.token_divisor))
+            for name, share in self.applications.items()
         ]
         return self.load * min(saturation_rates(cluster or self.cluster, parts).values())
 
@@ -113,9 +117,10 @@ class Scenario(Config):
             InputError: Bad split or seed.
         """
         if self.fixed is not None:
-            return _FIXED[self.fixed]()
+            return shortened(_FIXED[self.fixed](), self.token_divisor)
         rate = self.arrival_rate(cluster)
-        return generate(self.name, self.applications, self.arrivals, rate, self.jobs, split, seed)
+        drawn = generate(self.name, self.applications, self.arrivals, rate, self.jobs, split, seed)
+        return shortened(drawn, self.token_divisor)
 
     def check_split(self, split: str) -> None:
         """Check the name of a split.

@@ -174,7 +174,9 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         self._graph = observation == "graph"
         self._privileged = privileged
         self.reward_name = reward
-        self.profiler = load_profiler(profiler)
+        made = self._fixed.provenance if self._fixed is not None else {}
+        time_scale = made.get("time_scale", time_scale)
+        self.profiler = load_profiler(profiler, time_scale, made.get("token_divisor", self.scenario.token_divisor))
         self._soft_evidence = soft_evidence
         self.placements = self.cluster.n_executors if placement == "agent" else 1
         self._set_spaces(max_candidates, max_jobs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -71,6 +71,13 @@ class Variable:
         """Mean of the highest slice of each state, about its 97.5 % quantile."""
         return self.slices_s[:, -1]
 
+    def scaled(self, factor: float) -> Variable:
+        """Return the variable of a stage whose tasks take `factor` times as long."""
+        if self.kind is StageKind.DYNAMIC or factor == 1.0:
+            return self
+        times = {name: getattr(self, name) * factor for name in ("edges_s", "slices_s", "calls_s")}
+        return replace(self, **times)
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -93,6 +100,14 @@ class Profile:
     tables: tuple[NDArray[np.float64], ...]
     latency: LatencyProfile
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def scaled(self, time_scale: float, token_divisor: int) -> Profile:
+        """Return the profile of a workload with regular tasks that many times as fast, and tokens divided.
+
+        The share of an LLM task's time that grows with the square of its length is scaled like the rest.
+        """
+        factors = {StageKind.REGULAR: 1.0 / time_scale, StageKind.LLM: 1.0 / token_divisor}
+        return replace(self, variables=tuple(one.scaled(factors.get(one.kind, 1.0)) for one in self.variables))
 
     @cached_property
     def states(self) -> NDArray[np.int64]:

@@ -106,30 +106,33 @@ def make_profiler(profiles: Iterable[Profile], strict: Iterable[str] = ()) -> Pr
 
 
 @lru_cache
-def shipped_profiler() -> Profiler:
-    """Return the profiler of the profiles that come with the package."""
-    return make_profiler(load_profile(name) for name in list_profiles())
+def shipped_profiler(time_scale: float = 1.0, token_divisor: int = 1) -> Profiler:
+    """Return the profiler of the profiles that come with the package, for workloads that are scaled like this."""
+    return make_profiler(load_profile(name).scaled(time_scale, token_divisor) for name in list_profiles())
 
 
-def load_profiler(given: bool | str | Path) -> Profiler | None:
+def load_profiler(given: bool | str | Path, time_scale: float = 1.0, token_divisor: int = 1) -> Profiler | None:
     """Find the profiles that an environment was asked to use.
 
     Args:
         given: True: those that come with the package. False: none. A folder: its ``*.json`` files, and for other
             applications those of the package.
+        time_scale: Regular tasks of the workload are that many times as fast as those that were profiled.
+        token_divisor: Prompts and outputs of the workload are divided by it.
 
     Raises:
         InputError: The folder is not there or holds no profile, or a file is not one.
     """
     if isinstance(given, bool):
-        return shipped_profiler() if given else None
+        return shipped_profiler(time_scale, token_divisor) if given else None
     folder = Path(given)
     files = sorted(folder.glob("*.json"))
     if not files:
         raise InputError("environment", "profiler", str(given), "True, False, or a folder with profiles (*.json)")
     own = [read_profile(path) for path in files]
     shipped = (load_profile(name) for name in list_profiles())
-    return make_profiler([*shipped, *own], {profile.application for profile in own})
+    profiles = [profile.scaled(time_scale, token_divisor) for profile in (*shipped, *own)]
+    return make_profiler(profiles, {profile.application for profile in own})
 
 
 class EpisodeBeliefs:
