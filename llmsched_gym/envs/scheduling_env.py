@@ -380,7 +380,7 @@ def _serving(
     try:
         from llmsched_gym.envs.serving import Serving
     except ModuleNotFoundError as error:
-        allowed = "the extra vllm: pip install 'llmsched-gym[vllm]'"
+        allowed = "the extra served: pip install 'llmsched-gym[served]'"
         raise InputError("environment", "backend", f"vllm without {error.name}", allowed) from error
     if isinstance(servers, Serving):
         return servers, False
