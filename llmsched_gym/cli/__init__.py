@@ -33,6 +33,7 @@ _VERBS: Final = {
     "latency show": ("latency:Show", "show one latency profile"),
     "latency list": ("latency:List", "list the latency profiles that come with the package"),
     "calibrate": ("calibrate:Calibrate", "measure running vLLM servers and write their latency profile"),
+    "validate": ("validate:Validate", "run the same jobs on the simulator and on real vLLM servers"),
     "list": ("listing:List", "list environments, scenarios, policies, applications, latency profiles"),
 }
 """Words → module of this package and dataclass, imported only when asked for, and help."""

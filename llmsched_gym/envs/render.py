@@ -301,27 +301,36 @@ def gantt_figure(state: ClusterState, workload: Workload, path: str | Path, titl
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    spans = timeline(state)
-    n_lanes = int(spans.first_lane[-1])
-    height = min(max(n_lanes * 0.14, 1.0), 9.0)
+    height = min(max(int(state.executors["slots"].sum()) * 0.14, 1.0), 9.0)
     image = io.BytesIO()
     with rc_context({"hatch.linewidth": 0.6}):
         figure = Figure(figsize=(11, height + 2.6), layout="constrained")
         lanes, queue = figure.subplots(2, sharex=True, height_ratios=[height, 1.2])
         lanes.set_title(title, loc="left")
-        handles = _plot_lanes(lanes, state, workload, spans, height / n_lanes)
+        handles = plot_lanes(lanes, state, workload, height)
         handles += _plot_queues(queue, state, workload)
         figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize="small", frameon=False)
         figure.savefig(image, format="png", dpi=110)
     write_atomic(path, image.getvalue())
 
 
-def _plot_lanes(
-    axes: Axes, state: ClusterState, workload: Workload, spans: Timeline, lane_inches: float
-) -> list[Artist]:
-    """Draw a box per task, and return what the legend shows."""
+def plot_lanes(axes: Axes, state: ClusterState, workload: Workload, height: float) -> list[Artist]:
+    """Draw a box per task.
+
+    Args:
+        axes: Where.
+        state: The episode.
+        workload: Its jobs.
+        height: About how high the axes are, in inches.
+
+    Returns:
+        What the legend shows.
+    """
     from matplotlib.collections import PolyCollection
     from matplotlib.patches import Patch
+
+    spans = timeline(state)
+    lane_inches = height / max(int(spans.first_lane[-1]), 1)
 
     app = state.jobs["app"][state.stages["job"][state.tasks["stage"][spans.task]]]
     regular = state.executors["engine"][state.tasks["executor"][spans.task]] < 0

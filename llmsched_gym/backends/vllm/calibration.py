@@ -13,7 +13,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,6 +83,20 @@ class EngineLimits:
             kv_tokens=self.kv_tokens,
             block_size=self.block_size,
         )
+
+
+def limits_of(profile: LatencyProfile) -> EngineLimits:
+    """Return the limits of the servers that a profile was calibrated on.
+
+    Raises:
+        InputError: It does not say.
+    """
+    given = profile.provenance.get("limits")
+    names = [field.name for field in fields(EngineLimits)]
+    if not isinstance(given, Mapping) or not all(type(given.get(name)) is int for name in names):
+        allowed = "a profile that llmsched-gym calibrate wrote: it knows the servers' limits"
+        raise InputError(f"latency profile {profile.name}", "provenance.limits", str(given), allowed)
+    return EngineLimits(**{name: given[name] for name in names})
 
 
 def plan_probes(workload: Workload, limits: EngineLimits) -> list[Probe]:
