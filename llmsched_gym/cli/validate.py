@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,8 +60,6 @@ class Validate:
         policies = parse_names("--policies", self.policies)
         if self.repeats < 1:
             raise InputError("--repeats", "", self.repeats, "a whole number >= 1")
-        if not (math.isfinite(self.time_scale) and self.time_scale > 0):
-            raise InputError("--time-scale", "", self.time_scale, "a number > 0")
         from llmsched_gym.evaluation.runner import find_contestants
         from llmsched_gym.evaluation.store import write_json
 
@@ -79,9 +76,7 @@ class Validate:
         serving = Serving(ServedOptions.make(self.server, stream=self.stream), setting.scenario.cluster)
         try:
             with EpisodeProgress("runs") as progress:
-                validation = validate(
-                    setting, self.time_scale, policies, self.seed, self.repeats, serving, folder, progress
-                )
+                validation = validate(setting, policies, self.seed, self.repeats, serving, folder, progress)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"finished runs are kept in {folder}; the same command goes on from there"
@@ -114,9 +109,8 @@ class Validate:
 
         limits = limits_of(load_profile(self.profile))
         scenario = load_scenario(self.scenario)
-        return Setting.make(
-            scenario, self.jobs, self.load, cluster=served_cluster(scenario, limits, count, self.profile)
-        )
+        cluster = served_cluster(scenario, limits, count, self.profile)
+        return Setting.make(scenario, self.jobs, self.load, cluster=cluster, time_scale=self.time_scale)
 
 
 def _print(content: dict[str, Any]) -> None:

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState
-from llmsched_gym.envs.scheduling_env import SchedulingEnv
-from llmsched_gym.evaluation.episode import find_policy, play, warm_up
+from llmsched_gym.evaluation.episode import find_policy, make_env, play, warm_up
 from llmsched_gym.evaluation.runner import Progress
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import RunFolder
@@ -108,7 +107,6 @@ class Validation:
 
 def validate(
     setting: Setting,
-    time_scale: float,
     policies: Sequence[str],
     seed: int,
     repeats: int,
@@ -120,7 +118,6 @@ def validate(
 
     Args:
         setting: Jobs and load, with the calibrated cluster.
-        time_scale: Arrivals and regular tasks are that many times as fast as in the workload, on both backends.
         policies: Specs for `load_policy`.
         seed: Seed of the jobs in the setting's split.
         repeats: Runs per policy on the servers.
@@ -132,11 +129,8 @@ def validate(
         InputError: The folder holds another validation, or a file cannot be read or written.
         RunError: A policy failed, or no server is left.
     """
-    workload = setting.workload(seed).scaled(time_scale)
-    cluster = setting.scenario.cluster
-    validation = Validation(workload, cluster, tuple(policies))
-    asked = {"seed": seed, "time_scale": time_scale, "serving": serving.describe()}
-    store = RunFolder(folder, {**setting.describe(), **asked})
+    validation = Validation(setting.workload(seed), setting.scenario.cluster, tuple(policies))
+    store = RunFolder(folder, {**setting.describe(), "seed": seed, "validated_on": serving.describe()})
     store.claim()
     wanted: list[tuple[str, str, int]] = [(SIMULATOR, policy, 0) for policy in policies]
     for repeat in range(repeats):
@@ -152,7 +146,7 @@ def validate(
     for key in wanted:
         if key not in runs:
             backend, policy, _ = key
-            run = _run(setting, workload, policy, seed, serving if backend == VLLM else None)
+            run = _run(setting, policy, seed, serving if backend == VLLM else None)
             store.keep(_file(folder, *key), "", run.content())
             runs[key] = run
             progress.advance(f"{policy} on {backend}: mean JCT {run.mean_jct_s:.2f} s")
@@ -170,22 +164,11 @@ def _file(folder: Path, backend: str, policy: str, repeat: int) -> Path:
     return folder / "runs" / f"{backend}-{slug}-{repeat}.json"
 
 
-def _run(setting: Setting, workload: Workload, spec: str, seed: int, serving: Serving | None) -> Run:
+def _run(setting: Setting, spec: str, seed: int, serving: Serving | None) -> Run:
     """Run one policy on one backend."""
     warm_up(spec)
     policy = find_policy(spec)
-    env = SchedulingEnv(
-        setting.scenario,
-        workload=workload,
-        observation=policy.observation,
-        privileged=policy.privileged,
-        max_candidates=None,
-        max_jobs=None,
-        profiler=setting.profiler,
-        soft_evidence=setting.soft_evidence,
-        backend=SIMULATOR if serving is None else VLLM,
-        servers=serving,
-    )
+    env = make_env(setting, policy, seed, serving)
     try:
         result, _ = play(env, policy, spec, seed)
         tasks = env.episode.state.tasks

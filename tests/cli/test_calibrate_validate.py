@@ -1,4 +1,4 @@
-"""The verb ``calibrate`` refuses bad input in one line; what it measures is tested on real servers."""
+"""The verbs ``calibrate`` and ``validate`` refuse bad input in one line; what they do is tested on real servers."""
 
 from __future__ import annotations
 
@@ -50,3 +50,26 @@ def test_a_server_that_does_not_answer_is_named(
     assert main(["calibrate", "--server", nobody, *LIMITS, "-o", str(output)]) == 2
     assert nobody in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--profile", "llama-2-7b-h100"),
+            "provenance.limits: got 'None'; expected a profile that llmsched-gym calibrate",
+        ),
+        (("--profile", "nothing"), "latency profile: name: got 'nothing'"),
+        (("--profile", "p", "--repeats", "0"), "--repeats: got 0"),
+        (("--profile", "p", "--policies", "fcsf"), "did you mean 'fcfs'"),
+        ((), "--profile NAME|FILE: got 'nothing'"),
+    ],
+)
+def test_bad_input_of_validate_is_told_in_one_line(
+    words: tuple[str, ...], message: str, nobody: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", "--server", nobody, *words]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert len(told.err.splitlines()) == 1
+    assert message in told.err
