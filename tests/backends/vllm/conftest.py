@@ -15,6 +15,7 @@ from llmsched_gym.backends.vllm.launch_spec import find_python
 from llmsched_gym.errors import InputError
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of the real engine on one worker."""
     for item in items:
