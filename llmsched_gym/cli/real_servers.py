@@ -21,7 +21,7 @@ def needs_vllm_extra() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("llmsched_gym"):
             raise
-        allowed = "the extra vllm: pip install 'llmsched-gym[vllm]'"
+        allowed = "the extra served: pip install 'llmsched-gym[served]'"
         raise InputError("real servers", "module", error.name, allowed) from error
 
 
