@@ -1,10 +1,31 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and which tests share a worker."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER: Final = ("tests/backends/vllm/", "tests/evaluation/test_ray_tasks.py")
+"""Where tests start servers: once per run, if one worker runs them all."""
+
+
+class ServersOnOneWorker(LoadScopeScheduling):
+    """Hands out tests one by one, but those that share servers to one worker.
+
+    The mark ``xdist_group`` would say so test by test, but has no effect in xdist 3.8 with pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((start for start in TOGETHER if nodeid.startswith(start)), nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ServersOnOneWorker:
+    """Return what spreads tests over workers (``-n``)."""
+    return ServersOnOneWorker(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,6 @@ def _compare(folder: Path, *flags: str) -> Any:
     return json.loads(run.stdout)
 
 
-@pytest.mark.xdist_group("ray")
 def test_results_are_those_of_processes(tmp_path: Path) -> None:
     on_ray, in_processes = _compare(tmp_path / "ray", "--ray"), _compare(tmp_path / "processes", "--workers", "1")
     for name in ("fcfs", "srtf"):
@@ -35,7 +34,6 @@ def test_results_are_those_of_processes(tmp_path: Path) -> None:
     assert len(list((tmp_path / "ray").rglob("*.json"))) == len(list((tmp_path / "processes").rglob("*.json")))
 
 
-@pytest.mark.xdist_group("ray")
 def test_every_task_comes_back_and_errors_arrive_as_they_were_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert sorted(run_on_ray(check_seed, [(i,) for i in range(20)])) == [((i,), i) for i in range(20)]

@@ -1,7 +1,4 @@
-"""Two real vLLM servers for all tests that ask for them.
-
-Tests that use `servers` are one xdist group: with ``--dist loadgroup`` one worker runs them all, and launches once.
-"""
+"""Two real vLLM servers for all tests that ask for them; one worker runs all of this folder, and launches once."""
 
 from __future__ import annotations
 
@@ -15,13 +12,11 @@ from llmsched_gym.backends.vllm.launch_spec import find_python
 from llmsched_gym.errors import InputError
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the real engine on one worker."""
+    """Mark the tests of the real engine (``-m "not vllm"`` leaves them out)."""
     for item in items:
-        if {"servers", "vllm_python"} & set(getattr(item, "fixturenames", ())):
+        if "vllm_python" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.vllm)
-            item.add_marker(pytest.mark.xdist_group("vllm"))
 
 
 @pytest.fixture(scope="session")
