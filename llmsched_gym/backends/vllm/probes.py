@@ -23,8 +23,8 @@ from llmsched_gym.errors import RunError
 _GRAIN: Final = 128
 """Contexts are multiples of this and one token more: whole blocks of the cache at all usual block sizes."""
 
-_BACKGROUND_TOKENS: Final = 96
-"""Tokens of the sequences that decode while a prompt is measured: enough to outlast it."""
+_BACKGROUND_TOKENS: Final = 384
+"""Tokens of the sequences that decode while a prompt is measured: enough to outlast it, on a fast server too."""
 
 _SETTLE_S: Final = 5.0
 """Longest wait for the server to count requests that it has answered."""
@@ -101,7 +101,7 @@ class _Sums:
 
 
 class Interference(RunError):
-    """Requests of somebody else ran on the server during a probe."""
+    """A probe did not run as it should have: requests of somebody else came between, or the host was too slow."""
 
 
 class Prober:
@@ -131,7 +131,7 @@ class Prober:
         """Run a probe once.
 
         Raises:
-            Interference: The server had other requests.
+            Interference: It did not run as it should have.
             RunError: The server failed.
         """
         if self._others is None:
@@ -157,10 +157,9 @@ class Prober:
         running = [asyncio.create_task(self._send(prompt, _BACKGROUND_TOKENS)) for prompt in prompts]
         try:
             if running:
-                await self._until_decoding(len(running))
+                await self._until_decoding(running)
             seconds = await self._send([*cached, *self._fresh(probe.prefill_context, probe.prefill_tokens)], 1)
-            if any(task.done() for task in running):
-                raise Interference(f"{self._url}: the sequences beside a prompt were done before it")
+            self._check_running(running)
             after = await self._settled()
         finally:
             await asyncio.gather(*running, return_exceptions=True)
@@ -174,12 +173,22 @@ class Prober:
             await self._send(prompt, 1)
         return prompts
 
-    async def _until_decoding(self, n: int) -> None:
-        end_s = time.monotonic() + self._timeout_s
-        while (await read_metrics(self._session, self._url)).get("num_requests_running", 0.0) < n:
-            if time.monotonic() > end_s:
-                raise RunError(f"{self._url}: fewer than {n} requests run at a time; is --max-num-seqs right?")
+    async def _until_decoding(self, running: Sequence[asyncio.Task[float]]) -> None:
+        while (await read_metrics(self._session, self._url)).get("num_requests_running", 0.0) < len(running):
+            self._check_running(running)
             await asyncio.sleep(0.01)
+
+    def _check_running(self, running: Sequence[asyncio.Task[float]]) -> None:
+        """Check that the sequences beside a prompt still decode.
+
+        Raises:
+            Interference: One is done.
+            RunError: One failed.
+        """
+        for task in running:
+            if task.done():
+                task.result()
+                raise Interference(f"{self._url}: the sequences beside a prompt were done before it")
 
     async def _settled(self) -> _Sums:
         """Return the sums once the server has counted every request that it has answered.

@@ -153,13 +153,18 @@ async def take_readings(
         if time.monotonic() > end_s:
             progress.note(f"the time is over: {len(missing)} readings were wanted, some are left out")
             return
-        try:
-            found = await asyncio.gather(*(prober.measure(probes[index]) for prober in probers))
-        except Interference as error:
+        # All come to their end, whatever happens to one: what still ran would disturb the next probe.
+        found = await asyncio.gather(*(prober.measure(probes[index]) for prober in probers), return_exceptions=True)
+        errors = [result for result in found if isinstance(result, BaseException)]
+        for error in errors:
+            if not isinstance(error, Interference):
+                raise error
             progress.note(str(error))
+        if errors:
             continue
-        readings.keep(turn, index, found)
-        times = ", ".join(f"{reading.iteration_ms:.2f}" for reading in found)
+        taken = [result for result in found if isinstance(result, Reading)]
+        readings.keep(turn, index, taken)
+        times = ", ".join(f"{reading.iteration_ms:.2f}" for reading in taken)
         progress.advance(f"{_describe(probes[index])}: {times} ms")
 
 
