@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from llmsched_gym.backends.vllm.fleet import Fleet, launch_specs
 from llmsched_gym.backends.vllm.options import ServedOptions
 from llmsched_gym.backends.vllm.tools import load_tools
@@ -70,6 +72,16 @@ class Serving:
         if self._episode is not None:
             self._episode.close()
             self._episode = None
+
+    def requests(self) -> NDArray[Any]:
+        """Return the `REQUEST` rows of the present episode so far.
+
+        Raises:
+            RuntimeError: There is none.
+        """
+        if self._episode is None:
+            raise RuntimeError("no episode is under way")
+        return self._episode.cluster.record.requests.copy()
 
     def describe(self) -> dict[str, Any]:
         """Return what results depend on, JSON-able; opens the servers."""

@@ -75,6 +75,8 @@ class ServedCluster:
 
     Attributes:
         state: The cluster's state.
+        workload: The jobs.
+        fleet: The servers.
         generated: int32 (tasks,). Tokens that running LLM tasks have generated, where replies are streamed.
         record: Requests, counters and overhead.
 
@@ -95,6 +97,7 @@ class ServedCluster:
         self.generated: NDArray[np.int32] = np.zeros(len(workload.tasks), np.int32)
         self.record = ServedRecord(len(workload.tasks), len(self.state.executors))
         self.workload = workload
+        self.fleet = fleet
         self._options = options
         self._tools = task_tools(tools, workload)
         self._prompts = PromptBook(workload, epoch=fleet.next_epoch())

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -57,6 +58,11 @@ def load_tools(given: Mapping[str, str | Tool]) -> dict[str, Tool]:
 def task_tools(tools: Mapping[str, Tool], workload: Workload) -> dict[int, tuple[Tool, ToolCall]]:
     """Return, per task of a workload that has one, its tool and what to call it with.
 
+    Args:
+        tools: By stage: ``application.stage`` or ``stage``, with its round (``test_3``) or without (``test``). What
+            says most counts.
+        workload: The jobs.
+
     Raises:
         InputError: A tool is for a stage that no application has.
     """
@@ -67,7 +73,8 @@ def task_tools(tools: Mapping[str, Tool], workload: Workload) -> dict[int, tuple
         for node, one in enumerate(template.nodes)
         if one.kind is StageKind.REGULAR
     }
-    known = {stage for _, stage in names.values()} | {".".join(name) for name in names.values()}
+    accepted = {name: _names(*name) for name in names.values()}
+    known = {spelling for spellings in accepted.values() for spelling in spellings}
     for stage in tools:
         if stage not in known:
             raise InputError("tools", "stage", stage, suggest(stage, known))
@@ -77,12 +84,18 @@ def task_tools(tools: Mapping[str, Tool], workload: Workload) -> dict[int, tuple
     for task in np.flatnonzero(tasks["model"] < 0).tolist():
         row = stages[tasks["stage"][task]]
         application, stage = names[int(workload.jobs["app"][row["job"]]), int(row["node"])]
-        tool = tools.get(f"{application}.{stage}") or tools.get(stage)
-        if tool is not None:
+        found = next((name for name in accepted[application, stage] if name in tools), None)
+        if found is not None:
             duration_s, size = float(tasks["duration_ns"][task]) * 1e-9, int(tasks["output_bytes"][task])
             position = task - int(row["first_task"])
-            result[task] = tool, ToolCall(application, stage, int(row["job"]), position, duration_s, size)
+            result[task] = tools[found], ToolCall(application, stage, int(row["job"]), position, duration_s, size)
     return result
+
+
+def _names(application: str, stage: str) -> list[str]:
+    """Return the spellings of a stage, the most telling first."""
+    spellings = [stage, re.sub(r"_\d+$", "", stage)]
+    return [f"{application}.{one}" for one in spellings] + spellings
 
 
 def _load(stage: str, spec: str) -> Tool:
