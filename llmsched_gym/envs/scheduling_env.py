@@ -245,6 +245,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         tables = self._new_tables()
         self._episode.observe(tables)
         observation, info = self._seen(tables)
+        info["applications"] = tuple(template.name for template in self._workload.templates)
         info["policy_seed"] = policy_seed(drawn)
         return observation, info
 

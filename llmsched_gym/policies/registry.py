@@ -50,6 +50,7 @@ _POLICIES: Final = {
 
 _LEARNED: Final = {
     "decima": "decima:Decima",
+    "uncertainty_gnn": "uncertainty_gnn:UncertaintyGNN",
 }
 """The same for policies that need the extra ``learn``."""
 

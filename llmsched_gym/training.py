@@ -1,0 +1,101 @@
+"""What training recipes do alike: settings, processes, checkpoints, validation, and which sources they ran on."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import tyro
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from llmsched_gym.errors import InputError, from_validation
+from llmsched_gym.evaluation.episode import run_episode
+from llmsched_gym.evaluation.setting import Setting
+
+Settings = TypeVar("Settings")
+
+
+def read_settings(settings: type[Settings], description: str | None) -> Settings:
+    """Read the settings of a recipe: those of the file given by ``--config``, with what else the command line says.
+
+    Args:
+        settings: Dataclass of the settings, with defaults.
+        description: Text of ``--help``.
+
+    Raises:
+        InputError: The file has a setting that does not exist, or a value that is not possible.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config", type=Path)
+    known, rest = parser.parse_known_args()
+    if known.config is None:
+        return tyro.cli(settings, args=rest, description=description)
+    try:
+        content = yaml.safe_load(known.config.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError("--config", "", str(known.config), f"a YAML file that can be read ({error})") from error
+    try:
+        default = TypeAdapter(settings).validate_python(content)
+    except ValidationError as error:
+        raise from_validation(known.config, error, content) from error
+    return tyro.cli(settings, default=default, args=rest, description=description)
+
+
+def commit() -> str:
+    """Return the commit of the sources, with a mark if they have changed since; "unknown" outside of a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    answer = subprocess.run(git, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "unknown"
+
+
+@contextmanager
+def spread(function: Callable[..., Any], workers: int) -> Iterator[Callable[..., list[Any]]]:
+    """Give a function that maps `function` over lists of its arguments: in this process, or in several.
+
+    Args:
+        function: At the top level of its module, so that other processes find it.
+        workers: Number of processes; 1 is this one.
+    """
+    if workers == 1:
+        yield lambda *arguments: list(map(function, *arguments))
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield lambda *arguments: list(pool.map(function, *arguments))
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any], identity: object) -> None:
+    """Write the state of a run, with the settings that it belongs to; the file appears whole or not at all."""
+    import torch
+
+    part = path.with_suffix(".part")
+    torch.save({**state, "settings": str(identity)}, part)
+    part.replace(path)
+
+
+def load_checkpoint(path: Path, identity: object) -> dict[str, Any]:
+    """Read the state of a run back.
+
+    Raises:
+        InputError: The run had other settings.
+    """
+    import torch
+
+    state = torch.load(path, weights_only=True)
+    if state["settings"] != str(identity):
+        raise InputError(path, "settings", str(identity), f"{state['settings']}, as the run began; or another folder")
+    return state
+
+
+def validation_jct_s(policy: str, scenario: str, jobs: int, seeds: Sequence[int]) -> float:
+    """Return the mean JCT of a policy on some seeds of the ``train`` split, without the profiler's columns."""
+    setting = replace(Setting.make(scenario, jobs=jobs), split="train", profiler=False)
+    return float(np.mean([run_episode(setting, policy, seed)["metrics"]["mean_jct_s"] for seed in seeds]))
