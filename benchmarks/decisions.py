@@ -8,8 +8,9 @@ between `env.step` with it and without it on the same actions, decision by decis
 columns are charged nothing for it. Inference starts with an empty cache. Times are CPU time of the one thread (the
 machine may be shared), per decision the least of the repeats.
 
-Then the throughput of `env.step` with the profiler on and off, and the compiled inference beside pgmpy's
-(`inference.py` has more).
+Then the throughput of `env.step` with the profiler on and off, as one process of a comparison has it: ten episodes of
+the mixed workload with a seed each, first come first served, and a cache that is empty before the first of them. Last,
+the compiled inference beside pgmpy's (`inference.py` has more).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.registry import load_policy
 from llmsched_gym.profiler.profiler import shipped_profiler
 from llmsched_gym.profiler.store import load_profile
+from llmsched_gym.scenario import load_scenario
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.workload import Workload
 
@@ -75,9 +77,7 @@ def play(workload: Workload, policy: Policy, profiler: bool, most: int) -> tuple
     Returns:
         Actions; int64 (n,) ns inside ``act``; int64 (n,) ns inside ``step``.
     """
-    cache = shipped_profiler().inference.cache
-    cache.apps[:] = -1
-    cache.counts[:] = 0
+    forget()
     env = make_env(workload, policy, profiler)
     seen, info = env.reset(seed=0)
     policy.reset(info)
@@ -92,6 +92,13 @@ def play(workload: Workload, policy: Policy, profiler: bool, most: int) -> tuple
         deciding.append(middle - begin)
         actions.append(action)
     return actions, np.array(deciding), np.array(stepping)
+
+
+def forget() -> None:
+    """Empty the cache of evidence."""
+    cache = shipped_profiler().inference.cache
+    cache.apps[:] = -1
+    cache.counts[:] = 0
 
 
 def replay(workload: Workload, policy: Policy, actions: list[int]) -> Times:
@@ -129,21 +136,41 @@ def overhead(workload: Workload, name: str, repeats: int, most: int) -> dict[str
     }
 
 
-def steps_per_s(profiler: bool, episodes: int) -> float:
-    """Step through whole episodes of the mixed scenario, first come first served, with the default windows."""
-    env = SchedulingEnv("mixed", profiler=profiler)
-    steps = spent = 0
-    for seed in range(-1, episodes):  # the first one compiles or loads, and is not counted
-        seen, _ = env.reset(seed=seed + 1)
-        terminated = False
-        while not terminated:
-            action = int(seen["action_mask"].argmax())
-            begin = time.thread_time_ns()
-            seen, _, terminated, _, _ = env.step(action)
-            if seed >= 0:
-                spent += time.thread_time_ns() - begin
-                steps += 1
-    return steps / spent * 1e9
+def throughput(episodes: int) -> dict[str, Any]:
+    """Step through episodes of the mixed scenario as `compare` runs them, each with the profiler and without.
+
+    Returns:
+        Steps per second without (``off``) and with (``on``), their ratio (``share``), and those of each episode.
+    """
+    scenario = load_scenario("mixed")
+    policy = load_policy("fcfs")
+    *workloads, uncounted = (scenario.build("eval", seed) for seed in range(episodes + 1))
+    for profiler in (False, True):  # compile, or load what is compiled
+        episode_ns(uncounted, policy, profiler)
+    forget()
+    rows = []
+    for workload in workloads:
+        (steps, off_ns), (_, on_ns) = (episode_ns(workload, policy, profiler) for profiler in (False, True))
+        rows.append({"steps": steps, "off": steps / off_ns * 1e9, "on": steps / on_ns * 1e9, "share": off_ns / on_ns})
+    steps = sum(row["steps"] for row in rows)
+    off, on = (steps / sum(row["steps"] / row[state] for row in rows) for state in ("off", "on"))
+    return {"off": off, "on": on, "share": on / off, "episodes": rows}
+
+
+def episode_ns(workload: Workload, policy: Policy, profiler: bool) -> tuple[int, int]:
+    """Play an episode; return its steps and the time (ns) inside ``step``."""
+    env = make_env(workload, policy, profiler)
+    seen, info = env.reset(seed=0)
+    policy.reset(info)
+    steps, spent, terminated = 0, 0, False
+    clock = time.thread_time_ns
+    while not terminated:
+        action = policy.act(seen)
+        begin = clock()
+        seen, _, terminated, _, _ = env.step(action)
+        spent += clock() - begin
+        steps += 1
+    return steps, spent
 
 
 def main() -> None:
@@ -158,10 +185,10 @@ def main() -> None:
     for name in POLICIES:  # compile, or load what is compiled
         overhead(workload, name, 1, 20)
     policies = {name: overhead(workload, name, repeats, most) for name in POLICIES}
-    throughput = {state: steps_per_s(state == "on", 1 if arguments.quick else 4) for state in ("off", "on")}
+    steps = throughput(2 if arguments.quick else 10)
     profiles = [load_profile(name) for name in APPLICATIONS]
     inference = [] if arguments.quick else [measure(profiles, app, 100, 5) for app in range(len(profiles))]
-    report = {"jobs": PRESENT, "policies": policies, "steps_per_s": throughput, "inference": inference}
+    report = {"jobs": PRESENT, "policies": policies, "steps_per_s": steps, "inference": inference}
     if arguments.json:
         print(json.dumps(_short(report), indent=1))
         return
@@ -171,10 +198,9 @@ def main() -> None:
         table.add_row(name, *(f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" for value in row.values()))
     console.print(table)
     console.print(f"goals for llmsched: mean {MEAN_GOAL_US:g} µs, p99 {P99_GOAL_US:g} µs")
-    share = throughput["on"] / throughput["off"]
-    console.print(
-        f"env.step: {throughput['off']:,.0f}/s without profiler, {throughput['on']:,.0f}/s with ({share:.0%})"
-    )
+    for row in (*steps["episodes"], steps):
+        name = f"episode of {row['steps']:,} steps" if "steps" in row else "all of them"
+        console.print(f"{name}: {row['off']:,.0f}/s without profiler, {row['on']:,.0f}/s with ({row['share']:.0%})")
     for row in inference:
         ours, theirs = row["posterior_us"], row["pgmpy_posterior_us"]
         console.print(

@@ -110,6 +110,8 @@ def _kinds(values: tuple[Any, ...]) -> Iterator[Any]:
             yield value.dtype
             yield value.ndim
             yield value.flags.num  # contiguous, aligned, writeable
+        elif hasattr(value, "_numba_type_"):
+            yield value._numba_type_
 
 
 def threaded_kernel(function: F) -> F:

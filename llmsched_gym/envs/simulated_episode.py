@@ -15,7 +15,9 @@ from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.envs.columns import Executor
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
-from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, any_stale, refresh
+from llmsched_gym.envs.parked import Parked, load
+from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, Inference, any_stale, refresh
+from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.profiler import EpisodeBeliefs, Profiler
 from llmsched_gym.workloads.workload import Workload
 
@@ -34,12 +36,36 @@ class Tables(NamedTuple):
     action_mask: NDArray[np.int8]
 
 
+class Believed(NamedTuple):
+    """All that beliefs are written from, and to: arguments of `refresh`.
+
+    Attributes:
+        state: The cluster.
+        simulation: The simulator.
+        inference: The profiles.
+        layout: How jobs map to them.
+        soft: Whether running stages are evidence.
+        jobs: `BELIEF` rows.
+        stages: `STAGE_BELIEF` rows.
+        counts: What `refresh` counts.
+    """
+
+    state: ClusterState
+    simulation: Simulation
+    inference: Inference
+    layout: Layout
+    soft: bool
+    jobs: Rows
+    stages: Rows
+    counts: Rows
+
+
 _TABLE: Final = np.zeros((1, 1), np.float32)
 _EXAMPLE: Final = Tables(_TABLE, _TABLE, _TABLE, np.zeros(1, np.float32), np.zeros(1, np.int8))
 """Tables of the types that all have."""
 
-_COMPILED: Final = ("_step", "_write_beliefs", "_write_tokens", "_refresh")
-"""Attributes of an episode that hold compiled code."""
+_COMPILED: Final = ("_step", "_believed", "_believe")
+"""Attributes of an episode that hold compiled code, or addresses for it."""
 
 
 class SimulatedEpisode:
@@ -102,10 +128,10 @@ class SimulatedEpisode:
         """Look up the compiled code that the arrays of this episode go into."""
         believed = self.job_beliefs, self.stage_beliefs
         self._step = direct(carry_out, self.state, self.simulation, *believed, 0, 0, *_EXAMPLE)
-        self._write_beliefs = direct(show_beliefs, self.state, self.simulation, *believed, *_EXAMPLE[:2])
         if self.beliefs is not None:
-            self._write_tokens = direct(write_tokens, self.state, self.simulation, self.beliefs.layout.tokens)
-            self._refresh = direct(refresh, self.state, *self.beliefs.arguments)
+            # More than a hundred arrays: to hand them over at each step would cost about as much as the step.
+            self._believed = Parked([Believed(self.state, self.simulation, *self.beliefs.arguments)])
+            self._believe = direct(believe, self._believed, *_EXAMPLE[:2])
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out compiled code, which cannot be pickled."""
@@ -119,7 +145,7 @@ class SimulatedEpisode:
     def observe(self, tables: Tables) -> None:
         """Fill `tables` with the present observation."""
         if _observe(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, self._placements, *tables):
-            self._believe(tables)
+            self._believe(self._believed, *tables[:2])
 
     def step(self, action: int, tables: Tables) -> bool:
         """Carry out a decision, move to the next one and fill `tables` with what is seen then.
@@ -129,20 +155,12 @@ class SimulatedEpisode:
         """
         believed = self.job_beliefs, self.stage_beliefs
         if self._step(self.state, self.simulation, *believed, action, self._placements, *tables):
-            self._believe(tables)
+            self._believe(self._believed, *tables[:2])
         return self.done
 
     def kv_share(self, executor: int) -> float:
         """Return the share of an LLM executor's KV blocks in use."""
         return simulator.engine_load(self.state, self.simulation, executor)[0]
-
-    def _believe(self, tables: Tables) -> None:
-        """Infer anew what has changed, and fill the profiler's columns."""
-        if self.beliefs is None:
-            return
-        self._write_tokens(self.state, self.simulation, self.beliefs.layout.tokens)
-        self._refresh(self.state, *self.beliefs.arguments)
-        self._write_beliefs(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, *tables[:2])
 
 
 @kernel
@@ -247,6 +265,16 @@ def show_beliefs(
         total_ps += row.iteration_ps + row.decode_ps * max(row.decoding, 1) + row.context_ps * row.context_tokens
     iteration_s = total_ps * 1e-12 / max(len(simulation.engines), 1)
     write_beliefs(state, job_beliefs, stage_beliefs, iteration_s, candidates, jobs)
+
+
+@kernel
+def believe(episode: Any, candidates: NDArray[np.float32], jobs: NDArray[np.float32]) -> None:
+    """Infer anew what has changed in parked `Believed`, and fill the profiler's columns."""
+    believed = load(episode, 0)
+    state, simulation, inference, layout, soft, job_beliefs, stage_beliefs, counts = believed
+    write_tokens(state, simulation, layout.tokens)
+    refresh(state, inference, layout, soft, job_beliefs, stage_beliefs, counts)
+    show_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
 
 
 @kernel

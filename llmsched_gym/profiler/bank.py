@@ -99,8 +99,11 @@ class Workspace(NamedTuple):
         marginals: (variables, MAX_STATES) Probability of each state given the evidence; 0 beyond its states.
         log_evidence: (1,) Logarithm of the probability of the evidence.
         cumulated: (entries,) Beliefs, summed up within each block.
-        uniforms: (samples, 2 * variables of the largest application) Fixed and stratified in every column.
-        samples: (samples, variables of the largest application) Numbers among the allowed states.
+        uniforms: (2 * variables of the largest application, samples) Fixed and stratified in every row.
+        slots: (like uniforms) The lower one of the two slices of a state that a uniform lies between.
+        shares: (like uniforms) How far it lies between their middles.
+        samples: (variables of the largest application, samples) Numbers among the allowed states.
+        starts: int64 (samples,) Scratch: where in a table each sample's block starts.
         sums: (samples,) Scratch.
         drawn: (1,) Whether the samples belong to the beliefs.
         joint: (shared * MAX_STATES,) Probability of a separator's entry together with a state of one variable.
@@ -128,7 +131,10 @@ class Workspace(NamedTuple):
     log_evidence: Floats
     cumulated: Floats
     uniforms: Floats
+    slots: Ints
+    shares: Floats
     samples: Ints
+    starts: NDArray[np.int64]
     sums: Floats
     drawn: NDArray[np.bool_]
     joint: Floats
@@ -198,6 +204,9 @@ def make_workspace(bank: ProfileBank, samples: int = 128) -> Workspace:
     widest = max(end - start for start, end in pairwise(bank.first_variable.tolist()))
     widest_shared = max(end - start for start, end in pairwise(bank.first_shared.tolist()))
     largest = max(end - start for start, end in pairwise(bank.first_entry.tolist()))
+    uniforms = np.ascontiguousarray(_stratified(samples, 2 * widest).T)
+    position = np.clip(uniforms * SLICES - 0.5, 0.0, SLICES - 1.0)
+    slots = np.minimum(position.astype(np.int32), SLICES - 2)
     return Workspace(
         masks=np.zeros(variables, dtype=np.uint16),
         n_allowed=np.zeros(variables, dtype=np.int32),
@@ -213,8 +222,11 @@ def make_workspace(bank: ProfileBank, samples: int = 128) -> Workspace:
         marginals=np.zeros((variables, MAX_STATES)),
         log_evidence=np.zeros(1),
         cumulated=np.zeros(len(bank.potentials)),
-        uniforms=_stratified(samples, 2 * widest),
-        samples=np.zeros((samples, widest), dtype=np.int32),
+        uniforms=uniforms,
+        slots=slots,
+        shares=position - slots,
+        samples=np.zeros((widest, samples), dtype=np.int32),
+        starts=np.zeros(samples, dtype=np.int64),
         sums=np.zeros(samples),
         drawn=np.zeros(1, dtype=np.bool_),
         joint=np.zeros(int(bank.first_shared[-1]) * MAX_STATES),

@@ -71,8 +71,8 @@ STAGE_BELIEF: Final = np.dtype(
     [
         ("work_s", "f8"),  # posterior mean of the slot time to come, batch-1 seconds
         ("entropy_bits", "f8"),
-        # Mutual information with the rest (bits) x sum, or product, of ranges (s), as `reduction` has them; only of
-        # stages with tasks to start.
+        # Mutual information with the rest (bits) x sum, or product, of ranges (s), as `reduction` has them. Computed
+        # for stages with tasks to start: they get such tasks when another stage finishes, so that their job is stale.
         ("reduction_sum", "f8"),
         ("reduction_product", "f8"),
         ("history_reduction", "f8"),  # reduction_sum before any evidence
@@ -317,8 +317,9 @@ def _believe(
         left_s = max(values[at + _MEAN] - _had_s(evidence, n, wide(v), float(values[at + _MEAN])), 0.0)
         stages[s].work_s = left_s / max(evidence.unfinished[v], 1)
         stages[s].entropy_bits = values[at + _ENTROPY]
-        stages[s].reduction_sum = values[at + _SUM]
-        stages[s].reduction_product = values[at + _PRODUCT]
+        computed = not np.isnan(values[at + _SUM])
+        stages[s].reduction_sum = values[at + _SUM] if computed else 0.0
+        stages[s].reduction_product = values[at + _PRODUCT] if computed else 0.0
         stages[s].history_reduction = prior.reduction[first + v]
     belief.history_llm_s = history_llm_s
     belief.history_llm_iterations = history_llm_s * 1e12 / max(latency[0] + latency[1], 1)

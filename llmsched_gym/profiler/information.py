@@ -88,7 +88,11 @@ def reduction(
 
 @kernel
 def spread(bank: ProfileBank, work: Workspace, v: int, tail: float) -> float:
-    """Width in seconds of what variable `v` of the bank takes, without the states that lie wholly in the tails."""
+    """Width in seconds of what variable `v` of the bank takes, without the states that lie wholly in the tails.
+
+    Tails are cut in the order of the states. It is that of their times but for repeated candidates, of which two short
+    calls may take less than a long one.
+    """
     if bank.kinds[v] == _DYNAMIC:
         return 0.0
     last = work.n_allowed[v] - 1
@@ -100,7 +104,11 @@ def spread(bank: ProfileBank, work: Workspace, v: int, tail: float) -> float:
     while high > low and left <= tail:
         high -= 1
         left += work.marginals[v, work.allowed[v, high]]
-    return bank.highs[v, work.allowed[v, high]] - bank.lows[v, work.allowed[v, low]]
+    first, end = bank.lows[v, work.allowed[v, low]], bank.highs[v, work.allowed[v, high]]
+    for k in range(low, high + 1):
+        first = min(first, bank.lows[v, work.allowed[v, k]])
+        end = max(end, bank.highs[v, work.allowed[v, k]])
+    return end - first
 
 
 @kernel
@@ -170,7 +178,7 @@ def _sampled(bank: ProfileBank, app: int, work: Workspace, x: int) -> float:
     draw(bank, app, work)
     start = bank.first_variable[app]
     result = 0.0
-    for row in range(len(work.samples)):
+    for row in range(len(work.sums)):
         work.weights[1] = 1.0
         for h in range(bank.first_holder[x], bank.first_holder[x + 1]):
             clique = bank.holders[h]
@@ -180,14 +188,14 @@ def _sampled(bank: ProfileBank, app: int, work: Workspace, x: int) -> float:
                 if v == x:
                     stride_x = bank.strides[m]
                 else:
-                    at += work.allowed[v, work.samples[row, v - start]] * bank.strides[m]
+                    at += work.allowed[v, work.samples[v - start, row]] * bank.strides[m]
             for k in range(work.n_allowed[x]):
                 work.weights[1, k] *= bank.potentials[at + work.allowed[x, k] * stride_x]
         total = 0.0
         for k in range(work.n_allowed[x]):
             total += work.weights[1, k]
         result += _weighted_entropy(work.weights[1], work.n_allowed[x]) / total
-    return result / len(work.samples)
+    return result / len(work.sums)
 
 
 @kernel

@@ -75,15 +75,15 @@ def draw(bank: ProfileBank, app: int, work: Workspace) -> None:
         return
     work.drawn[0] = True
     start = bank.first_variable[app]
-    work.samples[:, : bank.first_variable[app + 1] - start] = 0
+    work.samples[: bank.first_variable[app + 1] - start] = 0
     n = 0
     for clique in range(bank.first_clique[app], bank.first_clique[app + 1]):
         if work.blocks[clique] > 1:
             _cumulate(bank, work, clique)
             work.order[n] = clique
             n += 1
-    for column in range(n):
-        _draw_clique(bank, work, work.order[column], start, work.uniforms[:, column])
+    for number in range(n):
+        _draw_clique(bank, work, work.order[number], start, work.uniforms[number])
 
 
 @kernel
@@ -116,26 +116,33 @@ def _cumulate(bank: ProfileBank, work: Workspace, clique: int) -> None:
 @kernel
 def _draw_clique(bank: ProfileBank, work: Workspace, clique: int, start: int, uniforms: NDArray[np.float64]) -> None:
     """Draw, in every sample, the variables that a clique does not share with its parent, given those that it does."""
-    block = work.blocks[clique]
+    block = int(work.blocks[clique])
     own, last = bank.first_member[clique] + bank.separator[clique], bank.first_member[clique + 1] - 1
-    samples, cumulated = work.samples, work.cumulated
-    for row in range(len(samples)):
-        at = bank.first_entry[clique]
-        for m in range(bank.first_member[clique], own):
-            at += samples[row, bank.members[m] - start] * work.strides[m]
+    starts, cumulated = work.starts, work.cumulated[bank.first_entry[clique] :]
+    starts[:] = 0
+    for m in range(bank.first_member[clique], own):
+        v = bank.members[m]
+        if work.n_allowed[v] > 1:
+            drawn, stride = work.samples[v - start], work.strides[m]
+            for row in range(len(starts)):
+                starts[row] += drawn[row] * stride
+    drawn = work.samples[bank.members[last] - start]
+    for row in range(len(starts)):
         # The first entry with cumulated > wanted, by a search without branches that a processor could mispredict.
-        wanted = uniforms[row] * cumulated[at + block - 1]
-        low, left = at, block
+        at = low = starts[row]
+        wanted, left = uniforms[row] * cumulated[at + block - 1], block
         while left > 1:
             half = left >> 1
             low += half if cumulated[low + half - 1] <= wanted else 0
             left -= half
-        entry = low - at
-        for m in range(own, last):
-            digit = entry // work.strides[m]
-            samples[row, bank.members[m] - start] = digit
-            entry -= digit * work.strides[m]
-        samples[row, bank.members[last] - start] = entry
+        drawn[row] = low - at
+    for m in range(own, last):
+        stride, upper = work.strides[m], work.samples[bank.members[m] - start]
+        if work.n_allowed[bank.members[m]] > 1:
+            for row in range(len(starts)):
+                digit = drawn[row] // stride
+                upper[row] = digit
+                drawn[row] -= digit * stride
 
 
 @kernel
@@ -147,14 +154,18 @@ def _sum_samples(
     for v in range(start, end):
         if not unfinished[v - start] or bank.kinds[v] == _DYNAMIC:
             continue
-        uniforms = work.uniforms[:, end - start + v - start]
-        for row in range(len(work.sums)):
-            if unfinished[v - start] > 1:
-                time = _calls_time(bank, v, wide(unfinished[v - start]) - 1, uniforms, row)
-            else:
-                state = work.allowed[v, work.samples[row, v - start]]
-                time = _quantile_of_slices(bank.slices[v, state], uniforms[row])
-            work.sums[row] += max(time - elapsed_s[v - start], 0.0)
+        own = end - start + v - start
+        slots, shares = work.slots[own], work.shares[own]
+        drawn, had = work.samples[v - start], float(elapsed_s[v - start])
+        if unfinished[v - start] > 1:
+            for row in range(len(work.sums)):
+                time = _calls_time(bank.calls[v], wide(unfinished[v - start]) - 1, slots, shares, row)
+                work.sums[row] += max(time - had, 0.0)
+        else:
+            for row in range(len(work.sums)):
+                state = work.allowed[v, drawn[row]]
+                time = _between(bank.slices[v, state], slots[row], shares[row])
+                work.sums[row] += max(time - had, 0.0)
 
 
 @kernel
@@ -167,21 +178,23 @@ def calls_mean(bank: ProfileBank, v: int, calls: int) -> float:
 
 
 @kernel
-def _calls_time(bank: ProfileBank, v: int, calls: int, uniforms: NDArray[np.float64], row: int) -> float:
-    """Draw the seconds of independent calls: the stratified column, read from a different row for each."""
-    rows = len(uniforms)
+def _calls_time(
+    slices: NDArray[np.float64], calls: int, slots: NDArray[np.int32], shares: NDArray[np.float64], row: int
+) -> float:
+    """Draw the seconds of independent calls: stratified uniforms, read from a different sample on for each."""
     total = 0.0
-    for k in range(calls):
-        total += _quantile_of_slices(bank.calls[v], uniforms[(row + k * (rows // 3 + 1)) % rows])
+    for _ in range(calls):
+        total += _between(slices, slots[row], shares[row])
+        row += len(slots) // 3 + 1
+        if row >= len(slots):
+            row -= len(slots)
     return total
 
 
 @kernel
-def _quantile_of_slices(slices: NDArray[np.float64], u: float) -> float:
+def _between(slices: NDArray[np.float64], slot: int, share: float) -> float:
     """Quantile of what has these means of equal parts: linear between the middles of the parts."""
-    position = min(max(u * _SLICES - 0.5, 0.0), _SLICES - 1.0)
-    below = min(int(position), _SLICES - 2)
-    return slices[below] + (position - below) * (slices[below + 1] - slices[below])
+    return slices[slot] + share * (slices[slot + 1] - slices[slot])
 
 
 @kernel

@@ -50,7 +50,7 @@ def test_samples_follow_the_posterior() -> None:
     assert calibrate(bank, 0, masks, work)
     draw(bank, 0, work)
     table = joint(profile, masks)
-    states = np.array([work.allowed[v, work.samples[:, v]] for v in range(6)])
+    states = np.array([work.allowed[v, work.samples[v]] for v in range(6)])
     counts = np.zeros_like(table)
     np.add.at(counts, tuple(states), 1 / 20_000)
     assert counts[table == 0].sum() == 0
