@@ -26,11 +26,19 @@ from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.policies.base import Observation, Policy, job_column
 from llmsched_gym.profiler.beliefs import INTERVAL
 
-SCORES = {"sum": Candidate.REDUCTION_SUM, "product": Candidate.REDUCTION_PRODUCT}
-"""Forms of the uncertainty reduction: mutual information times the sum or the product of the ranges."""
+SCORES = {
+    "sum": Candidate.REDUCTION_SUM,
+    "product": Candidate.REDUCTION_PRODUCT,
+    "rate": Candidate.REDUCTION_SUM,
+}
+"""Forms of the uncertainty reduction: mutual information times the sum or the product of the ranges; ``rate`` is the
+sum, per second of the stage's historical work that is left."""
 
 _UNKNOWN_S: Final = np.float32(1e30)
 """Stands for the remaining time of jobs that a small window leaves out, which is infinite in `job_column`."""
+
+_LEAST_S: Final = np.float32(1e-3)
+"""Least work that a score is divided by."""
 
 Floats = NDArray[np.floating[Any]]
 
@@ -41,7 +49,7 @@ class LLMSched(Policy):
     Args:
         epsilon: Share of decisions that explore.
         sampling_ratio: Share of a stage's tasks that may start by exploring.
-        score: Form of the uncertainty reduction, "sum" or "product".
+        score: Form of the uncertainty reduction, "sum", "product" or "rate".
         interval: Share of the posterior within the intervals that are compared, up to 0.9; 0 compares means, and no two
             jobs overlap.
 
@@ -56,7 +64,7 @@ class LLMSched(Policy):
         self,
         epsilon: float = 0.02,
         sampling_ratio: float = 0.3,
-        score: Literal["sum", "product"] = "sum",
+        score: Literal["sum", "product", "rate"] = "sum",
         interval: float = 0.3,
     ) -> None:
         _check_share("epsilon", epsilon, 1.0)
@@ -67,6 +75,7 @@ class LLMSched(Policy):
         self.epsilon = epsilon
         self.sampling_ratio = sampling_ratio
         self.reduction = SCORES[score]
+        self.per_second = score == "rate"
         self.width = np.float32(interval / INTERVAL)
 
     def reset(self, info: Mapping[str, Any]) -> None:
@@ -102,7 +111,10 @@ class LLMSched(Policy):
         above = np.minimum(job_column(obs, rows, self.high), _UNKNOWN_S) - centre
         group = overlap_groups(centre - self.width * below, centre + self.width * above)
         first = free[group[free] == group[free].min()]
-        best = np.lexsort((first, mean[first], -candidates[first, self.reduction]))[0]
+        told = candidates[first, self.reduction]
+        if self.per_second:
+            told = told / np.maximum(candidates[first, Candidate.WORK_S], _LEAST_S)
+        best = np.lexsort((first, mean[first], -told))[0]
         return int(rows[first[best]])
 
 

@@ -50,6 +50,13 @@ def test_exploring_takes_the_largest_reduction_of_the_first_group(observe: Obser
     assert act(obs, epsilon=1.0, interval=0.0) == 0  # no overlaps: a group each
 
 
+def test_a_rate_is_per_second_of_the_stages_own_work(observe: Observe) -> None:
+    jobs = [job(3, 1, 5), job(4, 2, 6)]
+    obs = observe([stage(0, 6.0) | {"work_s": 10.0}, stage(1, 5.0) | {"work_s": 1.0}], jobs)
+    assert act(obs, epsilon=1.0) == 0
+    assert act(obs, epsilon=1.0, score="rate") == 1
+
+
 def test_exploring_starts_only_a_share_of_the_tasks(observe: Observe) -> None:
     jobs = [job(3, 1, 5), job(4, 2, 6)]
     sampled = [stage(0, 1.0), stage(1, 5.0, waiting=7, running=3)]

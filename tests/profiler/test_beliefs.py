@@ -91,7 +91,7 @@ def test_beliefs_do_not_depend_on_what_the_cache_holds() -> None:
     columns = []
     for profiler in (shipped_profiler(), make_profiler(profiles)):
         env = SchedulingEnv("mixed", jobs=30, load=2.0)
-        env._profiler = profiler
+        env.profiler = profiler
         columns.append(play(env, 200)[0])
     for name, table in columns[0].items():
         assert np.array_equal(table, columns[1][name]), name
@@ -118,6 +118,17 @@ def test_intervals_are_in_order_and_end_with_the_job(soft: bool) -> None:
         shown = observation["candidates"][: int(observation["system"][2])]
         assert np.isfinite(shown).all()
         assert (shown[:, Candidate.ENTROPY :] >= 0.0).all()
+
+
+def test_nothing_that_was_not_computed_is_believed() -> None:
+    """Reductions of stages without tasks to start are left out of the inference: they count as 0."""
+    env = SchedulingEnv("mixed", jobs=20, load=2.0)
+    for steps in (1, 60, 240):
+        play(env, steps)
+        beliefs = env.episode.beliefs
+        assert beliefs is not None
+        for table in (beliefs.jobs, beliefs.stages):
+            assert all(np.isfinite(table[name]).all() for name in table.dtype.names or ())
 
 
 def other_version(workload: Workload) -> Workload:
@@ -168,7 +179,7 @@ def test_evidence_that_the_profile_holds_for_impossible_is_survived_and_counted(
         sure[..., 0] = 1.0
         tables.append(sure if variable.absent else table)
     env = busy("web_search")
-    env._profiler = make_profiler([replace(profile, tables=tuple(tables))])
+    env.profiler = make_profiler([replace(profile, tables=tuple(tables))])
     observation, info = play(env)
     assert info["result"]["unseen_evidence"] > 0
     assert info["result"]["unprofiled_jobs"] == 0

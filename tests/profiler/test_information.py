@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from llmsched_gym.profiler.bank import make_bank, make_workspace
 from llmsched_gym.profiler.correlation import correlate
 from llmsched_gym.profiler.inference import calibrate
-from llmsched_gym.profiler.information import entropy, information, reduction
+from llmsched_gym.profiler.information import entropy, information, reduction, spread
 from llmsched_gym.workloads.template import StageKind
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -21,6 +21,17 @@ NO_LIMIT = 10**9
 
 def marginal(table: Floats, *axes: int) -> Floats:
     return table.sum(axis=tuple(a for a in range(table.ndim) if a not in axes))
+
+
+def test_a_spread_reaches_from_the_least_to_the_most_that_a_state_takes() -> None:
+    """Whatever the order of the states: several short calls may take less than a long one."""
+    bank = make_bank([random_profile(np.random.default_rng(0), 1, 5)])
+    work = make_workspace(bank)
+    assert bank.states[0] == 5
+    bank.lows[0, :5] = [3.0, 1.0, 2.0, 4.0, 2.5]
+    bank.highs[0, :5] = bank.lows[0, :5] + 1.0
+    assert calibrate(bank, 0, np.array([0xFFFF], np.uint16), work)
+    assert spread(bank, work, 0, 0.0) == 4.0
 
 
 def contingency(pair: Floats) -> float:
