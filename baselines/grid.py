@@ -8,6 +8,7 @@ from typing import Final
 
 from llmsched_gym.cluster.spec import LLMExecutors
 from llmsched_gym.evaluation.setting import Setting
+from llmsched_gym.policies.llmsched import SCORES
 from llmsched_gym.profiler.fit import BINS
 from llmsched_gym.scenario import Scenario, load_scenario
 from llmsched_gym.workloads.applications import APPLICATIONS
@@ -147,7 +148,7 @@ def _parameters(scale: Scale) -> list[Cell]:
     """The parameters of LLMSched, one at a time from its defaults; and evidence of running stages on and off."""
     setting = Setting.make("mixed", jobs=scale.sweep_jobs)
     specs = [("epsilon", value) for value in EPSILONS] + [("sampling_ratio", value) for value in RATIOS]
-    specs += [("score", value) for value in ("sum", "product")] + [("interval", value) for value in INTERVALS]
+    specs += [("score", value) for value in SCORES] + [("interval", value) for value in INTERVALS]
     found = [
         Cell("parameters", name, f"{value}", setting, ("srtf", f"{FULL}?{name}={value}"), _few(scale))
         for name, value in specs
