@@ -11,6 +11,7 @@ validation.png.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Launch, calibrate, validate, stop."""
     given = parser().parse_args()
+    # A terminated process is to end like an interrupted one: readings and runs kept, servers gone.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     gpus = [gpu for gpu in given.gpus.split(",") if gpu]
     specs = [
         LaunchSpec(
@@ -94,3 +97,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except (InputError, RunError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt as interrupt:
+        sys.exit(": ".join(["interrupted", *map(str, interrupt.args)]))

@@ -26,6 +26,9 @@ _GRAIN: Final = 128
 _BACKGROUND_TOKENS: Final = 384
 """Tokens of the sequences that decode while a prompt is measured: enough to outlast it, on a fast server too."""
 
+_QUEUED: Final = 0.2
+"""Time in the queue, relative to that of decoding, from which the sequences of a probe did not run together."""
+
 _SETTLE_S: Final = 5.0
 """Longest wait for the server to count requests that it has answered."""
 
@@ -143,8 +146,10 @@ class Prober:
         before = await self._settled()
         seconds = await asyncio.gather(*(self._send(prompt, probe.output_tokens) for prompt in prompts))
         after = await self._settled()
-        decode = after.decode - before.decode
-        inside = decode + after.prefill - before.prefill + after.queue - before.queue
+        decode, queue = after.decode - before.decode, after.queue - before.queue
+        if queue > _QUEUED * decode:
+            raise RunError(f"{self._url}: {probe.n_decode} requests do not run together; is --max-num-seqs right?")
+        inside = decode + after.prefill - before.prefill + queue
         n = len(prompts)
         return Reading(decode / n / (probe.output_tokens - 1), (1e3 * sum(seconds) - inside) / n)
 
