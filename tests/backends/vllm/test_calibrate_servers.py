@@ -14,6 +14,7 @@ from llmsched_gym.backends.vllm.calibration import Calibration, calibrate, limit
 from llmsched_gym.backends.vllm.launch import Server
 from llmsched_gym.cli import main
 from llmsched_gym.cluster.latency import read_profile
+from llmsched_gym.errors import RunError
 from llmsched_gym.evaluation.runner import Silent
 from llmsched_gym.scenario import load_scenario
 
@@ -66,3 +67,10 @@ def test_servers_are_calibrated_and_validated(
     assert (tmp_path / "validation" / "validation.png").stat().st_size > 10_000
     runs = sorted(path.name for path in (tmp_path / "validation" / "runs").iterdir())
     assert runs == ["simulator-fcfs-0.json", "vllm-fcfs-0.json", "vllm-fcfs-1.json"]
+
+
+def test_a_batch_larger_than_the_servers_is_noticed(servers: list[Server], tmp_path: Path) -> None:
+    scenario = load_scenario("chain").replaced(jobs=6)
+    asked = Calibration((servers[0].url,), scenario, "tiny", 24, 2048, rounds=1, budget_s=60.0)
+    with pytest.raises(RunError, match=r"24 requests do not run together; is --max-num-seqs right"):
+        calibrate(asked, tmp_path / "tiny.readings.json", Silent())
