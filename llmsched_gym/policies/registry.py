@@ -51,6 +51,7 @@ _POLICIES: Final = {
 _LEARNED: Final = {
     "decima": "decima:Decima",
     "uncertainty_gnn": "uncertainty_gnn:UncertaintyGNN",
+    "maskable_ppo": "maskable_ppo:MaskablePPO",
 }
 """The same for policies that need the extra ``learn``."""
 
