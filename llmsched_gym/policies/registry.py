@@ -50,8 +50,8 @@ _POLICIES: Final = {
 
 _LEARNED: Final = {
     "decima": "decima:Decima",
-    "uncertainty_gnn": "uncertainty_gnn:UncertaintyGNN",
     "maskable_ppo": "maskable_ppo:MaskablePPO",
+    "uncertainty_gnn": "uncertainty_gnn:UncertaintyGNN",
 }
 """The same for policies that need the extra ``learn``."""
 
