@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--load", type=float, default=None, help="load; default: the scenario's")
     options.add_argument("--seed", type=int, default=0, help="seed of the jobs, eval split")
     options.add_argument("--repeats", type=int, default=3, help="runs per policy on the servers")
-    options.add_argument("--rounds", type=int, default=5, help="rounds of calibration")
-    options.add_argument("--budget-s", type=float, default=150.0, help="longest calibration, in seconds")
+    options.add_argument("--rounds", type=int, default=3, help="rounds of calibration")
+    options.add_argument("--budget-s", type=float, default=120.0, help="longest calibration, in seconds")
     options.add_argument("-o", "--output", type=Path, default=Path("results/validate_vllm"), help="folder")
     return options
 
