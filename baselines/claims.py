@@ -15,7 +15,7 @@ from grid import ABLATIONS, FULL, WORKLOADS
 from llmsched_gym.evaluation.statistics import Interval, reduction_pct
 
 RIVALS: Final = ("fcfs", "sjf", "fair", "argus", "carbyne")
-"""Schedulers that the paper compares with and that exist here (Decima comes with the learned policies)."""
+"""Classical schedulers that the paper compares with."""
 
 REDUCTION: Final = (14.0, 79.0)
 """Per cent by which LLMSched's mean JCT is below the others', over all settings of the paper."""
@@ -103,6 +103,18 @@ def ablations(workloads: Rows) -> list[Claim]:
         Claim(f"{name}: {ablation} above {FULL}", (paper, paper), above(table, ablation, FULL, scenario=name))
         for ablation in ABLATIONS
         for name, paper in zip(WORKLOADS, ABLATION[ablation], strict=True)
+    ]
+
+
+def decima(jobs: Rows) -> list[Claim]:
+    """LLMSched against Decima on the mixed workload at the default load, by number of jobs."""
+    table = list(jobs)
+    load = min(row["load"] for row in table)
+    here = [row for row in table if row["load"] == load]
+    return [
+        Claim(f"mixed, {n} jobs: {FULL} below decima", (paper, paper), below(here, FULL, "decima", jobs=n))
+        for n, paper in DECIMA.items()
+        if any(row["jobs"] == n for row in here)
     ]
 
 

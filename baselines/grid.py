@@ -9,6 +9,7 @@ from typing import Final
 from llmsched_gym.cluster.spec import LLMExecutors
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.llmsched import SCORES
+from llmsched_gym.policies.registry import learned_names
 from llmsched_gym.profiler.fit import BINS
 from llmsched_gym.scenario import Scenario, load_scenario
 from llmsched_gym.workloads.applications import APPLICATIONS
@@ -18,11 +19,15 @@ FULL: Final = "llmsched"
 ABLATIONS: Final = ("llmsched_no_bn", "llmsched_no_uncertainty")
 HEURISTICS: Final = ("random", "fcfs", "sjf", "fair", "las", "srtf", "critical_path", "argus", "carbyne", "gittins")
 """Schedulers that are neither LLMSched nor privileged."""
+LEARNED: Final = learned_names()
+"""Trained schedulers (``pip install 'llmsched-gym[learn]'``)."""
+OURS: Final = "uncertainty_gnn"
 ORACLE: Final = "oracle_srtf"
-POLICIES: Final = (*HEURISTICS, FULL, *ABLATIONS, ORACLE)
-COMPARED: Final = ("fcfs", "sjf", "fair", "srtf", "argus", "carbyne", FULL, *ABLATIONS, ORACLE)
-"""Policies of the parts that vary the setting: those of the paper, SRTF and the oracle."""
-FEW: Final = ("fcfs", "srtf", FULL, *ABLATIONS, ORACLE)
+POLICIES: Final = (*HEURISTICS, FULL, *ABLATIONS, *LEARNED, ORACLE)
+COMPARED: Final = ("fcfs", "sjf", "fair", "srtf", "argus", "carbyne", "decima", FULL, *ABLATIONS, OURS, ORACLE)
+"""Policies of the part that varies the number of jobs: those of the paper, SRTF, ours and the oracle."""
+FEW: Final = ("fcfs", "srtf", FULL, *ABLATIONS, OURS, ORACLE)
+"""Policies of the parts that vary load, cluster and applications."""
 
 JOBS: Final = (100, 200, 300, 400)
 LOADS: Final = (0.5, 0.7, 0.9, 1.1, 1.5)

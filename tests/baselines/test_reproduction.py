@@ -12,17 +12,18 @@ from reproduce_llmsched import REFERENCE, ROOT, main, write_page
 from llmsched_gym.evaluation.episode import run_episode
 from llmsched_gym.evaluation.runner import Silent
 from llmsched_gym.evaluation.setting import Setting
-from llmsched_gym.policies.registry import policy_names
+from llmsched_gym.policies.registry import learned_names, policy_names
 
 
 def test_every_part_has_cells_of_its_own(tmp_path: Path) -> None:
     """Names are unique within a part, and every policy exists."""
+    known = {*policy_names(), *learned_names()}
     for part in PARTS:
         found = cells((part,), QUICK, tmp_path / "nothing yet")
         names = [(cell.folder, cell.factor, cell.value, cell.policies) for cell in found]
         assert len(set(names)) == len(names) > 1
-        assert {policy.partition("?")[0] for cell in found for policy in cell.policies} <= set(policy_names())
-    assert set(POLICIES) <= set(policy_names())
+        assert {policy.partition("?")[0] for cell in found for policy in cell.policies} <= known
+    assert set(POLICIES) <= known
 
 
 def test_results_are_kept_and_come_back(tmp_path: Path) -> None:
