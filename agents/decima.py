@@ -2,7 +2,7 @@
 
     python agents/decima.py --config configs/agents/decima.yaml [--seed 1] [--iterations 50] [--output runs/decima]
     tensorboard --logdir runs/decima
-    llmsched-gym compare --policies fcfs,srtf,"decima?weights=runs/decima/decima.safetensors"
+    llmsched-gym compare --policies "fcfs,srtf,decima?weights=runs/decima/decima.safetensors"
 
 Given again, the same command goes on from the last checkpoint. Each iteration draws one job sequence per scenario from
 the ``train`` split and lets several rollouts of the present policy schedule it. As in the paper:
@@ -17,56 +17,38 @@ the ``train`` split and lets several rollouts of the present policy schedule it.
 
 Where it differs: returns fade with time (``discount_s``), since what a choice changes wears off with its busy period
 while the noise of all later choices does not (the public PyTorch port does the same); advantages are scaled to unit
-variance per scenario and scenarios take turns in the optimiser, so that one network learns from all workloads at once;
-a batch of rollouts serves several steps under a clipped ratio (as in that port), because collecting it takes most of
-the time. The policy is described in ``llmsched_gym/policies/decima.py``.
+variance per scenario, so that one network learns from all workloads at once; a batch of rollouts serves several
+optimiser steps under a clipped ratio (as in that port), because collecting it takes most of the time. The policy is
+described in ``llmsched_gym/policies/decima.py``.
 """
 
 from __future__ import annotations
 
-import argparse
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import gymnasium as gym
 import numpy as np
 import torch
-import tyro
-import yaml
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from llmsched_gym.errors import InputError, from_validation
-from llmsched_gym.policies.base import Policy
+from llmsched_gym.errors import InputError
 from llmsched_gym.policies.choices import forced
 from llmsched_gym.policies.decima import Options, options
 from llmsched_gym.policies.decima_actor import EmbeddedGraphs
 from llmsched_gym.policies.decima_network import DecimaNetwork
-from llmsched_gym.policies.decima_scores import (
-    Flat,
-    flatten,
-    list_limits,
-    score_limits,
-    score_stages,
-    segment_draw,
-    segment_entropy,
-)
-from llmsched_gym.policies.fcfs import FCFS
+from llmsched_gym.policies.decima_scores import Flat, evaluate, flatten, sample
 from llmsched_gym.policies.graph_batch import GraphBatch
-from llmsched_gym.policies.learned import save_weights
-from llmsched_gym.policies.registry import load_policy
-from llmsched_gym.registration import ENVIRONMENTS
+from llmsched_gym.policies.learned import file_digest, load_weights, save_weights
+from llmsched_gym.policies.returns import advantages, return_curve
+from llmsched_gym.training import commit, load_checkpoint, read_settings, save_checkpoint, spread, validation_jct_s
 
 VALIDATION_SEEDS = (1_000_000, 1_000_001)
 """Seeds of the train split that training itself never reaches."""
@@ -79,29 +61,31 @@ class Config:
     jobs: dict[str, int] = field(default_factory=lambda: {"mixed": 60, "predefined": 30, "chain": 150, "planning": 150})
     """Scenarios to train on, and the mean number of arrivals in an episode at the end of the curriculum."""
     discount_s: dict[str, float] = field(
-        default_factory=lambda: {"mixed": 120.0, "predefined": 150.0, "chain": 15.0, "planning": 30.0}
+        default_factory=lambda: {"mixed": 200.0, "predefined": 300.0, "chain": 30.0, "planning": 50.0}
     )
     """Time constant of the returns, by scenario."""
     rollouts: int = 8
     """Rollouts per job sequence."""
-    iterations: int = 120
+    iterations: int = 80
     curriculum: float = 0.5
     """Share of the iterations over which episodes grow."""
     growth: float = 4.0
     """How many times they grow."""
     epochs: int = 20
-    """Optimiser steps per iteration and scenario, at most."""
+    """Optimiser steps per iteration, at most."""
     target_kl: float = 0.015
-    """A scenario's steps end once the policy is that far from the one that played."""
+    """No further step of an iteration is taken once the policy is that far from the one that played."""
     clip: float = 0.2
     """Greatest change of a probability ratio that is rewarded."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     """At the beginning; falls linearly to a tenth."""
     entropy: tuple[float, float] = (0.01, 0.0001)
     """Weight of the entropy at the beginning and at the end; falls geometrically."""
     gradient_norm: float = 0.5
     """Longer gradients are shortened to it."""
     seed: int = 0
+    start: Path | None = None
+    """Weights to begin with (``.safetensors``) instead of random ones."""
     workers: int = 1
     """Processes that play; the result does not depend on it."""
     validate_every: int = 20
@@ -111,7 +95,8 @@ class Config:
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that the weights depend on."""
-        return {name: value for name, value in asdict(self).items() if name not in ("workers", "output")}
+        kept = {name: value for name, value in asdict(self).items() if name not in ("workers", "output")}
+        return kept | {"start": None if self.start is None else file_digest(self.start)}
 
 
 class Choice(NamedTuple):
@@ -129,13 +114,7 @@ class Choice(NamedTuple):
 
 
 class Rollout:
-    """One episode of the policy, cut at the last arrival.
-
-    Args:
-        scenario: Its name.
-        arrivals: Number of jobs.
-        seed: Seed of the jobs.
-    """
+    """One episode of the policy, cut at the last arrival."""
 
     def __init__(self, scenario: str, arrivals: int, seed: int) -> None:
         self.env = make_env(scenario, arrivals)
@@ -163,21 +142,6 @@ class Rollout:
         else:
             self.costs[-1] = cost
         self.over = done or now_s >= self.horizon_s
-
-    def returns(self, average: float, discount_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the times at which the cost is known, and the discounted differential return from each on.
-
-        Args:
-            average: Average number of jobs in the system, which rewards are relative to.
-            discount_s: Time constant.
-        """
-        times = np.minimum(self.times_s, self.horizon_s)
-        costs = np.interp(times, self.times_s, self.costs)
-        rate = np.diff(costs) / np.maximum(np.diff(times), 1e-12) - average
-        faded = np.exp(-(times - times[0]) / discount_s)
-        pieces = rate * discount_s * (faded[:-1] - faded[1:])
-        after = np.append(np.cumsum(pieces[::-1])[::-1], 0.0)
-        return times, -after / faded
 
 
 class Experience(NamedTuple):
@@ -215,7 +179,10 @@ def play(
     choices = [choice for rollout in rollouts for choice in rollout.choices]
     if not choices:
         return None
-    gain = np.concatenate(advantages(rollouts, jobs if average is None else average, discount_s))
+    average = jobs if average is None else average
+    curves = [return_curve(one.times_s, one.costs, one.horizon_s, average, discount_s) for one in rollouts]
+    moments = [[choice.time_s for choice in one.choices] for one in rollouts]
+    gain = np.concatenate(advantages(curves, moments))
     flat = flatten([choice.options for choice in choices], [choice.jobs for choice in choices])
     return Experience(
         graphs.store.batch(0, network.depth),
@@ -231,7 +198,6 @@ def play(
 @torch.inference_mode()
 def collect(rollouts: list[Rollout], graphs: EmbeddedGraphs, noise: torch.Generator) -> None:
     """Play all rollouts side by side; one pass of the network decides for all of them."""
-    network = graphs.network
     while True:
         for rollout in rollouts:
             rollout.run_to_choice()
@@ -240,19 +206,14 @@ def collect(rollouts: list[Rollout], graphs: EmbeddedGraphs, noise: torch.Genera
             return
         seen = [graphs.add(rollout.obs) for rollout in playing]
         graphs.update()
-        known = graphs.embedding
         offered = [options(rollout.obs, one) for rollout, one in zip(playing, seen, strict=True)]
+        beyond = [rollout for rollout, offer in zip(playing, offered, strict=True) if len(offer.rows) == 0]
+        for rollout in beyond:  # all that can start is outside the window of the graph: the oldest first
+            rollout.step(int(rollout.obs["action_mask"].argmax()))
+        if beyond:
+            continue
         flat = flatten(offered, [one.graphs for one in seen])
-        stages, system = score_stages(network, known, flat)
-        chosen = segment_draw(stages, flat.choice, flat.n_choices, noise)
-        tasks, chances = torch.ones_like(chosen), stages[chosen]
-        limits = list_limits(network, known, flat, chosen)
-        if len(limits.choice):
-            logarithms = score_limits(network, known, flat, system, limits)
-            drawn = segment_draw(logarithms, limits.choice, flat.n_choices, noise)
-            at = torch.nonzero(drawn >= 0)[:, 0]
-            tasks[at] = drawn[at] - torch.searchsorted(limits.choice, at) + 1
-            chances[at] += logarithms[drawn[at]]
+        chosen, tasks, chances = sample(graphs.network, graphs.embedding, flat, noise)
         decided = zip((chosen - flat.first).tolist(), tasks.tolist(), chances.tolist(), strict=True)
         for rollout, one, offer, decision in zip(playing, seen, offered, decided, strict=True):
             rollout.choices.append(Choice(rollout.times_s[-1], one.graphs, offer, *decision))
@@ -260,28 +221,15 @@ def collect(rollouts: list[Rollout], graphs: EmbeddedGraphs, noise: torch.Genera
                 rollout.step(int(offer.rows[decision[0]]))
 
 
-def advantages(rollouts: list[Rollout], average: float, discount_s: float) -> list[NDArray[np.float64]]:
-    """Return the advantage of every choice of rollouts that share their jobs: return less the mean at that time."""
-    curves = [rollout.returns(average, discount_s) for rollout in rollouts]
-    found = []
-    for rollout, (times, values) in zip(rollouts, curves, strict=True):
-        at = np.array([choice.time_s for choice in rollout.choices])
-        baseline = np.mean([np.interp(at, *curve) for curve in curves], axis=0)
-        found.append(np.interp(at, times, values) - baseline)
-    return found
-
-
 class Learner:
-    """Network, optimiser and what a checkpoint holds besides.
-
-    Args:
-        config: Settings of the run.
-    """
+    """Network, optimiser and what a checkpoint holds besides."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         torch.manual_seed(config.seed)
         self.network = DecimaNetwork()
+        if config.start is not None:
+            load_weights(self.network, config.start)
         self.optimiser = torch.optim.Adam(self.network.parameters(), config.learning_rate)
         self.iteration = 0
         self.averages: dict[str, float] = {}
@@ -303,49 +251,38 @@ class Learner:
         return found
 
     def learn(self, played: dict[str, Experience]) -> dict[str, float]:
-        """Take the optimiser steps of one iteration, scenarios in turn; return what to log."""
+        """Take the optimiser steps of one iteration, every scenario with the same weight; return what to log."""
+        config = self.config
         for parameters in self.optimiser.param_groups:
-            parameters["lr"] = self.config.learning_rate * (1.0 - 0.9 * self._progress())
+            parameters["lr"] = config.learning_rate * (1.0 - 0.9 * self._progress())
+        fade = config.entropy[0] * (config.entropy[1] / config.entropy[0]) ** self._progress()
         logs: dict[str, float] = {}
-        active = dict(played)
         for name, experience in played.items():
             old = self.averages.get(name, experience.jobs_in_system)
             self.averages[name] = 0.9 * old + 0.1 * experience.jobs_in_system
             logs |= {f"choices/{name}": experience.flat.n_choices, f"jobs_in_system/{name}": self.averages[name]}
-        for _ in range(self.config.epochs):
-            for name, experience in list(active.items()):
-                logs |= {f"{key}/{name}": value for key, value in self._step(experience).items()}
-                if logs[f"kl/{name}"] > self.config.target_kl:
-                    del active[name]
+        for _ in range(config.epochs):
+            self.optimiser.zero_grad()
+            for name, experience in played.items():
+                objective, logs[f"kl/{name}"], spread = self._objective(experience)
+                logs[f"entropy/{name}"] = float(spread.detach())
+                (-(objective + fade * spread) / len(played)).backward()
+            logs["kl/mean"] = float(np.mean([logs[f"kl/{name}"] for name in played]))
+            if logs["kl/mean"] > config.target_kl:
+                break
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
+            self.optimiser.step()
         return logs
 
-    def _step(self, played: Experience) -> dict[str, float]:
-        """Take one optimiser step, unless the policy has moved too far already."""
-        config, flat, n = self.config, played.flat, played.flat.n_choices
+    def _objective(self, played: Experience) -> tuple[Tensor, float, Tensor]:
+        """Return the clipped objective, the divergence from the policy that played, and the normalised entropy."""
         known = self.network.embed(played.graphs)
-        stages, system = score_stages(self.network, known, flat)
-        spread = segment_entropy(stages, flat.choice, n)
-        chance = stages[played.chosen]
-        limits = list_limits(self.network, known, flat, played.chosen)
-        if len(limits.choice):
-            several = torch.unique_consecutive(limits.choice)
-            logarithms = score_limits(self.network, known, flat, system, limits)
-            taken = torch.searchsorted(limits.choice, several) + played.tasks[several] - 1
-            chance = chance.index_add(0, several, logarithms[taken])
-            spread = spread + segment_entropy(logarithms, limits.choice, n)
+        chance, spread = evaluate(self.network, known, played.flat, played.chosen, played.tasks)
         change = chance - played.log_probabilities
         ratio = change.exp()
-        logs = {"kl": float((ratio - 1.0 - change).detach().mean()), "entropy": float(spread.detach().mean())}
-        if logs["kl"] > config.target_kl:
-            return logs
-        clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
+        clipped = ratio.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
         objective = torch.minimum(ratio * played.advantages, clipped * played.advantages)
-        fade = config.entropy[0] * (config.entropy[1] / config.entropy[0]) ** self._progress()
-        self.optimiser.zero_grad()
-        (-(objective + fade * spread).mean()).backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_norm)
-        self.optimiser.step()
-        return logs
+        return objective.mean(), float((ratio - 1.0 - change).detach().mean()), spread.mean()
 
     def _progress(self) -> float:
         """Share of the iterations that are done."""
@@ -354,45 +291,16 @@ class Learner:
 
 def make_env(scenario: str, jobs: int) -> gym.Env[Any, Any]:
     """Return a training environment; Decima reads none of the profiler's columns."""
-    name = next(name for name, one in ENVIRONMENTS.items() if one == scenario)
-    return gym.make(name, jobs=jobs, observation="graph", profiler=False, max_candidates=32, disable_env_checker=True)
-
-
-def mean_jct_s(policy: Policy, scenario: str, jobs: int) -> float:
-    """Return the mean JCT of a policy on the validation seeds."""
-    found = []
-    for seed in VALIDATION_SEEDS:
-        env = make_env(scenario, jobs)
-        obs, info = env.reset(seed=seed)
-        policy.reset(info)
-        done = False
-        while not done:
-            obs, _, done, _, info = env.step(policy.act(obs))
-        found.append(info["result"]["jct_s"].mean())
-    return float(np.mean(found))
-
-
-@contextmanager
-def players(workers: int) -> Iterator[Any]:
-    """Give a function that maps `play` over lists of its arguments, in this process or in several."""
-    if workers == 1:
-        yield lambda *arguments: list(map(play, *arguments))
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield lambda *arguments: list(pool.map(play, *arguments))
+    settings = {"scenario": scenario, "jobs": jobs, "observation": "graph", "profiler": False, "max_candidates": 32}
+    return gym.make("LLMSched/Mixed-v0", disable_env_checker=True, **settings)
 
 
 class Run:
-    """A training run on disk: weights, their card, a checkpoint and logs in one folder.
-
-    Args:
-        config: Settings; those of a run that goes on must be the ones that it began with.
-
-    Raises:
-        InputError: The folder holds a run with other settings.
-    """
+    """A training run on disk: weights, their card, a checkpoint and logs in one folder. A run there goes on."""
 
     def __init__(self, config: Config) -> None:
+        if config.jobs.keys() != config.discount_s.keys():
+            raise InputError("settings", "discount_s", f"{[*config.discount_s]}", f"as in jobs: {[*config.jobs]}")
         self.config = config
         self.learner = Learner(config)
         self.weights = config.output / "decima.safetensors"
@@ -403,13 +311,13 @@ class Run:
         else:
             self.save(config.output / "decima_untrained.safetensors")
         self._logs = SummaryWriter(str(config.output), purge_step=self.learner.iteration)
-        self._fcfs = {name: mean_jct_s(FCFS(), name, jobs) for name, jobs in config.jobs.items()}
+        self._fcfs = {name: self._validate("fcfs", name) for name in config.jobs}
 
     def train(self) -> None:
         """Run the iterations that are left."""
         learner, config = self.learner, self.config
         columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
-        with players(config.workers) as map_play, Progress(*columns) as bar:
+        with spread(play, config.workers) as map_play, Progress(*columns) as bar:
             task = bar.add_task("training", total=config.iterations, completed=learner.iteration, text="")
             while learner.iteration < config.iterations:
                 started = time.perf_counter()
@@ -432,13 +340,17 @@ class Run:
         """Save, and compare with FCFS on jobs that training does not reach; print and return mean JCT below it."""
         self.save(self.weights)
         self._save_checkpoint()
-        found = {}
-        for name, jobs in self.config.jobs.items():
-            policy = load_policy("decima", weights=str(self.weights))
-            found[f"below_fcfs_pct/{name}"] = 100.0 * (1.0 - mean_jct_s(policy, name, jobs) / self._fcfs[name])
+        spec = f"decima?weights={quote(str(self.weights))}"
+        found = {
+            f"below_fcfs_pct/{name}": 100.0 * (1.0 - self._validate(spec, name) / self._fcfs[name])
+            for name in self.config.jobs
+        }
         line = ", ".join(f"{name.partition('/')[2]} {value:.1f} %" for name, value in found.items())
         print(f"iteration {self.learner.iteration}: below FCFS {line}", flush=True)
         return found
+
+    def _validate(self, policy: str, scenario: str) -> float:
+        return validation_jct_s(policy, scenario, self.config.jobs[scenario], VALIDATION_SEEDS)
 
     def save(self, path: Path) -> None:
         """Write the present weights with their card."""
@@ -463,58 +375,21 @@ class Run:
             "iteration": learner.iteration,
             "averages": learner.averages,
             "seconds": learner.seconds,
-            "config": str(self.config.identity()),
         }
-        part = self._checkpoint.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self._checkpoint)
+        save_checkpoint(self._checkpoint, state, self.config.identity())
 
     def _resume(self) -> None:
-        state = torch.load(self._checkpoint, weights_only=True)
-        if state["config"] != str(self.config.identity()):
-            allowed = f"the settings that the run in it began with, {state['config']}; or another folder"
-            raise InputError(self._checkpoint, "settings", str(self.config.identity()), allowed)
-        learner = self.learner
+        state, learner = load_checkpoint(self._checkpoint, self.config.identity()), self.learner
         learner.network.load_state_dict(state["network"])
         learner.optimiser.load_state_dict(state["optimiser"])
-        learner.iteration, learner.averages = state["iteration"], state["averages"]
-        learner.seconds = state["seconds"]
-
-
-def commit() -> str:
-    """Return the commit of the sources, with a mark if they have changed since."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    answer = subprocess.run(git, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or "unknown"
-
-
-def read_config() -> Config:
-    """Read the settings: those of the file given by ``--config``, with what the command line says instead.
-
-    Raises:
-        InputError: The file has a setting that does not exist, or a value that is not possible.
-    """
-    first = argparse.ArgumentParser(add_help=False)
-    first.add_argument("--config", type=Path)
-    known, rest = first.parse_known_args()
-    if known.config is None:
-        return tyro.cli(Config, args=rest, description=__doc__)
-    try:
-        content = yaml.safe_load(known.config.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError("--config", "", str(known.config), f"a YAML file that can be read ({error})") from error
-    try:
-        default = TypeAdapter(Config).validate_python(content)
-    except ValidationError as error:
-        raise from_validation(known.config, error, content) from error
-    return tyro.cli(Config, default=default, args=rest, description=__doc__)
+        learner.iteration, learner.averages, learner.seconds = state["iteration"], state["averages"], state["seconds"]
 
 
 def main() -> int:
     """Train; return the exit code."""
     torch.set_num_threads(1)
     try:
-        Run(read_config()).train()
+        Run(read_settings(Config, __doc__)).train()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -121,6 +121,52 @@ def score_limits(network: DecimaNetwork, known: Embedding, flat: Flat, system: T
     return segment_log_softmax(logits, limits.choice, flat.n_choices)
 
 
+def sample(
+    network: DecimaNetwork, known: Embedding, flat: Flat, noise: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw a stage and a limit for each choice.
+
+    Returns:
+        Each of (n_choices,): the option, int64; how many of its tasks start, int64; the log-probability, float32.
+    """
+    stages, system = score_stages(network, known, flat)
+    chosen = segment_draw(stages, flat.choice, flat.n_choices, noise)
+    tasks, chances = torch.ones_like(chosen), stages[chosen]
+    limits = list_limits(network, known, flat, chosen)
+    if len(limits.choice):
+        logarithms = score_limits(network, known, flat, system, limits)
+        drawn = segment_draw(logarithms, limits.choice, flat.n_choices, noise)
+        at = torch.nonzero(drawn >= 0)[:, 0]
+        tasks[at] = drawn[at] - torch.searchsorted(limits.choice, at) + 1
+        chances[at] += logarithms[drawn[at]]
+    return chosen, tasks, chances
+
+
+def evaluate(
+    network: DecimaNetwork, known: Embedding, flat: Flat, chosen: Tensor, tasks: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return log-probability and normalised entropy of each choice, float32 (n_choices,), with gradients.
+
+    Args:
+        network: The network.
+        known: Embedding of the graphs.
+        flat: The choices.
+        chosen: int64 (n_choices,). Option that was chosen, among all options.
+        tasks: int64 (n_choices,). How many of its tasks started.
+    """
+    stages, system = score_stages(network, known, flat)
+    entropy = segment_entropy(stages, flat.choice, flat.n_choices)
+    chance = stages[chosen]
+    limits = list_limits(network, known, flat, chosen)
+    if len(limits.choice):
+        several = torch.unique_consecutive(limits.choice)
+        logarithms = score_limits(network, known, flat, system, limits)
+        taken = torch.searchsorted(limits.choice, several) + tasks[several] - 1
+        chance = chance.index_add(0, several, logarithms[taken])
+        entropy = entropy + segment_entropy(logarithms, limits.choice, flat.n_choices)
+    return chance, entropy
+
+
 def segment_log_softmax(logits: Tensor, segment: Tensor, n_segments: int) -> Tensor:
     """Return the log-softmax within each segment.
 
