@@ -135,7 +135,7 @@ def mean_jct_s(spec: str, config: Config) -> np.ndarray:
     seen, infos = envs.reset(seed=seeds)
     policies = [load_policy(spec) for _ in seeds]
     for i, policy in enumerate(policies):
-        policy.reset({"policy_seed": int(infos["policy_seed"][i])})
+        policy.reset({"policy_seed": int(infos["policy_seed"][i]), "applications": infos["applications"][i]})
     jct_s, left = np.zeros(len(seeds)), np.ones(len(seeds), np.bool_)
     while left.any():
         actions = [policy.act({name: table[i] for name, table in seen.items()}) for i, policy in enumerate(policies)]

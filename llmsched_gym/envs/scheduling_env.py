@@ -245,9 +245,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         tables = self._new_tables()
         self._episode.observe(tables)
         observation, info = self._seen(tables)
-        info["applications"] = tuple(template.name for template in self._workload.templates)
-        info["policy_seed"] = policy_seed(drawn)
-        return observation, info
+        return observation, info | reset_info(drawn, self._workload)
 
     def draw(self, seed: int) -> Workload:
         """Return the jobs of the episode of a seed; the environment stays as it is."""
@@ -363,9 +361,12 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         return reward(self.reward_name, passed_ns, waited_ns, area_ns, done, len(episode.state.jobs))
 
 
-def policy_seed(seed: int) -> int:
-    """Return the seed of a policy's own randomness in the episode of a seed."""
-    return int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0])
+def reset_info(seed: int, workload: Workload) -> dict[str, Any]:
+    """Return what only the first info of an episode has: names of applications, and the seed of a policy's own coin."""
+    return {
+        "applications": tuple(template.name for template in workload.templates),
+        "policy_seed": int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0]),
+    }
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str | None, ...]) -> None:

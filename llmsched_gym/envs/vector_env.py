@@ -20,7 +20,7 @@ from llmsched_gym.envs.observation import write_graph, write_truth
 from llmsched_gym.envs.outcome import outcome
 from llmsched_gym.envs.parked import Parked
 from llmsched_gym.envs.reward import reward
-from llmsched_gym.envs.scheduling_env import Observation, SchedulingEnv, policy_seed
+from llmsched_gym.envs.scheduling_env import Observation, SchedulingEnv, reset_info
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode, Tables
 from llmsched_gym.envs.vector_kernels import (
     PROGRESS,
@@ -229,7 +229,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             self._parked[i] = self._arrays(i)
         elif len(self._episodes) == self.num_envs:
             self._parked = Parked([self._arrays(row) for row in range(self.num_envs)])
-        return {"policy_seed": policy_seed(drawn)}
+        return reset_info(drawn, workload)
 
     def _arrays(self, i: int) -> Episode | BelievingEpisode:
         """Return all arrays of a sub-environment."""
