@@ -62,11 +62,11 @@ class Config:
     """Everything that a training run depends on."""
 
     episodes: dict[str, int] = field(
-        default_factory=lambda: {"chain": 90, "planning": 100, "mixed": 16, "predefined": 10}
+        default_factory=lambda: {"chain": 60, "planning": 80, "mixed": 14, "predefined": 9}
     )
     """Episodes to collect, by scenario. Every sixth is kept for validation."""
     sampled: dict[str, float] = field(
-        default_factory=lambda: {"chain": 0.12, "planning": 0.06, "mixed": 0.04, "predefined": 0.03}
+        default_factory=lambda: {"chain": 0.2, "planning": 0.2, "mixed": 0.04, "predefined": 0.03}
     )
     """Share of the decisions that are kept."""
     loads: tuple[float, ...] = (0.7, 0.9, 1.1)
@@ -273,7 +273,10 @@ class Run:
                 for part, value in zip(("mean", "quantiles"), of_app.sum(axis=0) / max(len(of_app), 1), strict=True):
                     self._logs.add_scalar(f"held_out_{part}/{name}", value, epoch)
             print(f"epoch {epoch + 1}: held-out loss of mean and quantiles {found.mean(axis=0).round(4)}", flush=True)
-        self.save(network.exported(), RANKINGS[config.index], config.reserve_s, 0)
+        tensors = network.exported()
+        if not config.prompts:
+            tensors["head_1.weight"][PROMPTS : PROMPTS + 3] = 0.0  # never learned: the policy sees prompts
+        self.save(tensors, RANKINGS[config.index], config.reserve_s, 0)
 
     def refine(self) -> None:
         """Follow the policy gradient of ranking and reserve for the iterations that are left."""

@@ -55,11 +55,11 @@ RANKINGS: Final = {
     "mean": _unit(1),
     "gittins": _unit(0),
     "median": _unit(2 + LEVELS.index(0.5)),
-    "blend": _unit(0, 1),
+    "blend": _unit(0, 1, 2 + LEVELS.index(0.5)),
 }
 """Weights of the logarithms of Gittins index, mean and quantiles, float64 (2, 1 + N_OUTPUTS): for LLM and for regular
-stages. ``blend`` is the geometric mean of index and mean: the index is right where one server decides, the mean where
-many do."""
+stages. ``blend`` is the geometric mean of index, mean and median: the index is right where one server decides, the mean
+where many do, and the median errs least where few jobs are very long."""
 
 LEARNED: Final = "learned"
 
@@ -89,6 +89,11 @@ class UncertaintyGNN(Policy):
             raise InputError("policy uncertainty_gnn", "index", index, suggest(str(index), names))
         path = weights_file(self.name, weights)
         card = read_card(path, self.name)
+        for key in ("applications", "ranking", "reserve_s"):
+            if key not in card.network:
+                raise InputError(
+                    path.with_suffix(".json"), f"network, {key}", "nothing", "a value, as the recipe writes it"
+                )
         self.sources = (path,)
         self._forecast = Forecast(read_weights(path), NodeNumbers(card.network["applications"]))
         self.ranking = np.array(card.network["ranking"]) if index == LEARNED else RANKINGS[index]

@@ -237,7 +237,7 @@ def test_the_recipe_trains_and_goes_on(recipe: ModuleType, tmp_path: Path) -> No
     learned = weights.read_bytes()
     policy = load_policy("uncertainty_gnn", weights=str(weights))
     assert isinstance(policy, UncertaintyGNN)
-    assert not np.array_equal(policy.ranking, RANKINGS["blend"])
+    assert np.abs(policy.ranking - RANKINGS["blend"]).max() > 1e-3
     recipe.Run(config).train()  # nothing is left to do
     assert weights.read_bytes() == learned
     with pytest.raises(InputError, match=r"settings"):
