@@ -238,6 +238,7 @@ class PlainEngine:
             + profile.decode_ps * n_decode
             + profile.prefill_ps * sum(tokens for _, tokens in prefills)
             + profile.context_ps * context
+            + profile.attention_ps * sum(k * request.computed + k * (k - 1) // 2 for request, k in prefills)
         )
         self.iterations += 1
         finished = False

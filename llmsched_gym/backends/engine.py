@@ -193,6 +193,7 @@ def _prefill(engine: Any, entries: Any, tasks: Any, sequence: Any, budget: int) 
     """Schedule the next chunk of the prefill under way, whose blocks are known to be available; returns its tokens."""
     chunk = min(engine.prefill_target - engine.prefill_done, budget)
     done = engine.prefill_done + chunk
+    engine.attended += chunk * engine.prefill_done + chunk * (chunk - 1) // 2
     task = tasks[sequence.task]
     take(engine, entries, blocks_for(done, engine.block_size) - blocks_for(engine.prefill_done, engine.block_size))
     engine.prefill_done = done
@@ -221,6 +222,7 @@ def plan(engines: Any, sequences: Any, waiting: Any, prefixes: Any, tasks: Any, 
     size = engine.block_size
     engine.joining = 0
     engine.joining_context = 0
+    engine.attended = 0
     served = engine.running
     blocks = _blocks_at(engine, engine.iterations)
     if blocks <= available(engine):
@@ -265,6 +267,7 @@ def plan(engines: Any, sequences: Any, waiting: Any, prefixes: Any, tasks: Any, 
         + engine.decode_ps * engine.decoding
         + engine.prefill_ps * engine.prefill_tokens
         + engine.context_ps * engine.context_tokens
+        + engine.attention_ps * engine.attended
     )
     iterations = 1
     if engine.prefill_tokens == 0 and not preempted:

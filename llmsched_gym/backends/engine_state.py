@@ -34,6 +34,7 @@ ENGINE: Final = np.dtype(
         ("decode_ps", "i8"),  # b
         ("prefill_ps", "i8"),  # c
         ("context_ps", "i8"),  # d
+        ("attention_ps", "i8"),  # e
         ("max_num_seqs", "i4"),
         ("max_num_batched_tokens", "i4"),
         ("block_size", "i4"),  # tokens per KV block
@@ -55,6 +56,7 @@ ENGINE: Final = np.dtype(
         ("running", "i4"),
         ("decoding", "i4"),  # the first rows: one token per iteration each
         ("joining", "i4"),  # the next rows: their prefill ends with the iteration in flight
+        ("attended", "i8"),  # tokens before each prompt token that the iteration computes, summed
         ("prefill_done", "i4"),  # tokens in KV of the row after those, whose prefill is under way
         ("prefill_target", "i4"),  # tokens that its prefill computes in all
         ("prefill_generated", "i4"),  # tokens that it had generated before a restart
@@ -187,6 +189,7 @@ def new_engines(configs: Sequence[EngineConfig], capacity: int, n_prefixes: int)
         profile = config.profile
         row["iteration_ps"], row["decode_ps"] = profile.iteration_ps, profile.decode_ps
         row["prefill_ps"], row["context_ps"] = profile.prefill_ps, profile.context_ps
+        row["attention_ps"] = profile.attention_ps
         row["max_num_seqs"], row["max_num_batched_tokens"] = config.max_num_seqs, config.max_num_batched_tokens
         row["block_size"], row["total_blocks"] = config.block_size, config.kv_blocks
         row["watermark_blocks"], row["prefix_caching"] = config.watermark_blocks, config.prefix_caching
@@ -200,7 +203,7 @@ def new_engines(configs: Sequence[EngineConfig], capacity: int, n_prefixes: int)
     return state
 
 
-_KEPT: Final = frozenset((ENGINE.names or ())[:10])
+_KEPT: Final = frozenset((ENGINE.names or ())[:11])
 _FRESH: Final[dict[str, int]] = {"event_ns": FAR, "next_done": FAR, "lru_head": -1, "lru_tail": -1}
 
 

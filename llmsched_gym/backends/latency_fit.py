@@ -1,4 +1,4 @@
-"""Fit the four coefficients of a latency profile to a table of iteration times, where a scheduler visits it.
+"""Fit the coefficients of a latency profile to a table of iteration times, where a scheduler visits it.
 
 A table covers batches and contexts evenly; a serving engine does not visit them evenly, and a fit to the whole grid is
 several per cent off where the time is spent. So the log's requests are served with the coefficients at hand, the
@@ -15,7 +15,14 @@ from typing import Any, Final
 import numpy as np
 
 from llmsched_gym.backends.engine_state import EngineConfig
-from llmsched_gym.backends.latency_table import Floats, IterationTable, design, least_squares, read_table
+from llmsched_gym.backends.latency_table import (
+    Floats,
+    IterationTable,
+    design,
+    design_with_attention,
+    least_squares,
+    read_table,
+)
 from llmsched_gym.backends.replay import RequestLog, read_requests, serve
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError
@@ -60,7 +67,13 @@ def visited(log: RequestLog, config: EngineConfig) -> tuple[Floats, Floats]:
 
 
 def fit_to_table(
-    table: IterationTable, log: RequestLog, config: EngineConfig, name: str, provenance: dict[str, Any] | None = None
+    table: IterationTable,
+    log: RequestLog,
+    config: EngineConfig,
+    name: str,
+    provenance: dict[str, Any] | None = None,
+    *,
+    attention: bool = False,
 ) -> LatencyProfile:
     """Fit a profile to a table on the iterations that these requests visit.
 
@@ -71,14 +84,16 @@ def fit_to_table(
         name: Name of the profile.
         provenance: Goes into the profile, beside what the fit finds out (`fit`): errors in per cent of the iteration
             time, the range of the visited iterations, and warnings.
+        attention: Whether to fit e too: engines on CPUs need it.
 
     Returns:
         The profile.
     """
+    factors = design_with_attention if attention else design
     # Start on the table's rows within the engine's limits, so that the first replay is roughly right.
     within = (table.points[:, 0] <= config.max_num_seqs) & (table.points[:, 1] <= config.max_num_batched_tokens)
     rows = table.points[within] if within.any() else table.points
-    profile = _profile(name, least_squares(design(rows), table.at(rows), np.ones(len(rows))))
+    profile = _profile(name, least_squares(factors(rows), table.at(rows), np.ones(len(rows))))
     points, count = visited(log, replace(config, profile=profile))
     seen: list[tuple[Floats, Floats]] = []
     rounds, settled = 0, False
@@ -89,24 +104,28 @@ def fit_to_table(
         pooled = np.concatenate([part for part, _ in seen])
         weights = np.concatenate([part for _, part in seen])
         previous = profile
-        profile = _profile(name, least_squares(design(pooled), np.maximum(table.at(pooled), _LEAST_MS), weights))
+        profile = _profile(name, least_squares(factors(pooled), np.maximum(table.at(pooled), _LEAST_MS), weights))
         points, count = visited(log, replace(config, profile=profile))
-        before, now = (design(points) @ np.array(each.coefficients_ms) for each in (previous, profile))
+        before, now = (_times_ms(each, points) for each in (previous, profile))
         settled = rounds > 1 and bool(np.max(np.abs(before / now - 1.0)) < _STABLE)
     report = _report(table, points, count, profile, rounds, settled)
     return replace(profile, provenance={**(provenance or {}), "fit": report})
 
 
 def _profile(name: str, coefficients_ms: Floats) -> LatencyProfile:
-    a, b, c, d = (float(value) for value in coefficients_ms)
-    return LatencyProfile.from_ms(name, (max(a, _LEAST_MS), b, c, d))
+    a, *others = (float(value) for value in coefficients_ms)
+    return LatencyProfile.from_ms(name, (max(a, _LEAST_MS), *others))
+
+
+def _times_ms(profile: LatencyProfile, points: Floats) -> Floats:
+    return design_with_attention(points) @ np.array([*profile.coefficients_ms, profile.attention_ms])
 
 
 def _report(
     table: IterationTable, points: Floats, count: Floats, profile: LatencyProfile, rounds: int, settled: bool
 ) -> dict[str, Any]:
     measured = np.maximum(table.at(points), _LEAST_MS)
-    error = design(points) @ np.array(profile.coefficients_ms) / measured - 1.0
+    error = _times_ms(profile, points) / measured - 1.0
     share = count / count.sum()
     outside = float(share[~table.covers(points)].sum())
     distant = float(share[table.distance(points) > _FAR].sum())
@@ -147,7 +166,7 @@ def _warnings(profile: LatencyProfile, points: Floats, error: float, outside: fl
     if c > a:
         warnings.append("c > a: one prompt token would cost more than reading the weights")
     if error > 0.1:
-        warnings.append(f"the four coefficients miss the table by {100 * error:.0f} % on the visited iterations")
+        warnings.append(f"the coefficients miss the table by {100 * error:.0f} % on the visited iterations")
     if outside > 0.05:
         warnings.append(f"{100 * outside:.0f} % of the visited iterations lie outside the table")
     if distant > _MOST_DISTANT:

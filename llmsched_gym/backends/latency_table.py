@@ -39,21 +39,28 @@ def design(points: Floats) -> Floats:
     return np.stack([np.ones(len(points)), points[:, 0], points[:, 1], points[:, 0] * points[:, 2]], axis=1)
 
 
+def design_with_attention(points: Floats) -> Floats:
+    """What a, b, c, d and e multiply, float64 (n, 5); prompts of one iteration count as a single one."""
+    prefill, before = points[:, 1], points[:, 3]
+    pairs = prefill * before + prefill * np.maximum(prefill - 1.0, 0.0) / 2.0
+    return np.column_stack([design(points), pairs])
+
+
 def least_squares(factors: Floats, times_ms: Floats, weights: Floats) -> Floats:
     """Non-negative coefficients with the least weighted sum of squared relative errors.
 
     Args:
-        factors: float64 (n, 4), see `design`.
+        factors: float64 (n, k), see `design`.
         times_ms: float64 (n,), all > 0.
         weights: float64 (n,).
 
     Returns:
-        a, b, c, d in ms.
+        float64 (k,): a, b, c, d and perhaps e in ms.
     """
     scale = np.sqrt(weights)
     relative = factors / times_ms[:, None] * scale[:, None]
     best, least = np.zeros(factors.shape[1]), np.inf
-    # Four coefficients: the best of all subsets whose unconstrained optimum is feasible is the constrained optimum.
+    # Few coefficients: the best of all subsets whose unconstrained optimum is feasible is the constrained optimum.
     for size in range(1, factors.shape[1] + 1):
         for chosen in itertools.combinations(range(factors.shape[1]), size):
             columns = list(chosen)

@@ -90,6 +90,8 @@ def task_work_ns(tasks: NDArray[Any], profile: LatencyProfile | None) -> NDArray
     prefill, context = task_terms(tasks)
     llm_ps = output * latency.iteration_ps + np.maximum(output - 1, 0) * latency.decode_ps
     llm_ps += prefill * latency.prefill_ps + context * latency.context_ps
+    before = np.maximum(tasks["prompt_tokens"].astype(np.int64) - prefill, 0)
+    llm_ps += (prefill * before + prefill * (prefill - 1) // 2) * latency.attention_ps
     return np.where(output > 0, llm_ps // 1000, tasks["duration_ns"])
 
 

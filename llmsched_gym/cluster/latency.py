@@ -1,7 +1,7 @@
 """Latency profiles: how long one iteration of an LLM engine takes.
 
-A profile is four coefficients and where they come from. Profiles ship as JSON files in `profiles/`; users write their
-own:
+A profile is four coefficients, on some machines a fifth, and where they come from. Profiles ship as JSON files in
+`profiles/`; users write their own:
 
     {
       "schema": 1,
@@ -10,6 +10,7 @@ own:
       "decode_ms": 0.02,              b, per sequence that decodes
       "prefill_ms": 0.019,            c, per prompt token computed
       "context_ms": 0.000176,         d, per token of KV cache that a decoding sequence attends to
+      "attention_ms": 0.0,            e, per prompt token computed and token before it; optional, 0 where left out
       "provenance": {...}             optional, free: source, licence, hardware, fit error
     }
 """
@@ -42,12 +43,18 @@ FOLDER_VARIABLE: Final = "LLMSCHED_GYM_PROFILES"
 COEFFICIENTS: Final = ("iteration_ms", "decode_ms", "prefill_ms", "context_ms")
 """Fields of a profile file that hold a, b, c and d."""
 
+ATTENTION: Final = "attention_ms"
+"""Field of a profile file that may hold e."""
+
 _MAX_MS: Final = 1e6
 
 
 @dataclass(frozen=True)
 class LatencyProfile:
-    """Iteration time a + b·n_decode + c·prefill_tokens + d·Σ decode context, in integer picoseconds.
+    """Iteration time a + b·n_decode + c·prefill_tokens + d·Σ decode context + e·Σ prefill context, in integer ps.
+
+    On a GPU, attention is a negligible part of a prefill, and e is 0. On a CPU it is not: prompt tokens that follow a
+    long cached prefix take several times as long as those at the start.
 
     Attributes:
         name: Profile name, as cluster files use it.
@@ -56,6 +63,8 @@ class LatencyProfile:
         prefill_ps: c, per prompt token computed.
         context_ps: d, per prompt and generated token of the decoding sequences.
         provenance: Source, licence, hardware, fit error; JSON-able.
+        attention_ps: e, per prompt token computed and token before it. Expected times (historical means, loads) and
+            lower bounds leave it out.
     """
 
     name: str
@@ -64,6 +73,7 @@ class LatencyProfile:
     prefill_ps: int
     context_ps: int
     provenance: dict[str, Any] = field(default_factory=dict)
+    attention_ps: int = 0
 
     @classmethod
     def from_ms(
@@ -73,29 +83,29 @@ class LatencyProfile:
         provenance: dict[str, Any] | None = None,
         source: object = "",
     ) -> LatencyProfile:
-        """Make a profile of a, b, c, d in milliseconds.
+        """Make a profile of a, b, c, d and perhaps e in milliseconds.
 
         Args:
             name: Profile name.
-            coefficients_ms: a > 0; b, c, d >= 0.
+            coefficients_ms: a > 0; b, c, d >= 0; e >= 0, 0 where left out.
             provenance: Where they come from.
             source: What to name in errors; default: the profile.
 
         Raises:
-            InputError: There are not four coefficients, or one is out of range.
+            InputError: There are not four or five coefficients, or one is out of range.
         """
         source = source or f"latency profile {name}"
-        if len(coefficients_ms) != len(COEFFICIENTS):
+        if not 0 <= len(coefficients_ms) - len(COEFFICIENTS) <= 1:
             raise InputError(source, "coefficients", coefficients_ms, "four numbers a, b, c, d in milliseconds")
-        for key, value in zip(COEFFICIENTS, coefficients_ms, strict=True):
+        for key, value in zip((*COEFFICIENTS, ATTENTION), coefficients_ms, strict=False):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise InputError(source, key, value, "a number of milliseconds")
             if not 0.0 <= value <= _MAX_MS:
                 raise InputError(source, key, value, f"milliseconds from 0 to {_MAX_MS:g}")
-        a, b, c, d = (round(value * PS_PER_MS) for value in coefficients_ms)
+        a, b, c, d, *rest = (round(value * PS_PER_MS) for value in coefficients_ms)
         if a == 0:
             raise InputError(source, COEFFICIENTS[0], coefficients_ms[0], "a number > 0: an iteration takes time")
-        return cls(name, a, b, c, d, provenance or {})
+        return cls(name, a, b, c, d, provenance or {}, *rest)
 
     @property
     def coefficients_ms(self) -> tuple[float, float, float, float]:
@@ -105,6 +115,11 @@ class LatencyProfile:
         )
         return a, b, c, d
 
+    @property
+    def attention_ms(self) -> float:
+        """The coefficient e in milliseconds."""
+        return self.attention_ps / PS_PER_MS
+
     def save(self, path: str | Path) -> None:
         """Write the profile as JSON, whole or not at all.
 
@@ -112,7 +127,8 @@ class LatencyProfile:
             InputError: The file cannot be written.
         """
         content = {"schema": SCHEMA_VERSION, "name": self.name}
-        content |= dict(zip(COEFFICIENTS, self.coefficients_ms, strict=True)) | {"provenance": self.provenance}
+        content |= dict(zip(COEFFICIENTS, self.coefficients_ms, strict=True))
+        content |= ({ATTENTION: self.attention_ms} if self.attention_ps else {}) | {"provenance": self.provenance}
         write_atomic(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
@@ -130,7 +146,7 @@ def read_profile(path: str | Path) -> LatencyProfile:
         raise InputError(path, f"line {error.lineno}", error.msg, "a latency profile in JSON") from None
     if not isinstance(content, dict):
         raise InputError(path, "", type(content).__name__, "a JSON object with the fields of a latency profile")
-    known = {"schema", "name", "provenance", *COEFFICIENTS}
+    known = {"schema", "name", "provenance", *COEFFICIENTS, ATTENTION}
     for key in content:
         if key not in known:
             raise InputError(path, "field", key, suggest(key, known))
@@ -144,7 +160,8 @@ def read_profile(path: str | Path) -> LatencyProfile:
     provenance = content.get("provenance", {})
     if not isinstance(provenance, dict):
         raise InputError(path, "provenance", provenance, "a JSON object")
-    return LatencyProfile.from_ms(content["name"], tuple(content[key] for key in COEFFICIENTS), provenance, path)
+    coefficients = (*(content[key] for key in COEFFICIENTS), content.get(ATTENTION, 0.0))
+    return LatencyProfile.from_ms(content["name"], coefficients, provenance, path)
 
 
 def list_profiles() -> list[str]:
@@ -193,6 +210,8 @@ def describe(profile: LatencyProfile) -> list[tuple[str, str]]:
     rows = [("name", profile.name)]
     for letter, unit, value in zip("abcd", units, profile.coefficients_ms, strict=True):
         rows.append((f"{letter}, {unit}", f"{value:.6g}"))
+    if profile.attention_ps:
+        rows.append(("e, ms per prompt token and token before it", f"{profile.attention_ms:.6g}"))
     return rows + _flatten("", profile.provenance)
 
 

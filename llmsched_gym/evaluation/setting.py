@@ -137,7 +137,8 @@ class Setting:
     @staticmethod
     def _coefficients(profile: str) -> list[int]:
         found = load_profile(profile)
-        return [found.iteration_ps, found.decode_ps, found.prefill_ps, found.context_ps]
+        own = [found.iteration_ps, found.decode_ps, found.prefill_ps, found.context_ps]
+        return [*own, found.attention_ps] if found.attention_ps else own
 
     @property
     def digest(self) -> str:

@@ -77,7 +77,7 @@ def cases(draw: st.DrawFn) -> tuple[EngineConfig, list[Request]]:
     slots = draw(st.integers(1, 6))
     a, b, c, d = (draw(st.integers(low, 10**high)) for low, high in ((1, 7), (0, 5), (0, 5), (0, 4)))
     config = EngineConfig(
-        LatencyProfile("test", a, b, c, d),
+        LatencyProfile("test", a, b, c, d, attention_ps=draw(st.sampled_from([0, 1, 300]))),
         max_num_seqs=slots,
         max_num_batched_tokens=draw(st.integers(slots, 80)),
         kv_blocks=draw(st.integers(-(-64 // block_size) + 1, 40 if block_size == 16 else 160)),

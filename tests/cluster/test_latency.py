@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from llmsched_gym.cluster.latency import LatencyProfile, describe, list_profiles, load_profile
+from llmsched_gym.cluster.initial import task_work_ns
+from llmsched_gym.cluster.latency import LatencyProfile, describe, list_profiles, load_profile, read_profile
 from llmsched_gym.errors import InputError
+from llmsched_gym.workloads.workload import TASK
 
 GOOD: dict[str, Any] = {
     "schema": 1,
@@ -146,3 +150,19 @@ def test_own_profiles_are_found_by_name(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     with pytest.raises(InputError, match="my-server"):
         load_profile("my-server")
+
+
+def test_the_attention_of_a_prefill_is_optional(tmp_path: Path) -> None:
+    path = tmp_path / "cpu.json"
+    LatencyProfile.from_ms("cpu", (4.0, 0.2, 0.12, 0.001, 9e-5)).save(path)
+    found = read_profile(path)
+    assert found.attention_ps == 90_000
+    assert found.coefficients_ms == (4.0, 0.2, 0.12, 0.001)
+    assert ("e, ms per prompt token and token before it", "9e-05") in describe(found)
+    assert load_profile("llama-2-7b-h100").attention_ps == 0
+    tasks = np.zeros(1, TASK)
+    tasks["prompt_tokens"], tasks["output_tokens"] = 300, 1
+    tasks["job_prefix"], tasks["job_prefix_tokens"] = 0, 200
+    plain = task_work_ns(tasks, replace(found, attention_ps=0))
+    pairs = sum(range(200, 300))  # every computed token attends to all before it
+    assert task_work_ns(tasks, found) - plain == pairs * 90

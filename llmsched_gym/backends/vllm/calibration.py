@@ -160,7 +160,7 @@ def fit_server(
         limits.block_size,
         0.0,
     )
-    return fit_to_table(table, log, config, name, dict(provenance))
+    return fit_to_table(table, log, config, name, dict(provenance), attention=True)
 
 
 def _coefficients(table: IterationTable) -> tuple[float, ...]:
