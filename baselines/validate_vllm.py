@@ -1,6 +1,6 @@
 """Calibrate the simulator on real vLLM servers, then check it against them on jobs that it has not seen.
 
-    python baselines/validate_vllm.py                                   a small model on the CPU, 12 min
+    python baselines/validate_vllm.py                                   a small model on the CPU, 17 min
     python baselines/validate_vllm.py --model dummy:7b --gpus 0 --scenario mixed --max-num-seqs 8 -o results/7b
 
 Launches the servers, calibrates on the train split, validates on the eval split, stops the servers. Run again after an

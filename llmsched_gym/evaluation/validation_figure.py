@@ -63,6 +63,7 @@ def _plot_distributions(panels: Sequence[Axes], validation: Validation) -> None:
             axes.step(*_distribution(run), where="post", color="C0", alpha=0.5, linewidth=1)
         axes.step(*_distribution(validation.simulated[policy]), where="post", color="C1", linewidth=1.5)
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter("")  # within one decade their labels would overlap
         axes.set_ylim(0, 1)
         axes.set_title(policy, fontsize="medium")
         axes.set_xlabel("job completion time [s]")
