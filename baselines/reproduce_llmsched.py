@@ -24,7 +24,7 @@ from campaign import freeze, run_cells, thaw
 from grid import BIN_COUNTS, FULL, PARTS, QUICK, Cell, Scale, cells
 from ordering import orderings
 from reproduction_figures import draw_all
-from reproduction_report import report
+from reproduction_report import overview, report
 
 from llmsched_gym.cli.console import EpisodeProgress, note
 from llmsched_gym.errors import InputError, RunError
@@ -122,7 +122,7 @@ def _two_jobs(profiles: Path, scale: Scale) -> list[Cell]:
 
 
 def write_page(frozen: Path, docs: Path) -> None:
-    """Draw the pictures and write the page from frozen results.
+    """Draw the pictures and write the page, and the README's table, from frozen results.
 
     Raises:
         InputError: There are no results, or a file cannot be written.
@@ -136,6 +136,17 @@ def write_page(frozen: Path, docs: Path) -> None:
     (docs / "figures").mkdir(parents=True, exist_ok=True)
     pictures = draw_all(results, docs / "figures")
     write_text(docs / "reproduction.md", report(results, facts, pictures))
+    readme = docs.parent / "README.md"
+    if readme.exists():
+        head, _, rest = readme.read_text(encoding="utf-8").partition(_TABLE)
+        _, end, tail = rest.partition(_END)
+        if end:
+            write_text(readme, "\n".join([f"{head}{_TABLE}", *overview(results["workloads"]), f"{_END}{tail}"]))
+
+
+_TABLE: Final = "<!-- table: baselines/reproduce_llmsched.py -->"
+_END: Final = "<!-- end of this table -->"
+"""Marks of the README between which the table stands."""
 
 
 def _manifest(scale: Scale, workers: int) -> dict[str, Any]:
