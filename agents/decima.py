@@ -261,7 +261,7 @@ class Learner:
             old = self.averages.get(name, experience.jobs_in_system)
             self.averages[name] = 0.9 * old + 0.1 * experience.jobs_in_system
             logs |= {f"choices/{name}": experience.flat.n_choices, f"jobs_in_system/{name}": self.averages[name]}
-        for _ in range(config.epochs):
+        for _ in range(config.epochs if played else 0):
             self.optimiser.zero_grad()
             for name, experience in played.items():
                 objective, logs[f"kl/{name}"], spread = self._objective(experience)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,7 +18,7 @@ import tyro
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from llmsched_gym.errors import InputError, from_validation
+from llmsched_gym.errors import InputError, from_validation, suggest
 from llmsched_gym.evaluation.episode import run_episode
 from llmsched_gym.evaluation.setting import Setting
 
@@ -43,6 +44,10 @@ def read_settings(settings: type[Settings], description: str | None) -> Settings
         content = yaml.safe_load(known.config.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise InputError("--config", "", str(known.config), f"a YAML file that can be read ({error})") from error
+    known_names = list(inspect.signature(settings).parameters)
+    unknown = next((name for name in content if name not in known_names), None) if isinstance(content, dict) else None
+    if unknown is not None:
+        raise InputError(known.config, "setting", str(unknown), suggest(str(unknown), known_names))
     try:
         default = TypeAdapter(settings).validate_python(content)
     except ValidationError as error:
