@@ -13,7 +13,7 @@ from random_workloads import Case, cases
 
 from llmsched_gym.cluster.state import FAR, ClusterState, JobStatus, StageStatus, TaskStatus
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
-from llmsched_gym.envs.simulated_episode import Tables
+from llmsched_gym.envs.simulated_episode import SimulatedEpisode, Tables
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
 
@@ -147,8 +147,10 @@ def test_time_passes_only_when_nothing_can_be_dispatched_or_the_agent_waits(case
 def test_counters_equal_a_recount_at_every_decision(case: Case) -> None:
     for number, (env, workload, observation, _) in enumerate(play(case)):
         if number % 3 == 0 or not observation["action_mask"][:-1].any():
-            recount(env.episode.state, workload)
-            check_heap(env.episode.state, env.episode.simulation.heap)
+            episode = env.episode
+            assert isinstance(episode, SimulatedEpisode)
+            recount(episode.state, workload)
+            check_heap(episode.state, episode.simulation.heap)
 
 
 @RANDOM_EPISODES

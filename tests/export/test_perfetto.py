@@ -16,6 +16,7 @@ from random_workloads import Case
 from llmsched_gym.backends.simulator import engine_load
 from llmsched_gym.cluster.state import FAR, ClusterState, StageStatus, TaskStatus
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
+from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 from llmsched_gym.errors import InputError
 from llmsched_gym.export.perfetto import kv_tokens, write_trace
 
@@ -182,9 +183,11 @@ def test_reconstructed_kv_tokens_follow_the_engine() -> None:
     done = False
     while not done:
         _, _, done, _, info = env.step(int(info["action_mask"].argmax()))
+        episode = env.episode
+        assert isinstance(episode, SimulatedEpisode)
         for e in engines:
-            share, _ = engine_load(env.episode.state, env.episode.simulation, e)
-            real[e].append((env.episode.now_ns, share * cluster.llm[0].kv_tokens))
+            share, _ = engine_load(episode.state, episode.simulation, e)
+            real[e].append((episode.now_ns, share * cluster.llm[0].kv_tokens))
     for e in engines:
         steps = kv_tokens(env.episode.state, e)
         time_ns, tokens = np.array(real[e]).T
