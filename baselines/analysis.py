@@ -145,9 +145,10 @@ def _exploring(rows: Table) -> str:
     )
     return (
         f"**Mechanism 4: exploring is paid for in delay.** Mean JCT by epsilon against not exploring (mixed): {cost}. "
-        "In the worked example the informative stage belongs to a job that is likely to be short. But the uncertainty "
-        "reduction grows with the ranges that it is multiplied with, so it prefers long, uncertain jobs, and serving "
-        "those first is the opposite of shortest first; what such a stage tells is also told when the job's turn "
+        "In the worked example the informative stage belongs to a job that is likely to be short. The uncertainty "
+        "reduction grows with the ranges that it is multiplied with, so it prefers long, uncertain jobs; but scoring "
+        "per second of the stage's own work instead (`score=rate`) changes nothing measurable (`docs/policies.md`). "
+        "What costs is serving anything but the shortest: what a stage tells is also told when its job's turn "
         "comes. The sweep on the `train` split therefore chose a small epsilon (`baselines/reference/tuning.csv`), "
         "and the ablation without uncertainty differs little from the full method."
     )
