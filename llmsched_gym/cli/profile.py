@@ -42,7 +42,7 @@ class Fit:
     output: Annotated[Path, tyro.conf.arg(aliases=("-o",), metavar="PATH")] = Path("profiles")
     figures: File = None
     bins: int = 6
-    jobs: int = 2000
+    jobs: int = 10_000
     seed: int = 0
     latency: str = "llama-2-7b-h100"
     as_json: Json = False

@@ -81,7 +81,7 @@ def test_show(capsys: Output, tmp_path: Path):
     assert main(["profile", "show", "llm_compiler"]) == 0
     out = capsys.readouterr().out
     assert "more_tasks" in out
-    assert "2000 jobs at llama-2-7b-h100" in out
+    assert "10000 jobs at llama-2-7b-h100" in out
 
 
 def test_export(capsys: Output, tmp_path: Path):

@@ -72,5 +72,5 @@ def test_servers_are_calibrated_and_validated(
 def test_a_batch_larger_than_the_servers_is_noticed(servers: list[Server], tmp_path: Path) -> None:
     scenario = load_scenario("chain").replaced(jobs=6)
     asked = Calibration((servers[0].url,), scenario, "tiny", 24, 2048, rounds=1, budget_s=60.0)
-    with pytest.raises(RunError, match=r"24 requests do not run together; is --max-num-seqs right"):
+    with pytest.raises(RunError, match=r"\d+ requests do not run together; is --max-num-seqs right"):
         calibrate(asked, tmp_path / "tiny.readings.json", Silent())

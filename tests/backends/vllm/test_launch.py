@@ -180,7 +180,7 @@ def test_nothing_is_left(servers: list[Server], vllm_python: str, tmp_path: Path
             time.sleep(0.1)
         assert len(group_members(int(pid))) >= 3
         process.send_signal(getattr(signal, how))
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=400)
     assert process.returncode != 0
     assert "Error: a policy fails" in err if how == "exception" else True
     deadline = time.monotonic() + 20
