@@ -11,21 +11,16 @@ and so serves windows of any size. Everything else is Stable-Baselines3. Jobs ar
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-import tyro
-import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.policies import MaskableMultiInputActorCriticPolicy
 from stable_baselines3.common.callbacks import BaseCallback
@@ -35,10 +30,11 @@ from torch import Tensor, nn
 from llmsched_gym.envs.normalise import scales_to_json
 from llmsched_gym.envs.sb3_vec_env import SchedulingVecEnv
 from llmsched_gym.envs.vector_env import SchedulingVectorEnv
-from llmsched_gym.errors import InputError, from_validation
+from llmsched_gym.errors import InputError
 from llmsched_gym.policies.candidate_network import CandidateNetwork
 from llmsched_gym.policies.learned import save_weights
 from llmsched_gym.policies.registry import load_policy
+from llmsched_gym.training import commit, read_settings
 
 VALIDATION_SEED = 1_000_000
 """First seed of the jobs of the train split that progress is measured on; training draws its own below."""
@@ -47,8 +43,6 @@ VALIDATION_SEED = 1_000_000
 @dataclass(frozen=True)
 class Config:
     """Everything that a training run depends on."""
-
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     scenario: str = "mixed"
     jobs: int = 100
@@ -221,12 +215,6 @@ def settings(config: Config) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if name != "output"}
 
 
-def commit() -> str:
-    """Return the commit of the sources, with a mark if they have changed since."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-
-
 def train(config: Config) -> None:
     """Train from scratch, or go on from the checkpoint in the output folder.
 
@@ -280,33 +268,11 @@ def train(config: Config) -> None:
     envs.close()
 
 
-def read_config() -> Config:
-    """Read the settings: those of the file given by ``--config``, with what the command line says instead.
-
-    Raises:
-        InputError: The file has a setting that does not exist, or a value that is not possible.
-    """
-    first = argparse.ArgumentParser(add_help=False)
-    first.add_argument("--config", type=Path)
-    known, rest = first.parse_known_args()
-    if known.config is None:
-        return tyro.cli(Config, args=rest, description=__doc__)
-    try:
-        content = yaml.safe_load(known.config.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError("--config", "", str(known.config), f"a YAML file that can be read ({error})") from error
-    try:
-        default = TypeAdapter(Config).validate_python(content)
-    except ValidationError as error:
-        raise from_validation(known.config, error, content) from error
-    return tyro.cli(Config, default=default, args=rest, description=__doc__)
-
-
 def main() -> int:
     """Train; return the exit code."""
     torch.set_num_threads(1)
     try:
-        train(read_config())
+        train(read_settings(Config, __doc__))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -20,7 +20,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import llmsched_gym  # noqa: F401 - registers the environments
 from llmsched_gym.scenario import load_scenario
 from llmsched_gym.workloads.workload import Workload
 

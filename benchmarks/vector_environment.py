@@ -23,7 +23,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import llmsched_gym  # noqa: F401 - registers the environments
+import llmsched_gym
+
+gym.register_envs(llmsched_gym)
 
 ID = "LLMSched/Mixed-v0"
 TARGET_PER_S = 500_000

@@ -56,9 +56,9 @@ def test_settings_are_read_from_yaml_and_checked(
 ) -> None:
     shipped = RECIPE.parent.parent / "configs" / "agents" / "maskable_ppo.yaml"
     monkeypatch.setattr(sys, "argv", ["recipe", "--config", str(shipped), "--seed", "7"])
-    assert recipe.read_config().seed == 7
+    assert recipe.read_settings(recipe.Config, "").seed == 7
     bad = tmp_path / "bad.yaml"
     bad.write_text("jobz: 3\n")
     monkeypatch.setattr(sys, "argv", ["recipe", "--config", str(bad)])
     with pytest.raises(InputError, match="jobz"):
-        recipe.read_config()
+        recipe.read_settings(recipe.Config, "")

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Generator, Iterable
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from llmsched_gym.errors import InputError, RunError
@@ -26,10 +27,8 @@ def check_ray() -> None:
     Raises:
         InputError: It is not installed.
     """
-    try:
-        import ray  # noqa: F401 (only asked whether it is there)
-    except ImportError:
-        raise InputError("--ray", "", "Ray is not installed", "pip install 'llmsched-gym[ray]'") from None
+    if find_spec("ray") is None:
+        raise InputError("--ray", "", "Ray is not installed", "pip install 'llmsched-gym[ray]'")
 
 
 def run_on_ray(function: Callable[..., R], tasks: Iterable[Task]) -> Generator[tuple[Task, R], None, None]:

@@ -9,7 +9,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import llmsched_gym  # noqa: F401 - registers the environments
 from llmsched_gym.envs.columns import Candidate, Job
 from llmsched_gym.envs.normalise import (
     SCALES,

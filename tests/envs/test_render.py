@@ -13,7 +13,6 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import AddRenderObservation, RenderCollection
 from PIL import Image, ImageColor
 
-import llmsched_gym  # noqa: F401 (registers the environments)
 from llmsched_gym.envs import render
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import InputError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +11,6 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import llmsched_gym  # noqa: F401 - registers the environments
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.envs.vector_env import SchedulingVectorEnv
 from llmsched_gym.errors import InputError
@@ -22,7 +20,10 @@ MODES = tuple(AutoresetMode)
 
 def pair(num_envs: int, mode: AutoresetMode, **settings: Any) -> tuple[SchedulingVectorEnv, SyncVectorEnv]:
     native = SchedulingVectorEnv(num_envs=num_envs, autoreset_mode=mode, threads=2, **settings)
-    make: Callable[[], Any] = lambda: SchedulingEnv(**settings)  # noqa: E731 - as a type that SyncVectorEnv asks for
+
+    def make() -> Any:
+        return SchedulingEnv(**settings)
+
     return native, SyncVectorEnv([make] * num_envs, autoreset_mode=mode)
 
 
