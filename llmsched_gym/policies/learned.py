@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,7 +63,7 @@ def need_torch(policy: str) -> None:
         InputError: Torch or safetensors is not installed.
     """
     try:
-        import safetensors.torch  # noqa: F401 - asks whether both are there
+        import_module("safetensors")
         import torch
     except ImportError as error:
         allowed = "torch and safetensors to be installed: pip install 'llmsched-gym[learn]'"

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from llmsched_gym.envs.scheduling_env import SchedulingEnv  # noqa: E402 - after the skip
-from llmsched_gym.policies import decima_actor  # noqa: E402
-from llmsched_gym.policies.decima import Decima, Pending  # noqa: E402
-from llmsched_gym.policies.decima_actor import EmbeddedGraphs  # noqa: E402
-from llmsched_gym.policies.decima_network import DecimaNetwork  # noqa: E402
-from llmsched_gym.policies.learned import load_weights  # noqa: E402
-from llmsched_gym.policies.registry import load_policy  # noqa: E402
+import torch
+
+from llmsched_gym.envs.scheduling_env import SchedulingEnv
+from llmsched_gym.policies import decima_actor
+from llmsched_gym.policies.decima import Decima, Pending
+from llmsched_gym.policies.decima_actor import EmbeddedGraphs
+from llmsched_gym.policies.decima_network import DecimaNetwork
+from llmsched_gym.policies.learned import load_weights
+from llmsched_gym.policies.registry import load_policy
 
 
 def play(policy: Any, **arguments: Any) -> dict[str, Any]:

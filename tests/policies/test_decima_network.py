@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from llmsched_gym.envs.columns import Node  # noqa: E402 - after the skip
-from llmsched_gym.envs.scheduling_env import SchedulingEnv  # noqa: E402
-from llmsched_gym.policies.decima_network import COLUMNS, DecimaNetwork, compress  # noqa: E402
-from llmsched_gym.policies.decima_scores import segment_draw, segment_entropy, segment_log_softmax  # noqa: E402
-from llmsched_gym.policies.graph_batch import GraphStore  # noqa: E402
-from llmsched_gym.workloads.template import StageKind  # noqa: E402
+import torch
+
+from llmsched_gym.envs.columns import Node
+from llmsched_gym.envs.scheduling_env import SchedulingEnv
+from llmsched_gym.policies.decima_network import COLUMNS, DecimaNetwork, compress
+from llmsched_gym.policies.decima_scores import segment_draw, segment_entropy, segment_log_softmax
+from llmsched_gym.policies.graph_batch import GraphStore
+from llmsched_gym.workloads.template import StageKind
 
 Observe = Callable[..., dict[str, NDArray[Any]]]
 

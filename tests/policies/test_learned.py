@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from llmsched_gym.errors import InputError  # noqa: E402 - after the skip
-from llmsched_gym.policies.decima_network import DecimaNetwork  # noqa: E402
-from llmsched_gym.policies.learned import (  # noqa: E402
+import torch
+
+from llmsched_gym.errors import InputError
+from llmsched_gym.policies.decima_network import DecimaNetwork
+from llmsched_gym.policies.learned import (
     WEIGHTS,
     file_digest,
     load_weights,
@@ -21,7 +23,7 @@ from llmsched_gym.policies.learned import (  # noqa: E402
     save_weights,
     weights_file,
 )
-from llmsched_gym.policies.registry import learned_names, load_policy, policy_class  # noqa: E402
+from llmsched_gym.policies.registry import learned_names, load_policy, policy_class
 
 TRAINING = {"split": "train", "seeds": "0", "commit": "none"}
 

@@ -8,15 +8,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-import llmsched_gym  # noqa: E402, F401 - registers the environments
-from llmsched_gym.envs.columns import Candidate  # noqa: E402
-from llmsched_gym.envs.normalise import SCALES, normalise, scales_to_json  # noqa: E402
-from llmsched_gym.errors import InputError  # noqa: E402
-from llmsched_gym.policies.candidate_network import CandidateNetwork  # noqa: E402
-from llmsched_gym.policies.learned import read_card, save_weights, weights_file  # noqa: E402
-from llmsched_gym.policies.registry import load_policy  # noqa: E402
+import torch
+
+from llmsched_gym.envs.columns import Candidate
+from llmsched_gym.envs.normalise import SCALES, normalise, scales_to_json
+from llmsched_gym.errors import InputError
+from llmsched_gym.policies.candidate_network import CandidateNetwork
+from llmsched_gym.policies.learned import read_card, save_weights, weights_file
+from llmsched_gym.policies.registry import load_policy
 
 TABLES = ("candidates", "jobs", "executors", "system")
 
