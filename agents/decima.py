@@ -41,9 +41,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from llmsched_gym.errors import InputError
 from llmsched_gym.policies.choices import forced
-from llmsched_gym.policies.decima import Options, options
 from llmsched_gym.policies.decima_actor import EmbeddedGraphs
 from llmsched_gym.policies.decima_network import DecimaNetwork
+from llmsched_gym.policies.decima_options import Options, options
 from llmsched_gym.policies.decima_scores import Flat, evaluate, flatten, sample
 from llmsched_gym.policies.graph_batch import GraphBatch
 from llmsched_gym.policies.learned import file_digest, load_weights, save_weights

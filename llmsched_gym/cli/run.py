@@ -68,7 +68,7 @@ class Run:
         if self.as_json:
             print_json(content)
             return 0
-        say(render.ansi(env))
+        say(render.ansi(env.episode, env.workload))
         print_table("", ("metric", "value"), content.items())
         if self.output is not None:
             note(f"wrote summary.json, gantt.png and trace.json to {self.output}; open the trace at ui.perfetto.dev")

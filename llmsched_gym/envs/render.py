@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from llmsched_gym.envs.scheduling_env import SchedulingEnv
+    from llmsched_gym.envs.served_episode import ServedEpisode
+    from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800")
 """Colours of the applications, in the order of ``Workload.templates``; told apart by colour-blind readers too."""
@@ -45,9 +46,9 @@ _SECOND_NS: Final = 1_000_000_000
 # Text
 
 
-def ansi(env: SchedulingEnv) -> str:
+def ansi(episode: SimulatedEpisode | ServedEpisode, workload: Workload) -> str:
     """Describe the present moment in a few lines: time and jobs, slots in use, what is ready."""
-    state, workload = env.episode.state, env.workload
+    state = episode.state
     clock = state.clock[0]
     to_come = len(state.jobs) - clock["arrived"]
     jobs = f"jobs: {clock['active']} in system, {clock['done']} done, {to_come} to come"
@@ -55,7 +56,7 @@ def ansi(env: SchedulingEnv) -> str:
     llm = np.flatnonzero(state.executors["engine"] >= 0)
     names = executor_names(state)
     lines += [
-        f"{names[e]:<8} {_bar(state, np.array([e]))}  KV {env.episode.kv_share(e):4.0%}" for e in llm[:_LISTED].tolist()
+        f"{names[e]:<8} {_bar(state, np.array([e]))}  KV {episode.kv_share(e):4.0%}" for e in llm[:_LISTED].tolist()
     ]
     if len(llm) > _LISTED:
         lines.append(f"{'others':<8} {_bar(state, llm[_LISTED:])}")
@@ -104,13 +105,12 @@ _SPAN_WITH_EDGE: Final = 4
 """Bars narrower than this many pixels have no edge."""
 
 
-def gantt_array(env: SchedulingEnv) -> NDArray[np.uint8]:
+def gantt_array(state: ClusterState, workload: Workload) -> NDArray[np.uint8]:
     """Draw the schedule from time 0 to now.
 
     Returns:
         uint8 (height, 960, 3). The height depends on the cluster only.
     """
-    state, workload = env.episode.state, env.workload
     spans = timeline(state)
     now_ns = int(state.clock["now_ns"][0])
     axis_ns = _TICKS * _tick_ns(now_ns)

@@ -314,7 +314,9 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             return None
         from llmsched_gym.envs import render
 
-        return render.ansi(self) if self.render_mode == "ansi" else render.gantt_array(self)
+        if self.render_mode == "ansi":
+            return render.ansi(self.episode, self.workload)
+        return render.gantt_array(self.episode.state, self.workload)
 
     def _new_tables(self) -> Tables:
         shapes = self._shapes

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from llmsched_gym.evaluation.metrics import mean
-from llmsched_gym.evaluation.report import find_baseline
 from llmsched_gym.evaluation.runner import Comparison
 from llmsched_gym.evaluation.statistics import reduction_pct
 from llmsched_gym.workloads.files import write_atomic
@@ -60,7 +59,7 @@ def jct_over_load(comparisons: Mapping[float, Comparison], path: Path) -> None:
     """
     loads = sorted(comparisons)
     first = comparisons[loads[0]]
-    baseline = find_baseline(first)
+    baseline = first.baseline
     figure = _figure(8 if baseline is None else 13)
     panels = figure.subplots(1, 1 if baseline is None else 2, squeeze=False)[0]
     means, reductions = panels[0], panels[-1]

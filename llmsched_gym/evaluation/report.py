@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any, Final
 
 from llmsched_gym.evaluation.metrics import mean
-from llmsched_gym.evaluation.runner import Comparison, Contestant
+from llmsched_gym.evaluation.runner import BASELINE, Comparison, Contestant
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.statistics import (
     interquartile_mean,
@@ -23,9 +23,6 @@ from llmsched_gym.evaluation.statistics import (
     reduction_pct,
 )
 from llmsched_gym.evaluation.store import write_json, write_text
-
-BASELINE: Final = "fcfs"
-"""Policy that reductions are relative to."""
 
 ENOUGH_SEEDS: Final = 4
 """Student's t makes 95 % intervals 2.7 times as wide with three seeds, 1.9 with four, 1.2 with ten."""
@@ -61,7 +58,7 @@ def summary(comparison: Comparison) -> dict[str, Any]:
     bootstrap, in per cent of FCFS's mean JCT; low and high are null with a single seed or seeds that repeat each other,
     and the whole is null if fcfs is not compared.
     """
-    baseline = find_baseline(comparison)
+    baseline = comparison.baseline
     return {
         "scenario": comparison.setting.name,
         "jobs": comparison.setting.n_jobs,
@@ -79,11 +76,6 @@ def _clockwork(setting: Setting) -> dict[str, Any]:
         return {}
     backend = "simulator" if setting.serving is None else "vllm"
     return {"backend": backend, "time_scale": setting.time_scale, "repeats": setting.repeats}
-
-
-def find_baseline(comparison: Comparison) -> Contestant | None:
-    """Return the policy that reductions are relative to, if it is compared."""
-    return next((contestant for contestant in comparison.contestants if contestant.label == BASELINE), None)
 
 
 def policy_ranks(comparison: Comparison) -> dict[str, int]:

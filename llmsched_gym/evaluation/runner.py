@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llmsched_gym.errors import EpisodeLost, InputError
 from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
@@ -27,6 +27,9 @@ from llmsched_gym.policies.registry import policy_names
 
 if TYPE_CHECKING:
     from llmsched_gym.envs.serving import Serving
+
+BASELINE: Final = "fcfs"
+"""Policy that reductions are relative to."""
 
 
 class Progress(Protocol):
@@ -102,6 +105,11 @@ class Comparison:
     resumed: int = 0
     repetitions: dict[tuple[str, int], dict[int, dict[str, Any]]] = field(default_factory=dict)
     servers: dict[str, Any] | None = None
+
+    @property
+    def baseline(self) -> Contestant | None:
+        """The policy that reductions are relative to, if it is compared."""
+        return next((contestant for contestant in self.contestants if contestant.label == BASELINE), None)
 
     def metric(self, contestant: Contestant, name: str) -> list[float]:
         """Return a metric of a policy, one value per seed."""

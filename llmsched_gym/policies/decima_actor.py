@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from llmsched_gym.policies.base import Observation
-from llmsched_gym.policies.decima import options
 from llmsched_gym.policies.decima_network import COLUMNS, DecimaNetwork, Embedding, compress
+from llmsched_gym.policies.decima_options import options
 from llmsched_gym.policies.graph_batch import GraphStore, Growing, Seen
 
 _MOST_NODES = 200_000

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmsched_gym.policies.decima import Options
 from llmsched_gym.policies.decima_network import DecimaNetwork, Embedding, compress
+from llmsched_gym.policies.decima_options import Options
 
 
 class Flat(NamedTuple):

@@ -36,13 +36,23 @@ def play(env: SchedulingEnv, decisions: int | None = None) -> SchedulingEnv:
     return env
 
 
+def text_after(env: SchedulingEnv, decisions: int) -> list[str]:
+    play(env, decisions)
+    return render.ansi(env.episode, env.workload).splitlines()
+
+
+def frame_after(env: SchedulingEnv, decisions: int | None = None) -> np.ndarray[Any, Any]:
+    play(env, decisions)
+    return render.gantt_array(env.episode.state, env.workload)
+
+
 def share(frame: np.ndarray[Any, Any], colour: str) -> float:
     return float(np.mean((frame == ImageColor.getrgb(colour)).all(axis=-1)))
 
 
 def test_text_of_a_known_moment() -> None:
     # After the first job's 4 s on the LLM and the second's 1 s, the third job has the LLM until 9 s.
-    text = render.ansi(play(SchedulingEnv("toy"), 4)).splitlines()
+    text = text_after(SchedulingEnv("toy"), 4)
     assert text[0] == "toy  6.000 s  jobs: 4 in system, 1 done, 0 to come"
     assert text[1].split() == ["LLM", "0", "[#]", "1/1", "KV", "0%"]
     assert text[2].split() == ["regular", "[.]", "0/1"]
@@ -50,7 +60,7 @@ def test_text_of_a_known_moment() -> None:
 
 
 def test_text_is_short_for_large_clusters() -> None:
-    text = render.ansi(play(SchedulingEnv("mixed", jobs=20, cluster=MANY_LANES), 150)).splitlines()
+    text = text_after(SchedulingEnv("mixed", jobs=20, cluster=MANY_LANES), 150)
     assert len(text) == 12
     assert max(map(len, text)) < 140
     assert sum("/" in line for line in text) == 10
@@ -58,7 +68,7 @@ def test_text_is_short_for_large_clusters() -> None:
 
 def test_frame_shows_each_application_for_as_long_as_it_ran() -> None:
     # Lanes of 13 s on a 20 s axis: thorough has 8 s of the LLM and 4 s of the regular executor, quick 3 s and 3 s.
-    frame = render.gantt_array(play(SchedulingEnv("toy")))
+    frame = frame_after(SchedulingEnv("toy"))
     lane = frame[55, 76:-16]
     quick, thorough = (share(lane, colour) for colour in render.COLOURS[:2])
     assert quick == pytest.approx(3 / 20, abs=0.01)
@@ -67,7 +77,7 @@ def test_frame_shows_each_application_for_as_long_as_it_ran() -> None:
 
 def test_frames_are_of_one_size_and_change() -> None:
     env = SchedulingEnv("mixed", jobs=10, render_mode="rgb_array")
-    frames = [render.gantt_array(play(env, count)) for count in (0, 1, 30, 120, None)]
+    frames = [frame_after(env, count) for count in (0, 1, 30, 120, None)]
     assert {frame.shape for frame in frames} == {frames[0].shape}
     assert all(side % 2 == 0 for side in frames[0].shape[:2])
     assert all(frame.dtype == np.uint8 for frame in frames)
@@ -76,7 +86,7 @@ def test_frames_are_of_one_size_and_change() -> None:
 
 
 def test_more_lanes_than_pixels_still_fit() -> None:
-    frame = render.gantt_array(play(SchedulingEnv("mixed", jobs=20, cluster=MANY_LANES)))
+    frame = frame_after(SchedulingEnv("mixed", jobs=20, cluster=MANY_LANES))
     assert frame.shape[0] < 700
     assert share(frame, render.COLOURS[1]) > 0.001
 
