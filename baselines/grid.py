@@ -116,8 +116,8 @@ def _workloads(scale: Scale) -> list[Cell]:
 
 def _jobs(scale: Scale) -> list[Cell]:
     return [
-        Cell("jobs", "jobs", str(jobs * scale.jobs // 300), setting, COMPARED, _few(scale))
-        for load in (None, OVERLOAD)
+        Cell("jobs", "jobs", str(jobs * scale.jobs // 300), setting, COMPARED, seeds)
+        for load, seeds in ((None, tuple(range(scale.seeds))), (OVERLOAD, _few(scale)))
         for jobs in JOBS
         for setting in [Setting.make("mixed", jobs=jobs * scale.jobs // 300, load=load)]
     ]

@@ -23,8 +23,9 @@ from calibration import calibrate
 from campaign import freeze, run_cells, thaw
 from grid import BIN_COUNTS, FULL, PARTS, QUICK, Cell, Scale, cells
 from ordering import orderings
+from readme_tables import decima_claim, overview
 from reproduction_figures import draw_all
-from reproduction_report import overview, report
+from reproduction_report import report
 
 from llmsched_gym.cli.console import EpisodeProgress, note
 from llmsched_gym.errors import InputError, RunError
@@ -136,17 +137,20 @@ def write_page(frozen: Path, docs: Path) -> None:
     (docs / "figures").mkdir(parents=True, exist_ok=True)
     pictures = draw_all(results, docs / "figures")
     write_text(docs / "reproduction.md", report(results, facts, pictures))
-    readme = docs.parent / "README.md"
-    if readme.exists():
-        head, _, rest = readme.read_text(encoding="utf-8").partition(_TABLE)
-        _, end, tail = rest.partition(_END)
-        if end:
-            write_text(readme, "\n".join([f"{head}{_TABLE}", *overview(results["workloads"]), f"{_END}{tail}"]))
+    if docs.parent == ROOT:
+        readme = ROOT / "README.md"
+        text = readme.read_text(encoding="utf-8")
+        text = _between_marks(text, "policies", overview(results["workloads"]))
+        write_text(readme, _between_marks(text, "decima", decima_claim(results["jobs"])))
 
 
-_TABLE: Final = "<!-- table: baselines/reproduce_llmsched.py -->"
-_END: Final = "<!-- end of this table -->"
-"""Marks of the README between which the table stands."""
+def _between_marks(text: str, name: str, lines: list[str]) -> str:
+    """Return a page with the lines between the marks of a table replaced."""
+    head, begin, rest = text.partition(f"<!-- {name}: baselines/reproduce_llmsched.py -->")
+    _, end, tail = rest.partition(f"<!-- end of {name} -->")
+    if not end:
+        raise InputError(ROOT / "README.md", name, "no marks", f"lines between {begin!r} and '<!-- end of {name} -->'")
+    return "\n".join([f"{head}{begin}", *lines, f"{end}{tail}"])
 
 
 def _manifest(scale: Scale, workers: int) -> dict[str, Any]:

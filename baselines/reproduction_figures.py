@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from calibration import NOMINAL
 from claims import below, per_seed
-from grid import ABLATIONS, COMPARED, FULL, ORACLE, POLICIES, WORKLOADS
+from grid import ABLATIONS, COMPARED, FULL, LEARNED, ORACLE, WORKLOADS
+from readme_tables import best_first
 
 from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.statistics import Interval, reduction_pct
@@ -54,24 +55,43 @@ def draw_all(results: Mapping[str, Table], folder: Path) -> list[str]:
 
 
 def workloads(results: Mapping[str, Table]) -> Figure:
-    """Reduction of every policy against FCFS on the four workloads."""
+    """Reduction of every policy against FCFS on the four workloads, best first."""
+    from matplotlib.patches import Patch
+
     table = results["workloads"]
-    figure = _figure(13, 4.6)
+    figure = _figure(13, 5.2)
     panels = figure.subplots(1, len(WORKLOADS), sharey=True)
-    names = [name for name in POLICIES if name != "fcfs"]
+    names = [name for name in best_first(table) if name != "fcfs"]
     for axes, scenario in zip(panels, WORKLOADS, strict=True):
         for position, name in enumerate(names):
             found = below(table, name, "fcfs", scenario=scenario)
-            colour = "C3" if name.startswith(FULL) else ("0.6" if name == ORACLE else "C0")
-            axes.barh(position, found.mid, color=colour, alpha=0.55)
+            axes.barh(position, found.mid, color=_KINDS[_kind(name)], alpha=0.55)
             axes.plot(_ends(found), [position, position], color="black", linewidth=1)
         axes.axvline(0, color="black", linewidth=1)
-        axes.set_xlim(left=max(axes.get_xlim()[0], _WORST_SHOWN))
+        axes.grid(axis="x", alpha=0.3)
+        cut = axes.get_xlim()[0] < _WORST_SHOWN
+        axes.set_xlim(left=_WORST_SHOWN if cut else None)
         axes.set_title(scenario)
-        axes.set_xlabel(f"mean JCT below FCFS [%], cut at {_WORST_SHOWN}")
+        axes.set_xlabel("mean JCT below FCFS [%]" + (f", cut at {_WORST_SHOWN}" if cut else ""))
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
+    seeds, size = len({row["seed"] for row in table}), {int(row["jobs"]) for row in table}
+    figure.suptitle(f"{'/'.join(map(str, sorted(size)))} jobs, {seeds} seeds, 95 % intervals paired by seed")
+    patches = [Patch(color=colour, alpha=0.55, label=kind) for kind, colour in _KINDS.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
     return figure
+
+
+def _kind(policy: str) -> str:
+    if policy == ORACLE:
+        return "sees the truth"
+    if policy in LEARNED:
+        return "learned"
+    return "LLMSched and ablations" if policy in (FULL, *ABLATIONS) else "heuristic"
+
+
+_KINDS: Final = {"heuristic": "C0", "LLMSched and ablations": "C3", "learned": "C2", "sees the truth": "0.6"}
+"""Colours of the kinds of policies."""
 
 
 def jobs(results: Mapping[str, Table]) -> Figure:

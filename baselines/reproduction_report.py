@@ -180,28 +180,6 @@ def _workload_tables(rows: Table) -> list[str]:
 _UTILISATION: Final = ("llm_utilisation", "regular_utilisation")
 
 
-def overview(rows: Table) -> list[str]:
-    """Return the lines of the README's table: mean JCT and reduction against FCFS of all policies, all workloads."""
-    together = {policy: mean([_relative(rows, policy, name) for name in WORKLOADS]) for policy in POLICIES}
-    body = []
-    for policy in sorted(POLICIES, key=lambda one: together[one]):
-        cells = [f"{policy} *" if policy == ORACLE else policy]
-        for name in WORKLOADS:
-            here = [row for row in rows if row["scenario"] == name]
-            found = "" if policy == "fcfs" else f", {interval(below(here, policy, 'fcfs'))}"
-            cells.append(f"{mean(per_seed(here, policy=policy)):.1f} s{found}")
-        body.append(cells)
-    bounds = [mean(per_seed(rows, "lower_bound_mean_jct_s", policy="fcfs", scenario=name)) for name in WORKLOADS]
-    body.append(["*lower bound*", *(f"{bound:.1f} s" for bound in bounds)])
-    return table(["policy", *WORKLOADS], body)
-
-
-def _relative(rows: Table, policy: str, workload: str) -> float:
-    """Mean JCT of a policy as a share of FCFS's."""
-    mine, first = (mean(per_seed(rows, policy=one, scenario=workload)) for one in (policy, "fcfs"))
-    return mine / first
-
-
 def _learned(rows: Table) -> list[str]:
     body = []
     for name in WORKLOADS:
