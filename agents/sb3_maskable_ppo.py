@@ -36,8 +36,9 @@ from llmsched_gym.policies.learned import save_weights
 from llmsched_gym.policies.registry import load_policy
 from llmsched_gym.training import commit, read_settings
 
-VALIDATION_SEED = 1_000_000
-"""First seed of the jobs of the train split that progress is measured on; training draws its own below."""
+VALIDATION_SEED = 2**40
+"""First seed of the jobs of the train split that progress is measured on. Training draws below 2**31, and begins with
+seeds that count up from ten million times its own."""
 
 
 @dataclass(frozen=True)
