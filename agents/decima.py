@@ -39,6 +39,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from llmsched_gym import training
 from llmsched_gym.errors import InputError
 from llmsched_gym.policies.choices import forced
 from llmsched_gym.policies.decima_actor import EmbeddedGraphs
@@ -48,9 +49,9 @@ from llmsched_gym.policies.decima_scores import Flat, evaluate, flatten, sample
 from llmsched_gym.policies.graph_batch import GraphBatch
 from llmsched_gym.policies.learned import file_digest, load_weights, save_weights
 from llmsched_gym.policies.returns import advantages, return_curve
-from llmsched_gym.training import commit, load_checkpoint, read_settings, save_checkpoint, spread, validation_jct_s
+from llmsched_gym.training import Point, read_settings, validation_jct_s
 
-VALIDATION_SEEDS = (1_000_000, 1_000_001)
+VALIDATION_SEEDS = range(1_000_000, 1_000_006)
 """Seeds of the train split that training itself never reaches."""
 
 
@@ -88,10 +89,10 @@ class Config:
     """Weights to begin with (``.safetensors``) instead of random ones."""
     workers: int = 1
     """Processes that play; the result does not depend on it."""
-    validate_every: int = 20
+    validate_every: int = 16
     """Iterations between checks against FCFS on jobs that training does not reach."""
     output: Path = Path("runs/decima")
-    """Folder of weights, checkpoint and TensorBoard logs."""
+    """Folder of weights, checkpoint, learning curve and TensorBoard logs."""
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that the weights depend on."""
@@ -107,9 +108,8 @@ class Choice(NamedTuple):
     """Graphs of all jobs in the system."""
     options: Options
     stage: int
-    """Index of the chosen option."""
+    """Index of the chosen option; `tasks` of it, from 1 to the option's room, were started."""
     tasks: int
-    """Tasks that were started, from 1 to the option's room."""
     log_probability: float
 
 
@@ -157,6 +157,8 @@ class Experience(NamedTuple):
     """Return less its mean over the rollouts at that time, scaled to unit variance."""
     jobs_in_system: float
     """Average over time."""
+    cpu_s: float
+    """CPU time that playing took."""
 
 
 def play(
@@ -169,6 +171,7 @@ def play(
     seed: int,
 ) -> Experience | None:
     """Let a policy play one job sequence (scenario, arrivals, seed) several times; None if nothing was to be chosen."""
+    started = time.process_time()
     torch.set_num_threads(1)
     network = DecimaNetwork(**arguments)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
@@ -192,6 +195,7 @@ def play(
         torch.tensor([choice.log_probability for choice in choices]),
         torch.from_numpy(gain / max(float(gain.std()), 1e-9)).float(),
         jobs,
+        time.process_time() - started,
     )
 
 
@@ -233,7 +237,8 @@ class Learner:
         self.optimiser = torch.optim.Adam(self.network.parameters(), config.learning_rate)
         self.iteration = 0
         self.averages: dict[str, float] = {}
-        self.seconds = 0.0
+        self.cpu_s = 0.0
+        self.points: list[Point] = []
 
     def assignments(self) -> dict[str, tuple[Any, ...]]:
         """Return the arguments of `play` for this iteration, by scenario."""
@@ -255,8 +260,8 @@ class Learner:
         config = self.config
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = config.learning_rate * (1.0 - 0.9 * self._progress())
-        fade = config.entropy[0] * (config.entropy[1] / config.entropy[0]) ** self._progress()
         logs: dict[str, float] = {}
+        fade = config.entropy[0] * (config.entropy[1] / config.entropy[0]) ** self._progress()
         for name, experience in played.items():
             old = self.averages.get(name, experience.jobs_in_system)
             self.averages[name] = 0.9 * old + 0.1 * experience.jobs_in_system
@@ -311,61 +316,53 @@ class Run:
         else:
             self.save(config.output / "decima_untrained.safetensors")
         self._logs = SummaryWriter(str(config.output), purge_step=self.learner.iteration)
-        self._fcfs = {name: self._validate("fcfs", name) for name in config.jobs}
+        self._fcfs = self._mean_jct_s("fcfs")
 
     def train(self) -> None:
         """Run the iterations that are left."""
         learner, config = self.learner, self.config
         columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
-        with spread(play, config.workers) as map_play, Progress(*columns) as bar:
+        if not learner.points:
+            self.validate()
+        with training.spread(play, config.workers) as map_play, Progress(*columns) as bar:
             task = bar.add_task("training", total=config.iterations, completed=learner.iteration, text="")
             while learner.iteration < config.iterations:
-                started = time.perf_counter()
                 assigned = learner.assignments()
-                found = map_play(*zip(*assigned.values(), strict=True))
-                played = {name: one for name, one in zip(assigned, found, strict=True) if one is not None}
-                collected = time.perf_counter()
+                found = zip(assigned, map_play(*zip(*assigned.values(), strict=True)), strict=True)
+                played = {name: one for name, one in found if one is not None}
+                started = time.process_time()
                 logs = learner.learn(played)
-                learner.seconds += time.perf_counter() - started
-                logs |= {"seconds/collect": collected - started, "seconds/all": learner.seconds}
+                learner.cpu_s += time.process_time() - started + sum(one.cpu_s for one in played.values())
                 learner.iteration += 1
                 if learner.iteration % config.validate_every == 0 or learner.iteration == config.iterations:
                     logs |= self.validate()
-                for name, value in logs.items():
+                for name, value in (logs | {"cpu_s": learner.cpu_s}).items():
                     self._logs.add_scalar(name, value, learner.iteration)
-                bar.update(task, completed=learner.iteration, text=f"{learner.seconds:.0f} s")
+                bar.update(task, completed=learner.iteration, text=f"{learner.cpu_s:.0f} s of CPU time")
         self._logs.close()
 
     def validate(self) -> dict[str, float]:
-        """Save, and compare with FCFS on jobs that training does not reach; print and return mean JCT below it."""
+        """Note by how much mean JCT is below FCFS's on jobs that training does not reach, and save; return it."""
         self.save(self.weights)
+        jct_s = self._mean_jct_s(f"decima?weights={quote(str(self.weights))}")
+        below = {name: 100.0 * (1.0 - jct_s[name] / fcfs) for name, fcfs in self._fcfs.items()}
+        point = {name: {"fcfs": value} for name, value in below.items()}
+        done, cpu_s = self.learner.iteration, self.learner.cpu_s
+        self.learner.points.append({"done": done, "cpu_s": cpu_s, "below_pct": point})
         self._save_checkpoint()
-        spec = f"decima?weights={quote(str(self.weights))}"
-        found = {
-            f"below_fcfs_pct/{name}": 100.0 * (1.0 - self._validate(spec, name) / self._fcfs[name])
-            for name in self.config.jobs
-        }
-        line = ", ".join(f"{name.partition('/')[2]} {value:.1f} %" for name, value in found.items())
-        print(f"iteration {self.learner.iteration}: below FCFS {line}", flush=True)
-        return found
+        print(f"iteration {done}: below FCFS", *(f"{name} {value:.1f} %" for name, value in below.items()), flush=True)
+        return {f"below_fcfs_pct/{name}": value for name, value in below.items()}
 
-    def _validate(self, policy: str, scenario: str) -> float:
-        return validation_jct_s(policy, scenario, self.config.jobs[scenario], VALIDATION_SEEDS)
+    def _mean_jct_s(self, policy: str) -> dict[str, float]:
+        return {name: validation_jct_s(policy, name, n, VALIDATION_SEEDS) for name, n in self.config.jobs.items()}
 
     def save(self, path: Path) -> None:
         """Write the present weights with their card."""
-        network = self.learner.network
-        training = {
-            "recipe": "agents/decima.py",
-            "split": "train",
-            "seeds": f"drawn below {VALIDATION_SEEDS[0]}, from seed {self.config.seed}",
-            "commit": commit(),
-            "iterations": self.learner.iteration,
-            "seconds": round(self.learner.seconds),
-            "torch": torch.__version__,
-            "config": self.config.identity(),
-        }
-        save_weights(path, "decima", network.state_dict(), network.arguments, training)
+        learner, config = self.learner, self.config
+        seeds = f"drawn below {VALIDATION_SEEDS[0]}, from seed {config.seed}"
+        done = {"iterations": learner.iteration, "cpu_seconds": round(learner.cpu_s)}
+        card = training.provenance("agents/decima.py", seeds, config.identity(), done)
+        save_weights(path, "decima", learner.network.state_dict(), learner.network.arguments, card)
 
     def _save_checkpoint(self) -> None:
         learner = self.learner
@@ -374,15 +371,18 @@ class Run:
             "optimiser": learner.optimiser.state_dict(),
             "iteration": learner.iteration,
             "averages": learner.averages,
-            "seconds": learner.seconds,
+            "cpu_s": learner.cpu_s,
+            "points": learner.points,
         }
-        save_checkpoint(self._checkpoint, state, self.config.identity())
+        training.save_checkpoint(self._checkpoint, state, self.config.identity())
+        training.write_curve(self.config.output, "Decima", "iterations", self.config.identity(), learner.points)
 
     def _resume(self) -> None:
-        state, learner = load_checkpoint(self._checkpoint, self.config.identity()), self.learner
+        state, learner = training.load_checkpoint(self._checkpoint, self.config.identity()), self.learner
         learner.network.load_state_dict(state["network"])
         learner.optimiser.load_state_dict(state["optimiser"])
-        learner.iteration, learner.averages, learner.seconds = state["iteration"], state["averages"], state["seconds"]
+        learner.iteration, learner.averages = state["iteration"], state["averages"]
+        learner.cpu_s, learner.points = state["cpu_s"], state["points"]
 
 
 def main() -> int:

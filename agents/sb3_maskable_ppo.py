@@ -11,7 +11,6 @@ and so serves windows of any size. Everything else is Stable-Baselines3. Jobs ar
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -34,7 +33,7 @@ from llmsched_gym.errors import InputError
 from llmsched_gym.policies.candidate_network import CandidateNetwork
 from llmsched_gym.policies.learned import save_weights
 from llmsched_gym.policies.registry import load_policy
-from llmsched_gym.training import commit, read_settings
+from llmsched_gym.training import CURVE, Point, provenance, read_curve, read_settings, write_curve
 
 VALIDATION_SEED = 2**40
 """First seed of the jobs of the train split that progress is measured on. Training draws below 2**31, and begins with
@@ -56,18 +55,18 @@ class Config:
     n_steps: int = 128
     """Decisions per sub-environment between updates."""
     batch_size: int = 1024
-    epochs: int = 4
-    learning_rate: float = 1e-3
+    epochs: int = 6
+    learning_rate: float = 3e-3
     """At the beginning; falls linearly to a tenth."""
     gamma: float = 0.995
     """Discount per decision."""
-    gae_lambda: float = 0.95
+    gae_lambda: float = 0.98
     entropy: float = 0.005
     reward_scale: float = 5.0
     hidden: int = 64
     """Width of the network's layers."""
     seed: int = 0
-    validations: int = 10
+    validations: int = 5
     """How often progress is measured, and a checkpoint written."""
     validation_seeds: int = 6
     output: Path = Path("runs/maskable_ppo")
@@ -149,30 +148,30 @@ class Progress(BaseCallback):
 
     Args:
         config: Settings.
-        curve: What was measured before a checkpoint.
+        points: What was measured before a checkpoint.
     """
 
-    def __init__(self, config: Config, curve: list[dict[str, Any]]) -> None:
+    def __init__(self, config: Config, points: list[Point]) -> None:
         super().__init__()
         self._config = config
-        self._curve = curve
-        self._begun = time.process_time() - (curve[-1]["cpu_s"] if curve else 0.0)
+        self._points = points
+        self._begun = time.process_time() - (points[-1]["cpu_s"] if points else 0.0)
         self._references = {name: mean_jct_s(name, config) for name in ("fcfs", "fair")}
         self._every = max(config.steps // config.validations, 1)
 
     def _on_training_start(self) -> None:
-        if not self._curve:
+        if not self._points:
             self.measure()
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_start(self) -> None:
-        if self.num_timesteps >= self._curve[-1]["steps"] + self._every:
+        if self.num_timesteps >= self._points[-1]["done"] + self._every:
             self.measure()
 
     def _on_training_end(self) -> None:
-        if self.num_timesteps > self._curve[-1]["steps"]:
+        if self.num_timesteps > self._points[-1]["done"]:
             self.measure()
 
     def measure(self) -> None:
@@ -181,23 +180,15 @@ class Progress(BaseCallback):
         training_s = time.process_time() - self._begun
         extractor = self.model.policy.features_extractor
         assert isinstance(extractor, Scores)
-        training = {
-            "recipe": "agents/sb3_maskable_ppo.py",
-            "split": "train",
-            "seeds": f"drawn from seed {self._config.seed}",
-            "commit": commit(),
-            "steps": self.num_timesteps,
-            "cpu_seconds": round(training_s),
-            "torch": torch.__version__,
-            "config": settings(self._config),
-        }
-        weights = output / "maskable_ppo.safetensors"
-        network = extractor.network
-        save_weights(weights, "maskable_ppo", network.state_dict(), network.arguments, training, scales_to_json())
+        weights, network = output / "maskable_ppo.safetensors", extractor.network
+        seeds = f"drawn from seed {self._config.seed}"
+        done = {"steps": self.num_timesteps, "cpu_seconds": round(training_s)}
+        card = provenance("agents/sb3_maskable_ppo.py", seeds, settings(self._config), done)
+        save_weights(weights, "maskable_ppo", network.state_dict(), network.arguments, card, scales_to_json())
         jct_s = mean_jct_s(f"maskable_ppo?weights={weights}", self._config)
         below = {name: float(100 * (1 - jct_s.mean() / other.mean())) for name, other in self._references.items()}
-        row = {"steps": self.num_timesteps, "cpu_s": training_s, "mean_jct_s": jct_s.tolist(), "below_pct": below}
-        self._curve.append(row)
+        by_name = {self._config.scenario: below}
+        self._points.append({"done": self.num_timesteps, "cpu_s": training_s, "below_pct": by_name})
         for name, percent in below.items():
             self.logger.record(f"validation/below_{name}_pct", percent)
         print(
@@ -205,9 +196,7 @@ class Progress(BaseCallback):
         )
         self.model.save(output / "checkpoint.part.zip")
         (output / "checkpoint.part.zip").replace(output / "checkpoint.zip")
-        (output / "curve.json").write_text(
-            json.dumps({"config": settings(self._config), "curve": self._curve}, indent=1)
-        )
+        write_curve(output, "MaskablePPO", "decisions", settings(self._config), self._points)
         self._begun += time.process_time() - self._begun - training_s  # measuring is no training
 
 
@@ -223,16 +212,14 @@ def train(config: Config) -> None:
         InputError: The folder holds a run with other settings.
     """
     config.output.mkdir(parents=True, exist_ok=True)
-    curve_file = config.output / "curve.json"
-    curve: list[dict[str, Any]] = []
-    if curve_file.exists():
-        before = json.loads(curve_file.read_text())
-        if before["config"] != settings(config):
-            raise InputError(
-                curve_file, "settings", "others", f"those of the run in it, {before['config']}; or a new folder"
-            )
-        curve = before["curve"]
-    done = curve[-1]["steps"] if curve else 0
+    points: list[Point] = []
+    if (config.output / CURVE).exists():
+        before = read_curve(config.output)
+        if before["settings"] != settings(config):
+            allowed = f"those of the run in it, {before['settings']}; or a new folder"
+            raise InputError(config.output / CURVE, "settings", "others", allowed)
+        points = before["points"]
+    done = points[-1]["done"] if points else 0
     envs = SchedulingVecEnv(
         config.scenario,
         num_envs=config.num_envs,
@@ -262,10 +249,10 @@ def train(config: Config) -> None:
         seed=config.seed * 10_000_000 + done,
         device="cpu",
     )
-    if curve:
+    if points:
         model.set_parameters(str(config.output / "checkpoint.zip"))
         model.num_timesteps = done
-    model.learn(max(config.steps - done, 0), Progress(config, curve), reset_num_timesteps=False, progress_bar=True)
+    model.learn(max(config.steps - done, 0), Progress(config, points), reset_num_timesteps=False, progress_bar=True)
     envs.close()
 
 

@@ -1,4 +1,4 @@
-"""What training recipes do alike: settings, processes, checkpoints, validation, and which sources they ran on."""
+"""What training recipes do alike: settings, processes, checkpoints, learning curves, and which sources they ran on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 import numpy as np
 import tyro
@@ -21,8 +21,34 @@ from pydantic import TypeAdapter, ValidationError
 from llmsched_gym.errors import InputError, from_validation, suggest
 from llmsched_gym.evaluation.episode import run_episode
 from llmsched_gym.evaluation.setting import Setting
+from llmsched_gym.evaluation.store import read_json, write_json
 
 Settings = TypeVar("Settings")
+
+CURVE: Final = "curve.json"
+"""File of the learning curve in the folder of a run."""
+
+
+class Point(TypedDict):
+    """What a run measured at one moment, on jobs of the ``train`` split that it does not train on."""
+
+    done: int
+    """Iterations or decisions until then."""
+    cpu_s: float
+    """CPU time of training until then, without that of measuring."""
+    below_pct: dict[str, dict[str, float]]
+    """By how many per cent mean JCT is below that of other policies: scenario -> policy -> per cent."""
+
+
+class Curve(TypedDict):
+    """A learning curve."""
+
+    policy: str
+    unit: str
+    """Of `Point.done`: "iterations" or "decisions"."""
+    settings: dict[str, Any]
+    """What the run depends on."""
+    points: list[Point]
 
 
 def read_settings(settings: type[Settings], description: str | None) -> Settings:
@@ -62,6 +88,21 @@ def commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
+def provenance(recipe: str, seeds: str, config: Mapping[str, Any], done: Mapping[str, int]) -> dict[str, Any]:
+    """Return what the card of weights says about their training: split, seeds, commit, settings.
+
+    Args:
+        recipe: Path of the script in the repository.
+        seeds: Which seeds of the ``train`` split its jobs are drawn from.
+        config: All settings that the weights depend on.
+        done: How long was trained, by unit.
+    """
+    import torch
+
+    versions = {"commit": commit(), "torch": torch.__version__}
+    return {"recipe": recipe, "split": "train", "seeds": seeds, **versions, **done, "config": config}
+
+
 @contextmanager
 def spread(function: Callable[..., Any], workers: int) -> Iterator[Callable[..., list[Any]]]:
     """Give a function that maps `function` over lists of its arguments: in this process, or in several.
@@ -98,6 +139,24 @@ def load_checkpoint(path: Path, identity: object) -> dict[str, Any]:
     if state["settings"] != str(identity):
         raise InputError(path, "settings", str(identity), f"{state['settings']}, as the run began; or another folder")
     return state
+
+
+def write_curve(folder: Path, policy: str, unit: str, settings: Mapping[str, Any], points: Sequence[Point]) -> None:
+    """Write the learning curve of a run, as `Curve` says, in one step."""
+    write_json(folder / CURVE, {"policy": policy, "unit": unit, "settings": settings, "points": points})
+
+
+def read_curve(folder: Path) -> Curve:
+    """Read the learning curve of a run.
+
+    Raises:
+        InputError: There is none, or it cannot be read.
+    """
+    file = folder / CURVE
+    content = read_json(file)
+    if content.keys() != Curve.__annotations__.keys() or not content["points"]:
+        raise InputError(file, "", "another content", "the learning curve of a training run")
+    return Curve(**content)
 
 
 def validation_jct_s(policy: str, scenario: str, jobs: int, seeds: Sequence[int]) -> float:

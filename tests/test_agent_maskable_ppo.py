@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,7 @@ pytest.importorskip("sb3_contrib")
 from llmsched_gym.errors import InputError
 from llmsched_gym.policies.learned import read_card
 from llmsched_gym.policies.registry import load_policy
+from llmsched_gym.training import read_curve
 
 RECIPE = Path(__file__).parent.parent / "agents" / "sb3_maskable_ppo.py"
 
@@ -36,15 +36,15 @@ def test_a_run_that_was_stopped_goes_on(recipe: ModuleType, tmp_path: Path, monk
     with monkeypatch.context() as stopped:
         stopped.setattr(recipe.Progress, "_on_step", lambda self: self.num_timesteps < 40)
         recipe.train(config)
-    curve = json.loads((tmp_path / "curve.json").read_text())["curve"]
-    assert [row["steps"] for row in curve] == [0, 40]
+    points = read_curve(tmp_path)["points"]
+    assert [point["done"] for point in points] == [0, 40]
     recipe.train(config)
-    curve = json.loads((tmp_path / "curve.json").read_text())["curve"]
-    assert curve[-1]["steps"] >= 96
-    assert {"fcfs", "fair"} == curve[-1]["below_pct"].keys()
+    points = read_curve(tmp_path)["points"]
+    assert points[-1]["done"] >= 96
+    assert {"fcfs", "fair"} == points[-1]["below_pct"]["mixed"].keys()
     weights = tmp_path / "maskable_ppo.safetensors"
     card = read_card(weights, "maskable_ppo")
-    assert card.training["steps"] == curve[-1]["steps"]
+    assert card.training["steps"] == points[-1]["done"]
     assert card.training["split"] == "train"
     load_policy(f"maskable_ppo?weights={weights}")
     with pytest.raises(InputError, match="settings"):
@@ -56,7 +56,7 @@ def test_settings_are_read_from_yaml_and_checked(
 ) -> None:
     shipped = RECIPE.parent.parent / "configs" / "agents" / "maskable_ppo.yaml"
     monkeypatch.setattr(sys, "argv", ["recipe", "--config", str(shipped), "--seed", "7"])
-    assert recipe.read_settings(recipe.Config, "").seed == 7
+    assert recipe.read_settings(recipe.Config, "") == recipe.Config(seed=7)  # shipped settings are the defaults
     bad = tmp_path / "bad.yaml"
     bad.write_text("jobz: 3\n")
     monkeypatch.setattr(sys, "argv", ["recipe", "--config", str(bad)])

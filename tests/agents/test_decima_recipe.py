@@ -15,7 +15,7 @@ import decima as recipe
 
 from llmsched_gym.errors import InputError
 from llmsched_gym.policies.learned import read_card
-from llmsched_gym.training import read_settings
+from llmsched_gym.training import read_curve, read_settings
 
 TINY = recipe.Config(
     jobs={"chain": 12, "planning": 8},
@@ -35,8 +35,10 @@ def test_a_run_goes_on_where_it_stopped_in_any_number_of_processes(
         validate = recipe.Run.validate
 
         def stop(run: recipe.Run) -> dict[str, float]:
-            validate(run)
-            raise KeyboardInterrupt
+            found = validate(run)
+            if run.learner.iteration == 1:
+                raise KeyboardInterrupt
+            return found
 
         patch.setattr(recipe.Run, "validate", stop)
         with pytest.raises(KeyboardInterrupt):
@@ -47,6 +49,11 @@ def test_a_run_goes_on_where_it_stopped_in_any_number_of_processes(
     assert (tmp_path / "parts" / "decima.safetensors").read_bytes() == whole
     assert half != whole
     assert whole != (tmp_path / "whole" / "decima_untrained.safetensors").read_bytes()
+    whole_curve, curve = (read_curve(tmp_path / name)["points"] for name in ("whole", "parts"))
+    assert [point["done"] for point in curve] == [0, 1, 2]
+    assert [point["below_pct"] for point in curve] == [point["below_pct"] for point in whole_curve]
+    assert curve[-1]["below_pct"].keys() == {"chain", "planning"}
+    assert curve[2]["cpu_s"] > curve[1]["cpu_s"] > 0.0
     card = read_card(tmp_path / "whole" / "decima.safetensors", "decima")
     assert card.training["split"] == "train"
     assert card.training["iterations"] == 2
