@@ -7,16 +7,17 @@
 Given again, the same command goes on where it stopped. Three steps, all on the ``train`` split:
 
 1. *Collect.* A behaviour policy plays episodes in privileged environments. At sampled decisions, what can be seen of
-   every ready stage is kept with the truth about its job's remaining slot time, as an oracle sees it.
+   every ready stage is kept with the truth about its job's remaining slot time, as an oracle sees it. LLMSched plays
+   the first round, the policy itself those that follow (DAgger, Ross et al. 2011): it learns where it will be.
 2. *Distil.* The network learns mean (gamma deviance, which is consistent for means and weighs all sizes alike) and
    quantiles (pinball loss of logarithms) of the truth, relative to the profiler's posterior mean. Its last layer begins
-   at zero: untrained, it is posterior SRTF.
+   at zero: untrained, it is posterior SRTF. ``losses.csv`` tells what it does not know of held-out episodes.
 3. *Refine.* The few numbers that turn predictions into decisions (`UncertaintyGNN.ranking`, ``reserve_s``) follow the
    policy gradient with parameter-based exploration (PGPE, Sehnke et al. 2010): pairs of opposite steps play the same
-   jobs, so that the luck of the arrivals cancels, and a mean JCT counts relative to that of the centre.
+   jobs, so that the luck of the arrivals cancels, and a mean JCT counts relative to that of the centre. They are kept
+   if the mean JCT of validation episodes, relative to that without refinement, is below 1 on average over workloads.
 
-The inference of the policy is compiled (``llmsched_gym/policies/uncertainty_network.py``); the network here is the same
-in torch, for its gradients.
+The network is ``llmsched_gym/policies/uncertainty_torch.py``; the policy runs its compiled form, without torch.
 """
 
 from __future__ import annotations
@@ -37,24 +38,26 @@ from torch.utils.tensorboard import SummaryWriter
 
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import InputError
-from llmsched_gym.policies.graph_batch import GraphBatch
+from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.learned import save_weights
 from llmsched_gym.policies.registry import load_policy
-from llmsched_gym.policies.uncertainty_examples import TREES, Collector, Examples
-from llmsched_gym.policies.uncertainty_features import N_FEATURES, N_NODE_FEATURES, PROMPTS, SMALLEST_S, NodeNumbers
-from llmsched_gym.policies.uncertainty_gnn import RANKINGS, UncertaintyGNN
-from llmsched_gym.policies.uncertainty_network import LEVELS, N_OUTPUTS, SLOPE
+from llmsched_gym.policies.uncertainty_examples import TREES, Collector, Examples, joined
+from llmsched_gym.policies.uncertainty_features import PROMPTS, SMALLEST_S
+from llmsched_gym.policies.uncertainty_gnn import RANKINGS, Floats64, UncertaintyGNN
+from llmsched_gym.policies.uncertainty_network import LEVELS
+from llmsched_gym.policies.uncertainty_torch import UncertaintyNetwork
 from llmsched_gym.scenario import load_scenario
 from llmsched_gym.training import commit, read_settings
 from llmsched_gym.workloads.files import write_atomic
 
-COLLECT_SEEDS, REFINE_SEEDS = 100_000, 200_000
-"""First seeds of episodes that are collected, and of those that the ranking is refined on."""
+COLLECT_SEEDS, REFINE_SEEDS, VALIDATE_SEEDS = 100_000, 200_000, 300_000
+"""First seeds of episodes that are collected, that the ranking is refined on, and that it is validated on."""
+
+ROUND_SEEDS = 10_000
+"""Seeds for each round of collecting."""
 
 _FADE = np.array([[0.8], [0.95]])
 """Of the moments of the policy gradient, per iteration."""
-
-LAYERS = ("own_1", "own_2", "message", "gather", "part_1", "part_2", "head_1", "head_2", "head_3")
 
 
 @dataclass(frozen=True)
@@ -62,20 +65,22 @@ class Config:
     """Everything that a training run depends on."""
 
     episodes: dict[str, int] = field(
-        default_factory=lambda: {"chain": 60, "planning": 80, "mixed": 14, "predefined": 9}
+        default_factory=lambda: {"chain": 120, "planning": 120, "mixed": 40, "predefined": 28}
     )
-    """Episodes to collect, by scenario. Every sixth is kept for validation."""
+    """Episodes to collect per round, by scenario. Every seventh is held out."""
     sampled: dict[str, float] = field(
         default_factory=lambda: {"chain": 0.2, "planning": 0.2, "mixed": 0.04, "predefined": 0.03}
     )
     """Share of the decisions that are kept."""
-    loads: tuple[float, ...] = (0.7, 0.9, 1.1)
+    loads: tuple[float, ...] = (0.9, 0.6, 1.2, 0.75, 1.05)
     """Loads of the episodes, in turn."""
-    jobs: int = 300
-    """Jobs per episode."""
+    jobs: tuple[int, ...] = (300, 100, 400, 200)
+    """Jobs of the episodes, in turn."""
     behaviour: str = "llmsched"
-    """Policy that plays them."""
-    epochs: int = 5
+    """Policy that plays them in the first round."""
+    rounds: int = 2
+    """Rounds of collecting and distilling."""
+    epochs: int = 10
     """Passes over the examples."""
     batch: int = 1024
     """Examples per step."""
@@ -104,81 +109,14 @@ class Config:
     spread: float = 0.15
     """Standard deviation of these steps."""
     step: float = 0.03
-    """Length of an iteration's step, per parameter."""
+    """Length of the first iteration's step, per parameter; it falls with the square root of their number."""
+    validate: dict[str, int] = field(
+        default_factory=lambda: {"chain": 60, "planning": 60, "mixed": 30, "predefined": 12}
+    )
+    """Episodes to validate the refinement with, by scenario, of 300 jobs at load 0.9."""
     seed: int = 0
     output: Path = Path("runs/uncertainty_gnn")
     """Folder of examples, weights, checkpoint and TensorBoard logs."""
-
-
-class UncertaintyNetwork(nn.Module):
-    """The network of `llmsched_gym.policies.uncertainty_network`, with gradients.
-
-    Args:
-        width: Size of embeddings.
-        hidden: Size of the head's layers.
-        centre: float32 (N_FEATURES,). Subtracted from the features of stages.
-        scale: float32 (N_FEATURES,). They are divided by it.
-        graph: Whether the head sees embeddings.
-    """
-
-    def __init__(self, width: int, hidden: int, centre: Tensor, scale: Tensor, *, graph: bool = True) -> None:
-        super().__init__()
-        self.centre, self.scale, self.graph = centre, scale, graph
-        self.identity = nn.Embedding(NodeNumbers(TREES).count, 2 * width)
-        nn.init.normal_(self.identity.weight, std=0.3)
-        self.own_1, self.own_2 = nn.Linear(N_NODE_FEATURES, 2 * width), nn.Linear(2 * width, width)
-        self.message, self.gather = nn.Linear(width, width), nn.Linear(width, width)
-        self.part_1, self.part_2 = nn.Linear(width, width), nn.Linear(width, width)
-        self.head_1, self.head_2 = nn.Linear(N_FEATURES + 2 * width, hidden), nn.Linear(hidden, hidden)
-        self.head_3 = nn.Linear(hidden, N_OUTPUTS)
-        nn.init.zeros_(self.head_3.weight)
-        nn.init.zeros_(self.head_3.bias)
-
-    def embed(self, batch: GraphBatch) -> tuple[Tensor, Tensor]:
-        """Embed graphs whose last column holds the template nodes.
-
-        Returns:
-            float32 (n, width), embeddings of nodes in the order before `levels`; float32 (g, width), of jobs.
-        """
-        rows = torch.from_numpy(batch.nodes)
-        own = self.own_2(_rectify(self.own_1(rows[:, :-1]) + self.identity(rows[:, -1].long()))).split(batch.sizes)
-        embedded = [own[0] + _rectify(self.gather(torch.zeros_like(own[0])))]
-        messages = []
-        for height, (parent, child) in enumerate(batch.levels, start=1):
-            messages.append(_rectify(self.message(embedded[-1])))
-            sent = torch.cat(messages)[torch.from_numpy(child)]
-            received = torch.zeros_like(own[height]).index_add(0, torch.from_numpy(parent), sent)
-            embedded.append(own[height] + _rectify(self.gather(received)))
-        nodes = torch.cat(embedded)
-        parts = self.part_2(_rectify(self.part_1(nodes)))
-        jobs = parts.new_zeros(batch.n_graphs, parts.shape[1]).index_add(0, torch.from_numpy(batch.owner), parts)
-        return nodes[torch.from_numpy(batch.place)], torch.sign(jobs) * torch.log1p(jobs.abs())
-
-    def forward(self, features: Tensor, nodes: Tensor, jobs: Tensor) -> Tensor:
-        """Predict from features of stages (c, N_FEATURES) and embeddings of their nodes and jobs (c, width)."""
-        if not self.graph:
-            nodes, jobs = torch.zeros_like(nodes), torch.zeros_like(jobs)
-        joined = torch.cat(((features - self.centre) / self.scale, nodes, jobs), dim=1)
-        return self.head_3(_rectify(self.head_2(_rectify(self.head_1(joined)))))
-
-    @torch.no_grad()
-    def exported(self) -> dict[str, Tensor]:
-        """Return the tensors that the compiled inference reads; scaling becomes part of the head's first layer."""
-        tensors = {"identity": self.identity.weight.clone()}
-        for name in LAYERS:
-            layer: nn.Linear = getattr(self, name)
-            weight, bias = layer.weight.clone(), layer.bias.clone()
-            if name == "head_1":
-                weight[:, :N_FEATURES] /= self.scale
-                bias -= weight[:, :N_FEATURES] @ self.centre
-                if not self.graph:
-                    weight[:, N_FEATURES:] = 0.0
-            tensors |= {f"{name}.weight": weight.T.contiguous(), f"{name}.bias": bias}
-        return tensors
-
-
-def _rectify(values: Tensor) -> Tensor:
-    return nn.functional.leaky_relu(values, SLOPE)
 
 
 class Run:
@@ -194,7 +132,8 @@ class Run:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.weights = config.output / "uncertainty_gnn.safetensors"
-        self._examples, self._checkpoint = config.output / "examples.npz", config.output / "refined.json"
+        self._checkpoint = config.output / "refined.json"
+        self._losses = config.output / "losses.csv"
         config.output.mkdir(parents=True, exist_ok=True)
         settings, kept = config.output / "settings.json", json.dumps(_identity(config), indent=1)
         if settings.exists() and settings.read_text() != kept:
@@ -204,30 +143,40 @@ class Run:
 
     def train(self) -> None:
         """Carry out the steps that are left."""
-        if not self.weights.exists():
-            self.distil(self.collect())
+        config = self.config
+        behaviour, data = load_policy(config.behaviour), list[Examples]()
+        for number in range(1, config.rounds + 1):
+            last = number == config.rounds
+            weights = self.weights if last else config.output / f"round_{number}.safetensors"
+            if not self.weights.exists():
+                data.append(self.collect(number, behaviour))
+                if not weights.exists():
+                    self.distil(number, joined(data), weights)
+            if not last:
+                behaviour = load_policy("uncertainty_gnn", weights=str(weights))
         self.refine()
         self._logs.close()
 
-    def collect(self) -> Examples:
-        """Play the episodes, or read what an earlier run kept of them."""
-        if self._examples.exists():
-            with np.load(self._examples) as kept:
-                return Examples(**kept)
+    def collect(self, number: int, behaviour: Policy) -> Examples:
+        """Play the episodes of a round, or read what an earlier run kept of them."""
+        kept = self.config.output / f"examples_{number}.npz"
+        if kept.exists():
+            with np.load(kept) as arrays:
+                return Examples(**arrays)
         config, collector = self.config, Collector()
-        behaviour = load_policy(config.behaviour)
         for name, episodes in config.episodes.items():
-            for k in track(range(episodes), f"collecting {name}"):
-                load, seed = config.loads[k % len(config.loads)], COLLECT_SEEDS + k
-                env = make_env(name, config.jobs, load, seed, privileged=True)
-                collector.play(env, behaviour, seed, config.sampled[name], held_out=k % 6 == 0)
-        part = self._examples.with_suffix(".part.npz")
+            for k in track(range(episodes), f"round {number}, collecting {name}"):
+                seed = COLLECT_SEEDS + (number - 1) * ROUND_SEEDS + k
+                load, jobs = config.loads[k % len(config.loads)], config.jobs[k % len(config.jobs)]
+                env = make_env(name, jobs, load, seed, privileged=True)
+                collector.play(env, behaviour, seed, config.sampled[name], held_out=k % 7 == 0)
+        part = kept.with_suffix(".part.npz")
         np.savez(part, **collector.examples._asdict())
-        part.replace(self._examples)
+        part.replace(kept)
         return collector.examples
 
-    def distil(self, data: Examples) -> None:
-        """Fit the network to the truth, and write its weights."""
+    def distil(self, number: int, data: Examples, path: Path) -> None:
+        """Fit the network to the truth, and write its weights and losses."""
         config = self.config
         torch.manual_seed(config.seed)
         rng = np.random.default_rng(config.seed)
@@ -255,7 +204,11 @@ class Run:
 
         steps = max(len(taught) // config.batch, 1)
         optimiser = torch.optim.Adam(network.parameters(), config.learning_rate)
-        rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.epochs * steps)
+        rates = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, config.learning_rate, total_steps=config.epochs * steps, pct_start=0.1
+        )
+        lines = self._losses.read_text().splitlines() if number > 1 else ["round,epoch,application,mean,quantiles"]
+        lines = [line for line in lines if not line.startswith(f"{number},")]
         for epoch in range(config.epochs):
             order = rng.permutation(taught)
             for k in track(range(steps), f"epoch {epoch + 1} of {config.epochs}"):
@@ -268,23 +221,26 @@ class Run:
             with torch.no_grad():
                 parts = np.array_split(held_out, len(held_out) // 8192 + 1)
                 found = torch.cat([losses(rows) for rows in parts]).numpy()
-            for number, (name, _) in enumerate(TREES):
-                of_app = found[data.app[held_out] == number]
-                for part, value in zip(("mean", "quantiles"), of_app.sum(axis=0) / max(len(of_app), 1), strict=True):
-                    self._logs.add_scalar(f"held_out_{part}/{name}", value, epoch)
+            for app, (name, _) in enumerate(TREES):
+                of_app = found[data.app[held_out] == app]
+                mean, quantiles = of_app.sum(axis=0) / max(len(of_app), 1)
+                self._logs.add_scalar(f"round_{number}_mean/{name}", mean, epoch)
+                self._logs.add_scalar(f"round_{number}_quantiles/{name}", quantiles, epoch)
+                lines.append(f"{number},{epoch + 1},{name},{mean:.4f},{quantiles:.4f}")
             print(f"epoch {epoch + 1}: held-out loss of mean and quantiles {found.mean(axis=0).round(4)}", flush=True)
+        write_atomic(self._losses, ("\n".join(lines) + "\n").encode())
         tensors = network.exported()
         if not config.prompts:
             tensors["head_1.weight"][PROMPTS : PROMPTS + 3] = 0.0  # never learned: the policy sees prompts
-        self.save(tensors, RANKINGS[config.index], config.reserve_s, 0)
+        self.save(path, tensors, RANKINGS[config.index], config.reserve_s, number)
 
     def refine(self) -> None:
-        """Follow the policy gradient of ranking and reserve for the iterations that are left."""
+        """Follow the policy gradient of ranking and reserve for the iterations that are left; validate the result."""
         config = self.config
         policy = load_policy("uncertainty_gnn", weights=str(self.weights))
         assert isinstance(policy, UncertaintyGNN)
-        done, centre = 0, np.append(policy.ranking.ravel(), np.log(max(policy.reserve_s, 1e-3)))
-        moments = np.zeros((2, len(centre)))
+        distilled = np.append(RANKINGS[config.index].ravel(), np.log(max(config.reserve_s, 1e-3)))
+        done, centre, moments = 0, distilled, np.zeros((2, len(distilled)))
         if self._checkpoint.exists():
             kept = json.loads(self._checkpoint.read_text())
             done, centre, moments = kept["done"], np.array(kept["centre"]), np.array(kept["moments"])
@@ -303,28 +259,59 @@ class Run:
                 gradient += (more - less) / (2.0 * config.spread**2) * away / config.pairs
             moments = moments * _FADE + (1.0 - _FADE) * np.stack([gradient, gradient**2])
             mean, square = moments / (1.0 - _FADE ** (iteration + 1))
-            centre = centre - config.step * mean / (np.sqrt(square) + 1e-6)
+            step = config.step / np.sqrt(1.0 + iteration / 10.0)
+            centre = centre - step * mean / (np.sqrt(square) + 1e-6)
             self._logs.add_scalar("refine/gradient", float(np.abs(gradient).mean()), iteration)
             kept = {"done": iteration + 1, "centre": centre.tolist(), "moments": moments.tolist()}
             write_atomic(self._checkpoint, json.dumps(kept).encode())
         if config.refine > done:
-            self.save(load_file(self.weights), *_unpack(centre), config.refine)
+            found = {name: self.validate(policy, name, (distilled, centre)) for name in config.validate}
+            kept = float(np.mean(list(found.values()))) < 1.0
+            print(f"refined: mean JCT relative to before {found}; {'kept' if kept else 'not kept'}", flush=True)
+            chosen = _unpack(centre) if kept else (RANKINGS[config.index], config.reserve_s)
+            refined = {
+                "iterations": config.refine,
+                "validated": found,
+                "kept": kept,
+                "centre": centre.round(4).tolist(),
+            }
+            self.save(self.weights, load_file(self.weights), *chosen, config.rounds, refined)
 
-    def save(self, tensors: dict[str, Tensor], ranking: NDArray[np.float64], reserve_s: float, refined: int) -> None:
+    def validate(self, policy: UncertaintyGNN, name: str, numbers: tuple[Floats64, Floats64]) -> float:
+        """Return the mean JCT under the second numbers, relative to the first, on the validation episodes."""
+        totals = np.zeros(2)
+        for k in track(range(self.config.validate[name]), f"validating on {name}"):
+            envs = [make_env(name, 300, 0.9, VALIDATE_SEEDS + k)]
+            totals += [cost(policy, one, envs)[0] for one in numbers]
+        return round(float(totals[1] / totals[0]), 5)
+
+    def save(
+        self,
+        path: Path,
+        tensors: dict[str, Tensor],
+        ranking: Floats64,
+        reserve_s: float,
+        rounds: int,
+        refined: dict[str, Any] | None = None,
+    ) -> None:
         """Write weights and their card."""
-        seeds = f"{COLLECT_SEEDS} to {COLLECT_SEEDS + max(self.config.episodes.values()) - 1}"
+        config, most = self.config, max(self.config.episodes.values())
+        starts = [COLLECT_SEEDS + number * ROUND_SEEDS for number in range(rounds)]
+        seeds = [f"{start} to {start + most - 1}" for start in starts]
         if refined:
-            seeds += f", {REFINE_SEEDS} to {REFINE_SEEDS + refined * len(self.config.refine_jobs) - 1}"
+            seeds.append(f"{REFINE_SEEDS} to {REFINE_SEEDS + config.refine * len(config.refine_jobs) - 1}")
+            seeds.append(f"{VALIDATE_SEEDS} to {VALIDATE_SEEDS + max(config.validate.values()) - 1}")
         network = {"applications": TREES, "ranking": ranking.round(4).tolist(), "reserve_s": round(reserve_s, 3)}
         training = {
             "recipe": "agents/uncertainty_gnn.py",
             "split": "train",
-            "seeds": seeds,
+            "seeds": ", ".join(seeds),
             "commit": commit(),
             "torch": torch.__version__,
-            "config": _identity(self.config) | {"refine": refined},
+            "config": _identity(config),
+            "refined": refined,
         }
-        save_weights(self.weights, "uncertainty_gnn", tensors, network, training)
+        save_weights(path, "uncertainty_gnn", tensors, network, training)
 
 
 def loss(outputs: Tensor, truth: Tensor) -> Tensor:
@@ -349,7 +336,7 @@ def make_env(scenario: str, jobs: int, load: float, seed: int, *, privileged: bo
     )
 
 
-def cost(policy: UncertaintyGNN, numbers: NDArray[np.float64], envs: list[SchedulingEnv]) -> NDArray[np.float64]:
+def cost(policy: UncertaintyGNN, numbers: Floats64, envs: list[SchedulingEnv]) -> Floats64:
     """Return the mean JCT of each environment's jobs under a ranking and reserve."""
     policy.ranking, policy.reserve_s = _unpack(numbers)
     found = []
@@ -362,7 +349,7 @@ def cost(policy: UncertaintyGNN, numbers: NDArray[np.float64], envs: list[Schedu
     return np.array(found)
 
 
-def _unpack(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+def _unpack(numbers: Floats64) -> tuple[Floats64, float]:
     return numbers[:-1].reshape(2, -1), float(np.exp(numbers[-1]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -76,6 +77,19 @@ class Examples(NamedTuple):
         edges = self.edges[links] + np.repeat(first, counts[:, 1])[:, None]
         owner = np.repeat(np.arange(len(graphs)), counts[:, 0])
         return levels(nodes, owner, self.heights[rows], edges, len(graphs), _HEIGHT), first
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Return all examples of several collections."""
+    if len(parts) == 1:
+        return parts[0]
+    graphs = np.cumsum([0, *(len(part.ends) - 1 for part in parts)])
+    before = np.cumsum([np.zeros(2, np.int64), *(part.ends[-1] for part in parts)], axis=0)
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Examples._fields}
+    arrays["graph"] = np.concatenate([part.graph + first for part, first in zip(parts, graphs, strict=False)])
+    ends = [part.ends[1:] + first for part, first in zip(parts, before, strict=False)]
+    arrays["ends"] = np.concatenate([before[:1], *ends])
+    return Examples(**arrays)
 
 
 class Collector:

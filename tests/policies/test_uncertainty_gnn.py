@@ -18,6 +18,7 @@ from llmsched_gym.errors import InputError
 from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.learned import WEIGHTS
 from llmsched_gym.policies.registry import load_policy
+from llmsched_gym.policies.uncertainty_examples import Collector, joined
 from llmsched_gym.policies.uncertainty_features import N_FEATURES, NodeNumbers, PromptMemory
 from llmsched_gym.policies.uncertainty_gnn import RANKINGS, Forecast, UncertaintyGNN, predicted_gittins
 from llmsched_gym.policies.uncertainty_network import LEVELS, N_OUTPUTS, read_weights, weights_of
@@ -72,7 +73,7 @@ def test_the_compiled_network_equals_the_torch_network(recipe: ModuleType) -> No
     import torch
 
     torch.manual_seed(3)
-    collector = recipe.Collector()
+    collector = Collector()
     collector.play(make_env("mixed", 25, 4), load_policy("llmsched"), 4, share=0.2, held_out=False)
     data = collector.examples
     features = torch.from_numpy(data.features.copy())
@@ -216,12 +217,31 @@ def test_a_file_of_other_weights_is_refused(tmp_path: Path) -> None:
         read_weights(path)
 
 
+def test_joined_examples_keep_their_graphs() -> None:
+    parts = []
+    for seed in (1, 2, 3):
+        collector = Collector()
+        collector.play(make_env("planning", 12, seed), load_policy("srtf"), seed, share=0.3, held_out=False)
+        parts.append(collector.examples)
+    whole = joined(parts)
+    before = np.cumsum([0, *(len(part.features) for part in parts)])
+    for number, part in enumerate(parts):
+        for mine in (0, len(part.features) - 1):
+            batch, first = whole.batch(whole.graph[[before[number] + mine]])
+            alone, start = part.batch(part.graph[[mine]])
+            np.testing.assert_array_equal(batch.nodes, alone.nodes)
+            assert [link.tolist() for level in batch.levels for link in level] == [
+                link.tolist() for level in alone.levels for link in level
+            ]
+            assert first[0] + whole.place[before[number] + mine] == start[0] + part.place[mine]
+
+
 def test_the_recipe_trains_and_goes_on(recipe: ModuleType, tmp_path: Path) -> None:
     config = recipe.Config(
         episodes={"chain": 2},
         sampled={"chain": 0.5},
         loads=(3.0,),
-        jobs=12,
+        jobs=(12,),
         epochs=1,
         batch=64,
         width=4,
@@ -230,6 +250,7 @@ def test_the_recipe_trains_and_goes_on(recipe: ModuleType, tmp_path: Path) -> No
         refine_jobs={"chain": 30},
         pairs=2,
         spread=0.5,
+        validate={"chain": 1},
         output=tmp_path,
     )
     recipe.Run(config).train()
@@ -237,8 +258,37 @@ def test_the_recipe_trains_and_goes_on(recipe: ModuleType, tmp_path: Path) -> No
     learned = weights.read_bytes()
     policy = load_policy("uncertainty_gnn", weights=str(weights))
     assert isinstance(policy, UncertaintyGNN)
-    assert np.abs(policy.ranking - RANKINGS["blend"]).max() > 1e-3
+    training = json.loads(weights.with_suffix(".json").read_text())["training"]
+    refined = training["refined"]
+    assert np.abs(np.array(refined["centre"][:-1]).reshape(2, -1) - RANKINGS["blend"]).max() > 1e-3
+    assert refined["kept"] == (refined["validated"]["chain"] < 1.0)
+    assert (np.abs(policy.ranking - RANKINGS["blend"]).max() > 1e-3) == refined["kept"]
+    assert training["seeds"] == "100000 to 100001, 110000 to 110001, 200000 to 200000, 300000 to 300000"
+    losses = (tmp_path / "losses.csv").read_text().splitlines()
+    assert losses[0] == "round,epoch,application,mean,quantiles"
+    assert {line.split(",")[0] for line in losses[1:]} == {"1", "2"}
+
     recipe.Run(config).train()  # nothing is left to do
     assert weights.read_bytes() == learned
     with pytest.raises(InputError, match=r"settings"):
         recipe.Run(recipe.Config(output=tmp_path, seed=1))
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_it_collected(recipe: ModuleType, tmp_path: Path) -> None:
+    config = recipe.Config(
+        episodes={"chain": 2},
+        sampled={"chain": 0.5},
+        jobs=(12,),
+        epochs=1,
+        batch=64,
+        width=4,
+        hidden=8,
+        output=tmp_path,
+    )
+    recipe.Run(config).train()
+    weights = tmp_path / "uncertainty_gnn.safetensors"
+    learned = weights.read_bytes()
+    weights.unlink()
+    weights.with_suffix(".json").unlink()
+    recipe.Run(config).train()
+    assert weights.read_bytes() == learned
