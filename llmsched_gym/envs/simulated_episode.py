@@ -16,8 +16,9 @@ from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.envs.columns import Executor
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
 from llmsched_gym.envs.parked import Parked, load
-from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, Inference, any_stale, refresh
+from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, any_stale, refresh
 from llmsched_gym.profiler.evidence import Layout
+from llmsched_gym.profiler.features import Inference
 from llmsched_gym.profiler.profiler import EpisodeBeliefs, Profiler
 from llmsched_gym.workloads.workload import Workload
 

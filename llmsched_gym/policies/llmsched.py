@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from llmsched_gym.envs.columns import Candidate, Job
 from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.policies.base import Observation, Policy, job_column
-from llmsched_gym.profiler.beliefs import INTERVAL
+from llmsched_gym.profiler.features import INTERVAL
 
 SCORES = {
     "sum": Candidate.REDUCTION_SUM,

@@ -14,18 +14,10 @@ from numpy.typing import NDArray
 from llmsched_gym.cluster.state import ClusterState
 from llmsched_gym.errors import InputError
 from llmsched_gym.profiler.bank import make_bank, make_workspace
-from llmsched_gym.profiler.beliefs import (
-    BELIEF,
-    JOB_NUMBERS,
-    STAGE_BELIEF,
-    VARIABLE_NUMBERS,
-    Inference,
-    Prior,
-    fill_prior,
-    refresh,
-)
+from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, refresh
 from llmsched_gym.profiler.cache import make_cache
 from llmsched_gym.profiler.evidence import StateTables, make_evidence, make_layout, state_tables
+from llmsched_gym.profiler.features import JOB_NUMBERS, VARIABLE_NUMBERS, Inference, Prior, fill_prior
 from llmsched_gym.profiler.profile import Profile
 from llmsched_gym.profiler.store import check_template, list_profiles, load_profile, read_profile
 from llmsched_gym.workloads.template import ApplicationTemplate
@@ -55,6 +47,7 @@ class Profiler:
             work=make_workspace(shared.bank),
             cache=make_cache(shared.cache.keys.shape[1], shared.cache.values.shape[1]),
             evidence=make_evidence(len(shared.unfinished)),
+            words=shared.words.copy(),
             unfinished=shared.unfinished.copy(),
         )
         return replace(self, inference=inference)
@@ -95,9 +88,10 @@ def make_profiler(profiles: Iterable[Profile], strict: Iterable[str] = ()) -> Pr
     inference = Inference(
         bank=bank,
         work=make_workspace(bank),
-        cache=make_cache(2 * widest, JOB_NUMBERS + VARIABLE_NUMBERS * widest),
+        cache=make_cache(widest, JOB_NUMBERS + VARIABLE_NUMBERS * widest),
         prior=Prior(np.zeros(n), np.zeros(n), np.zeros(n)),
         evidence=make_evidence(widest),
+        words=np.zeros(widest, np.uint32),
         unfinished=np.zeros(widest, np.uint16),
         nothing_s=np.zeros(widest),
     )

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from llmsched_gym.profiler.bank import ProfileBank, Workspace, make_workspace
-from llmsched_gym.profiler.beliefs import ENUMERATED
+from llmsched_gym.profiler.features import ENUMERATED
 from llmsched_gym.profiler.inference import calibrate
 from llmsched_gym.profiler.information import entropy, information
 from llmsched_gym.profiler.profile import Profile
