@@ -73,18 +73,20 @@ class Scale:
 
     Attributes:
         seeds: Seeds of the main comparison.
-        sweep_seeds: Seeds of everything else.
+        sweep_seeds: Seeds of the sweeps.
+        parameter_seeds: Seeds of the sweeps in which only LLMSched plays, which is cheap.
         jobs: Jobs per episode of the main comparison.
         sweep_jobs: Jobs per episode of the sweeps.
     """
 
     seeds: int = 10
     sweep_seeds: int = 5
+    parameter_seeds: int = 20
     jobs: int = 300
     sweep_jobs: int = 200
 
 
-QUICK: Final = Scale(seeds=2, sweep_seeds=2, jobs=60, sweep_jobs=40)
+QUICK: Final = Scale(seeds=2, sweep_seeds=2, parameter_seeds=2, jobs=60, sweep_jobs=40)
 
 
 def cells(parts: tuple[str, ...], scale: Scale, profiles: Path) -> list[Cell]:
@@ -151,24 +153,24 @@ def _sized(scenario: Scenario, llm: int, regular: int) -> Scenario:
 
 def _parameters(scale: Scale) -> list[Cell]:
     """The parameters of LLMSched, one at a time from its defaults; and evidence of running stages on and off."""
-    setting = Setting.make("mixed", jobs=scale.sweep_jobs)
+    setting, seeds = Setting.make("mixed", jobs=scale.sweep_jobs), tuple(range(scale.parameter_seeds))
     specs = [("epsilon", value) for value in EPSILONS] + [("sampling_ratio", value) for value in RATIOS]
     specs += [("score", value) for value in SCORES] + [("interval", value) for value in INTERVALS]
     found = [
-        Cell("parameters", name, f"{value}", setting, ("srtf", f"{FULL}?{name}={value}"), _few(scale))
+        Cell("parameters", name, f"{value}", setting, ("srtf", f"{FULL}?{name}={value}"), seeds)
         for name, value in specs
     ]
     for soft in (False, True):
         evidence = replace(setting, soft_evidence=soft)
         policies = ("srtf", FULL, "llmsched_no_uncertainty")
-        found.append(Cell("parameters", "soft_evidence", str(soft), evidence, policies, _few(scale)))
+        found.append(Cell("parameters", "soft_evidence", str(soft), evidence, policies, seeds))
     return found
 
 
 def _bins(scale: Scale, profiles: Path) -> list[Cell]:
-    setting = Setting.make("mixed", jobs=scale.sweep_jobs)
+    setting, seeds = Setting.make("mixed", jobs=scale.sweep_jobs), tuple(range(scale.parameter_seeds))
     return [
-        Cell("bins", "bins", str(bins), given, ("srtf", FULL, "llmsched_no_uncertainty"), _few(scale))
+        Cell("bins", "bins", str(bins), given, ("srtf", FULL, "llmsched_no_uncertainty"), seeds)
         for bins in BIN_COUNTS
         for given in [setting if bins == BINS else replace(setting, profiler=str(profiles / f"bins_{bins}"))]
     ]

@@ -29,7 +29,7 @@ from llmsched_gym.evaluation.setting import Setting
 
 REFERENCE: Final = Path(__file__).resolve().parent / "reference" / "tuning.csv"
 JOBS: Final = {"mixed": 200, "predefined": 60, "chain": 300, "planning": 300}
-SEEDS: Final = tuple(range(12))
+SEEDS: Final = tuple(range(48))
 EPSILONS: Final = (0.02, 0.05, 0.1, 0.2)
 RATIOS: Final = (0.1, 0.3, 1.0)
 SCORES: Final = ("sum", "product")

@@ -62,8 +62,8 @@ class LLMSched(Policy):
 
     def __init__(
         self,
-        epsilon: float = 0.02,
-        sampling_ratio: float = 0.3,
+        epsilon: float = 0.05,
+        sampling_ratio: float = 1.0,
         score: Literal["sum", "product", "rate"] = "sum",
         interval: float = 0.3,
     ) -> None:
