@@ -141,8 +141,8 @@ def _exploring(rows: Table) -> str:
     partly = "; ".join(f"{value} {_share(found)}" for value, found in _against(rows, "sampling_ratio", "1.0"))
     return (
         f"**Mechanism 4: exploring costs little and tells little.** Mean JCT by epsilon against not exploring (mixed): "
-        f"{cost}. By the share of a stage's tasks that exploring may start, against all of them: {partly}; a stage that "
-        "is begun and left tells late what it was begun for. In the worked example the informative stage belongs to a "
+        f"{cost}. By the share of a stage's tasks that exploring may start, against all of them: {partly}; a stage "
+        "that is begun and left tells late what it was begun for. In the worked example the informative stage belongs to a "
         "job that is likely to be short. Here the uncertainty reduction grows with the ranges that it is multiplied "
         "with, so it prefers long, uncertain jobs (scoring per second of the stage's own work, `score=rate`, changes "
         "nothing measurable, `docs/policies.md`), and what a stage tells is also told when its job's turn comes. The "
