@@ -142,12 +142,13 @@ def _exploring(rows: Table) -> str:
     return (
         f"**Mechanism 4: exploring costs little and tells little.** Mean JCT by epsilon against not exploring (mixed): "
         f"{cost}. By the share of a stage's tasks that exploring may start, against all of them: {partly}; a stage "
-        "that is begun and left tells late what it was begun for. In the worked example the informative stage belongs to a "
-        "job that is likely to be short. Here the uncertainty reduction grows with the ranges that it is multiplied "
-        "with, so it prefers long, uncertain jobs (scoring per second of the stage's own work, `score=rate`, changes "
-        "nothing measurable, `docs/policies.md`), and what a stage tells is also told when its job's turn comes. The "
-        "sweep on the `train` split chose a small epsilon and whole stages (`baselines/reference/tuning.csv`), and the "
-        "ablation without uncertainty differs little from the full method."
+        "that is begun and left tells late what it was begun for. In the worked example the informative stage "
+        "belongs to a job that is likely to be short. Here the uncertainty reduction grows with the ranges that it "
+        "is multiplied with, so it prefers long, uncertain jobs (scoring per second of the stage's own work, "
+        "`score=rate`, changes nothing measurable, `docs/policies.md`), and what a stage tells is also told when "
+        "its job's turn comes. The sweep on the `train` split chose a small epsilon and whole stages "
+        "(`baselines/reference/tuning.csv`), and the ablation without uncertainty differs little from the full "
+        "method."
     )
 
 
