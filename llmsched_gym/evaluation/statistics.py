@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import expm1, sqrt
+from math import exp, expm1, sqrt
 from statistics import NormalDist
 from typing import Final
 
@@ -105,6 +105,22 @@ def reduction_pct(baseline: ArrayLike, values: ArrayLike) -> Interval:
     low = None if log_ratio.high is None else _reduction(log_ratio.high)
     high = None if log_ratio.low is None else _reduction(log_ratio.low)
     return Interval(low, _reduction(log_ratio.mid), high)
+
+
+def relative(values: ArrayLike, reference: ArrayLike) -> Interval:
+    """How many times the reference: the geometric mean over the seeds, each paired with the reference on its jobs.
+
+    Means of two policies move together with the jobs, so that their intervals overlap though one is better on every
+    seed. Relative to a reference on the same jobs, most of what the jobs decide cancels, and intervals of two policies
+    can be compared by eye.
+
+    Args:
+        values: Numbers > 0.
+        reference: Numbers > 0, paired with `values`.
+    """
+    logs = bootstrap(lambda v, r: _mean(np.log(v / r)), values, reference)
+    low, high = (None if end is None else exp(end) for end in (logs.low, logs.high))
+    return Interval(low, exp(logs.mid), high)
 
 
 def ranks(values: Mapping[str, Sequence[float]]) -> dict[str, int]:

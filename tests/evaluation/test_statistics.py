@@ -13,6 +13,7 @@ from llmsched_gym.evaluation.statistics import (
     probability_of_improvement,
     ranks,
     reduction_pct,
+    relative,
     stretch,
 )
 
@@ -34,6 +35,23 @@ def test_pairing_removes_what_seeds_share():
     better = shared - 1 + rng.normal(0, 0.2, size=12)
     assert reduction_pct(shared, better).excludes_zero
     assert not reduction_pct(shared, rng.permutation(better)).excludes_zero
+
+
+def test_what_the_jobs_decide_cancels_relative_to_a_reference():
+    rng = np.random.default_rng(2)
+    jobs = np.exp(rng.normal(3.0, 1.0, size=20))
+    fast, slow = 1.1 * jobs * rng.uniform(0.98, 1.02, 20), 1.2 * jobs * rng.uniform(0.98, 1.02, 20)
+    near, far = relative(fast, jobs), relative(slow, jobs)
+    assert near.high is not None
+    assert far.low is not None
+    assert near.mid == pytest.approx(1.1, rel=0.01)
+    assert 1.09 < near.high < far.low < 1.2
+    most, least = bootstrap(average, fast).high, bootstrap(average, slow).low
+    assert most is not None
+    assert least is not None
+    assert least < most  # the means themselves cannot be told apart
+    assert relative([2.0, 8.0], [1.0, 2.0]).mid == pytest.approx(np.sqrt(8.0))
+    assert relative(jobs, jobs).as_list() == pytest.approx([1.0, 1.0, 1.0])
 
 
 def test_reduction_does_not_depend_on_which_is_the_baseline():
