@@ -155,8 +155,8 @@ class Progress(BaseCallback):
         super().__init__()
         self._config = config
         self._points = points
-        self._begun = time.process_time() - (points[-1]["cpu_s"] if points else 0.0)
         self._references = {name: mean_jct_s(name, config) for name in ("fcfs", "fair")}
+        self._begun = time.process_time() - (points[-1]["cpu_s"] if points else 0.0)
         self._every = max(config.steps // config.validations, 1)
 
     def _on_training_start(self) -> None:
