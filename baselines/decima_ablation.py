@@ -37,8 +37,8 @@ UNTRAINED: Final = "decima?weights=untrained"
 RIVALS: Final = ("random", "fcfs", UNTRAINED)
 """What training has to be better than."""
 JOBS: Final = 200
-SEEDS: Final = {"mixed": 30, "predefined": 30, "chain": 60, "planning": 60}
-"""Seeds per workload: more where episodes are short."""
+SEEDS: Final = {"mixed": 30, "predefined": 20, "chain": 40, "planning": 60}
+"""Seeds per workload: more where they are cheap and policies close together."""
 
 
 class Line(NamedTuple):
