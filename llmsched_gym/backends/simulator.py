@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.backends import engine
 from llmsched_gym.backends.engine_state import EngineConfig, new_engines
 from llmsched_gym.backends.event_heap import set_event
@@ -91,7 +91,7 @@ def engine_config(group: LLMExecutors) -> EngineConfig:
     )
 
 
-@kernel
+@inlined_kernel
 def dispatch(state: ClusterState, simulation: Simulation, stage: int, executor: int) -> None:
     """Start the next task of a ready stage on an executor that can run it and has a free slot."""
     now_ns = state.clock[0].now_ns
@@ -114,12 +114,11 @@ def dispatch(state: ClusterState, simulation: Simulation, stage: int, executor: 
     _follow_engine(state, simulation, executor)
 
 
-@kernel
+@inlined_kernel
 def wait(state: ClusterState, simulation: Simulation) -> None:
-    """Let time pass until something visible has happened and a decision is due, or everything is done."""
+    """Let time pass until something visible has happened."""
     while not _step_time(state, simulation):
         pass
-    advance(state, simulation)
 
 
 @kernel
@@ -168,7 +167,7 @@ def run_fcfs(state: ClusterState, simulation: Simulation) -> int:
     return dispatches
 
 
-@kernel
+@inlined_kernel
 def _step_time(state: ClusterState, simulation: Simulation) -> bool:
     """Move to the next event time and let all that is due then happen.
 
@@ -195,7 +194,7 @@ def _step_time(state: ClusterState, simulation: Simulation) -> bool:
     return visible
 
 
-@kernel
+@inlined_kernel
 def _plan_engines(state: ClusterState, simulation: Simulation) -> None:
     """Let every engine that is between two segments plan on."""
     for k in range(1, simulation.unplanned[0] + 1):
@@ -206,7 +205,7 @@ def _plan_engines(state: ClusterState, simulation: Simulation) -> None:
     simulation.unplanned[0] = 0
 
 
-@kernel
+@inlined_kernel
 def _executor_event(state: ClusterState, simulation: Simulation, executor: int) -> bool:
     """Finish what ends on an executor now; tells whether any task did."""
     row = state.executors[executor]

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import allocating_kernel, kernel
+from llmsched_gym._jit import allocating_kernel, inlined_kernel, kernel
 from llmsched_gym.cluster.state import ClusterState, Rows, StageStatus
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
 from llmsched_gym.profiler.beliefs import HISTORY_DEVIATIONS
@@ -92,7 +92,7 @@ _T_WORK: Final = int(Truth.STAGE_WORK_S)
 _T_PATH: Final = int(Truth.STAGE_PATH_S)
 
 
-@kernel
+@inlined_kernel
 def write_tables(
     state: ClusterState,
     candidates: NDArray[np.float32],
@@ -157,7 +157,7 @@ def write_tables(
     system[_S_JOB_ROWS] = shown_jobs
 
 
-@kernel
+@inlined_kernel
 def write_beliefs(
     state: ClusterState,
     job_beliefs: Rows,
@@ -202,7 +202,7 @@ def write_beliefs(
         candidates[i, _C_HISTORY_REDUCTION] = told.history_reduction
 
 
-@kernel
+@inlined_kernel
 def write_mask(state: ClusterState, can_wait: bool, placements: int, mask: NDArray[np.int8]) -> None:
     """Fill the action mask.
 

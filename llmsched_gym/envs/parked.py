@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, register_model, unbox
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import kernel, type_of
 
 
 class ParkedType(types.Type):
@@ -56,7 +55,7 @@ class Parked:
     """
 
     def __init__(self, tuples: list[Any]) -> None:
-        self._numba_type_ = ParkedType(numba.typeof(tuples[0]))
+        self._numba_type_ = ParkedType(type_of(tuples[0]))
         self.address = 0
         self._memory = np.zeros(len(tuples) * row_bytes(self), np.uint8)
         self.address = self._memory.ctypes.data
@@ -70,7 +69,7 @@ class Parked:
         Raises:
             TypeError: It is of another type.
         """
-        if numba.typeof(content) != self._numba_type_.content:
+        if type_of(content) != self._numba_type_.content:
             raise TypeError(f"row {row} is of another type than the others")
         store(self, row, content)
         self._tuples[row] = content

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import direct, kernel
+from llmsched_gym._jit import direct, inlined_kernel, kernel
 from llmsched_gym.backends import engine, simulator
 from llmsched_gym.backends.simulator import Simulation
 from llmsched_gym.cluster.lifecycle import least_loaded
@@ -16,7 +16,7 @@ from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.envs.columns import Executor
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
 from llmsched_gym.envs.parked import Parked, load
-from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, any_stale, refresh
+from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, any_stale, update
 from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.features import Inference
 from llmsched_gym.profiler.profiler import EpisodeBeliefs, Profiler
@@ -128,7 +128,7 @@ class SimulatedEpisode:
     def _bind(self) -> None:
         """Look up the compiled code that the arrays of this episode go into."""
         believed = self.job_beliefs, self.stage_beliefs
-        self._step = direct(carry_out, self.state, self.simulation, *believed, 0, 0, *_EXAMPLE)
+        self._step = direct(decide, self.state, self.simulation, *believed, 0, 0, *_EXAMPLE)
         if self.beliefs is not None:
             # More than a hundred arrays: to hand them over at each step would cost about as much as the step.
             self._believed = Parked([Believed(self.state, self.simulation, *self.beliefs.arguments)])
@@ -145,7 +145,7 @@ class SimulatedEpisode:
 
     def observe(self, tables: Tables) -> None:
         """Fill `tables` with the present observation."""
-        if _observe(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, self._placements, *tables):
+        if look(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, self._placements, *tables):
             self._believe(self._believed, *tables[:2])
 
     def step(self, action: int, tables: Tables) -> bool:
@@ -165,7 +165,7 @@ class SimulatedEpisode:
 
 
 @kernel
-def carry_out(
+def decide(
     state: ClusterState,
     simulation: Simulation,
     job_beliefs: Rows,
@@ -178,6 +178,21 @@ def carry_out(
     system: NDArray[np.float32],
     mask: NDArray[np.int8],
 ) -> bool:
+    """Carry out a decision and fill the next observation; returns what `look` does."""
+    carry_out(state, simulation, action, placements, candidates, mask)
+    return look(state, simulation, job_beliefs, stage_beliefs, placements, candidates, jobs, executors, system, mask)
+
+
+@inlined_kernel
+def carry_out(
+    state: ClusterState,
+    simulation: Simulation,
+    action: int,
+    placements: int,
+    candidates: NDArray[np.float32],
+    mask: NDArray[np.int8],
+) -> None:
+    """Carry out a decision and let time pass until the next one is due."""
     clock = state.clock[0]
     clock.decisions += 1
     clock.hidden_candidates += max(clock.ready - len(candidates), 0)
@@ -190,10 +205,7 @@ def carry_out(
         if executor < 0:
             executor = least_loaded(state, state.stages[stage].pool)
         simulator.dispatch(state, simulation, stage, executor)
-        simulator.advance(state, simulation)
-    return _observe(
-        state, simulation, job_beliefs, stage_beliefs, placements, candidates, jobs, executors, system, mask
-    )
+    simulator.advance(state, simulation)
 
 
 @kernel
@@ -217,7 +229,7 @@ def legal_choice(state: ClusterState, action: int, rows: int, placements: int) -
 
 
 @kernel
-def _observe(
+def look(
     state: ClusterState,
     simulation: Simulation,
     job_beliefs: Rows,
@@ -230,6 +242,25 @@ def _observe(
     mask: NDArray[np.int8],
 ) -> bool:
     """Fill the observation; tells whether beliefs must be inferred before the profiler's columns can be filled."""
+    observe(state, simulation, placements, candidates, jobs, executors, system, mask)
+    if any_stale(state, job_beliefs):
+        return True
+    show_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
+    return False
+
+
+@inlined_kernel
+def observe(
+    state: ClusterState,
+    simulation: Simulation,
+    placements: int,
+    candidates: NDArray[np.float32],
+    jobs: NDArray[np.float32],
+    executors: NDArray[np.float32],
+    system: NDArray[np.float32],
+    mask: NDArray[np.int8],
+) -> None:
+    """Fill all of the observation but the profiler's columns."""
     write_tables(state, candidates, jobs, executors, system)
     done = state.clock[0].done == len(state.jobs)
     can_wait = done or simulator.next_event_ns(state, simulation) != _FAR
@@ -239,15 +270,9 @@ def _observe(
             used, decoded = simulator.engine_load(state, simulation, e)
             executors[e, _KV_USED] = used
             executors[e, _DECODED] = decoded
-    if len(job_beliefs) == 0:
-        return False
-    if any_stale(state, job_beliefs):
-        return True
-    show_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
-    return False
 
 
-@kernel
+@inlined_kernel
 def show_beliefs(
     state: ClusterState,
     simulation: Simulation,
@@ -260,6 +285,8 @@ def show_beliefs(
 
     An idle engine counts as one that decodes a single sequence without context.
     """
+    if len(job_beliefs) == 0:
+        return
     total_ps = 0
     for e in range(len(simulation.engines)):
         row = simulation.engines[e]
@@ -274,11 +301,11 @@ def believe(episode: Any, candidates: NDArray[np.float32], jobs: NDArray[np.floa
     believed = load(episode, 0)
     state, simulation, inference, layout, soft, job_beliefs, stage_beliefs, counts = believed
     write_tokens(state, simulation, layout.tokens)
-    refresh(state, inference, layout, soft, job_beliefs, stage_beliefs, counts)
+    update(state, inference, layout, soft, job_beliefs, stage_beliefs, counts)
     show_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
 
 
-@kernel
+@inlined_kernel
 def write_tokens(state: ClusterState, simulation: Simulation, tokens: NDArray[np.int32]) -> None:
     """Write down how many tokens the sequences that decode have generated so far."""
     for e in range(len(simulation.engines)):

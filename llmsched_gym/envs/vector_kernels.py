@@ -13,14 +13,14 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel, threaded_kernel
+from llmsched_gym._jit import inlined_kernel, kernel, threaded_kernel
 from llmsched_gym.backends.simulator import Simulation
 from llmsched_gym.cluster.state import ClusterState, Rows
 from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.observation import write_graph, write_truth
 from llmsched_gym.envs.parked import load
-from llmsched_gym.envs.simulated_episode import Tables, carry_out, show_beliefs, write_tokens
-from llmsched_gym.profiler.beliefs import refresh
+from llmsched_gym.envs.simulated_episode import Tables, carry_out, observe, show_beliefs, write_tokens
+from llmsched_gym.profiler.beliefs import any_stale, update
 from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.integers import wide
 
@@ -168,37 +168,27 @@ def step_believing_episodes(
         if not skipped[row]:
             episode = load(episodes, row)
             state, simulation = episode.state, episode.simulation
-            jobs, stages = episode.job_beliefs, episode.stage_beliefs
-            if _decide(episode, wide(actions[row]), placements):
-                layout, soft, _, _, counts = episode.believed
+            layout, soft, jobs, stages, counts = episode.believed
+            _decide(episode, wide(actions[row]), placements)
+            if any_stale(state, jobs):
                 write_tokens(state, simulation, layout.tokens)
-                refresh(state, inference, layout, soft, jobs, stages, counts)
-                tables = episode.seen.tables
-                show_beliefs(state, simulation, jobs, stages, tables.candidates, tables.jobs)
+                update(state, inference, layout, soft, jobs, stages, counts)
+            tables = episode.seen.tables
+            show_beliefs(state, simulation, jobs, stages, tables.candidates, tables.jobs)
             _finish(state, stages, episode.seen, progress[row])
 
 
-@kernel
-def _decide(episode: Any, action: int, placements: int) -> bool:
-    """Carry out a decision; tells whether beliefs must be inferred before the profiler's columns can be filled."""
+@inlined_kernel
+def _decide(episode: Any, action: int, placements: int) -> None:
+    """Carry out a decision, and fill all of the tables but the profiler's columns."""
     _clear(episode.seen)
-    tables = episode.seen.tables
-    return carry_out(
-        episode.state,
-        episode.simulation,
-        episode.job_beliefs,
-        episode.stage_beliefs,
-        action,
-        placements,
-        tables.candidates,
-        tables.jobs,
-        tables.executors,
-        tables.system,
-        tables.action_mask,
-    )
+    state, simulation, tables = episode.state, episode.simulation, episode.seen.tables
+    candidates, mask = tables.candidates, tables.action_mask
+    carry_out(state, simulation, action, placements, candidates, mask)
+    observe(state, simulation, placements, candidates, tables.jobs, tables.executors, tables.system, mask)
 
 
-@kernel
+@inlined_kernel
 def _clear(seen: Seen) -> None:
     """Zero the rows that hold something: how many, the last observation says itself."""
     tables = seen.tables
@@ -216,7 +206,7 @@ def _zero(table: Rows, rows: int) -> None:
         table[row, :] = 0
 
 
-@kernel
+@inlined_kernel
 def _finish(state: ClusterState, stage_beliefs: Rows, seen: Seen, progress: Rows) -> None:
     """Write the parts of the observation that are not always asked for, and the progress."""
     if len(seen.nodes) > 0:

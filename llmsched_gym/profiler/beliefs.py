@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.cluster.state import ClusterState, Rows, StageStatus
 from llmsched_gym.profiler.evidence import Evidence, Layout, collect
 from llmsched_gym.profiler.features import (
@@ -101,7 +101,9 @@ def is_stale(state: ClusterState, jobs: Rows, job: int) -> bool:
 
 @kernel
 def any_stale(state: ClusterState, jobs: Rows) -> bool:
-    """Tell whether that holds for any job in the system."""
+    """Tell whether that holds for any job in the system; there is nothing to bring up to date without a profiler."""
+    if len(jobs) == 0:
+        return False
     stale = False
     for i in range(state.clock[0].active):
         stale |= is_stale(state, jobs, state.active[i])
@@ -123,6 +125,14 @@ def refresh(
         stages: `STAGE_BELIEF` rows.
         counts: int64 (3,). Jobs without a profile, updates, updates with evidence that the profile cannot explain.
     """
+    update(state, inference, layout, soft, jobs, stages, counts)
+
+
+@inlined_kernel
+def update(
+    state: ClusterState, inference: Inference, layout: Layout, soft: bool, jobs: Rows, stages: Rows, counts: Rows
+) -> None:
+    """Do as `refresh` does, within another kernel."""
     bank, cache, evidence = inference.bank, inference.cache, inference.evidence
     for i in range(state.clock[0].active):
         job = state.active[i]
@@ -177,7 +187,7 @@ def _mark(state: ClusterState, job: int, jobs: Rows) -> None:
     jobs[job].open_stages = state.jobs[job].open_stages
 
 
-@kernel
+@inlined_kernel
 def _believe(
     state: ClusterState,
     layout: Layout,
@@ -251,7 +261,7 @@ def _had_s(evidence: Evidence, n: int, v: int, mean_s: float) -> float:
     return evidence.received_ns[v] * 1e-9
 
 
-@kernel
+@inlined_kernel
 def _missing(state: ClusterState, layout: Layout, job: int, values: NDArray[np.float64]) -> int:
     """Return a variable with tasks to start whose uncertainty reduction is not known; -1 if there is none."""
     owner = state.jobs[job]

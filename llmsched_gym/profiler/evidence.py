@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.cluster.initial import task_work_ns
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.cluster.state import FAR, ClusterState, StageStatus, TaskStatus
@@ -220,7 +220,7 @@ def make_evidence(variables: int) -> Evidence:
     )
 
 
-@kernel
+@inlined_kernel
 def collect(state: ClusterState, layout: Layout, job: int, soft: bool, evidence: Evidence) -> int:
     """Read the evidence of a job whose application has a profile.
 
@@ -283,7 +283,7 @@ def collect(state: ClusterState, layout: Layout, job: int, soft: bool, evidence:
     return state.clock[0].now_ns + max(due_ns, _PATIENCE_NS)
 
 
-@kernel
+@inlined_kernel
 def _read_stages(state: ClusterState, layout: Layout, job: int, soft: bool, evidence: Evidence) -> None:
     """Sum up what is known of the stages of a job, and what they have received, by variable."""
     owner = state.jobs[job]
@@ -319,7 +319,7 @@ def _read_stages(state: ClusterState, layout: Layout, job: int, soft: bool, evid
                 evidence.due_ns[v] = min(evidence.due_ns[v], _call_due_ns(layout, row, had_ns) // running)
 
 
-@kernel
+@inlined_kernel
 def _read_plans(state: ClusterState, layout: Layout, job: int, evidence: Evidence) -> None:
     """Note empty plans, plans that will not be made, and the candidates that a plan leaves out."""
     owner = state.jobs[job]
