@@ -55,8 +55,8 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             whatever its action. SAME_STEP: it is reset at once; ``info["final_obs"]`` and ``info["final_info"]`` hold
             what its last step returned. DISABLED: ``reset(options={"reset_mask": ...})`` resets it.
         threads: Threads that step, this one included; default: one per processor, and per 8 sub-environments.
-        copy: Whether `reset` and `step` return copies. Without, arrays change with the next call, which saves about a
-            tenth of the time of a step, and much more of a graph observation's.
+        copy: Whether `reset` and `step` return new arrays. Without, arrays change with the next call, and must not be
+            written to: what is not to change in them is not written again, which saves time.
         settings: All other arguments of `SchedulingEnv`, equal for all sub-environments.
 
     Raises:
@@ -90,7 +90,8 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._copy = copy
         arrays: Any = create_empty_array(self.single_observation_space, self.num_envs)
         self._seen: Observation = arrays
-        self._rows = [self._row(i) for i in range(self.num_envs)]
+        self._legal = np.zeros(arrays["action_mask"].shape, np.bool_)
+        self._nothing = np.zeros((self.num_envs, 0, 1), np.float32), np.zeros((self.num_envs, 0, 1), np.int32)
         self._episodes: list[SimulatedEpisode] = []
         self._workloads: list[Workload] = []
         self._generators: list[np.random.Generator | None] = [None] * self.num_envs
@@ -102,17 +103,6 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._progress = np.zeros(self.num_envs, PROGRESS)
         self._over = self._progress["over"]
         self._actions = np.zeros(self.num_envs, np.int64)
-
-    def _row(self, i: int) -> Seen:
-        """Return views of the observation of a sub-environment; the optional parts without rows if there are none."""
-        seen = self._seen
-        none = np.zeros((0, 1), np.float32)
-        return Seen(
-            Tables(*(seen[name][i] for name in ("candidates", "jobs", "executors", "system", "action_mask"))),
-            seen["nodes"][i] if "nodes" in seen else none,
-            seen["edges"][i] if "edges" in seen else none.astype(np.int32),
-            seen["truth"][i] if "truth" in seen else none,
-        )
 
     @property
     def episodes(self) -> Sequence[SimulatedEpisode]:
@@ -126,7 +116,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return the legal actions: bool (num_envs, actions)."""
-        return self._seen["action_mask"].astype(np.bool_)
+        return self._legal.copy()
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -153,6 +143,8 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         chosen = _reset_mask(options, self.num_envs)
         if not self._episodes and not chosen.all():
             raise gym.error.ResetNeeded("the first reset is of all sub-environments")
+        if self._copy:
+            self._seen = {name: array.copy() for name, array in self._seen.items()}
         infos: dict[str, Any] = {}
         for i in np.flatnonzero(chosen).tolist():
             infos = self._add_info(infos, {**self._begin(i, seeds[i]), **self._info(i)}, i)
@@ -177,6 +169,8 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             raise gym.error.ResetNeeded(f"the episodes of {which} are over: reset them (options={{'reset_mask': ...}})")
         before = self._progress.copy()
         self._take_actions(actions)
+        if self._copy:
+            self._seen = {name: np.empty_like(array) for name, array in self._seen.items()}
         self._advance(self._parked, ended)
         terminations = self._over & ~ended
         rewards = self._rewards(before, ended)
@@ -214,14 +208,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             self._episodes.append(episode)
             self._workloads.append(workload)
         self._episodes[i], self._workloads[i] = episode, workload
-        seen = self._rows[i]
-        for table in (*seen.tables, seen.nodes, seen.edges, seen.truth):
-            table[...] = 0
-        episode.observe(seen.tables)
-        if len(seen.nodes):
-            write_graph(episode.state, episode.stage_beliefs, seen.nodes, seen.edges, seen.tables.system)
-        if len(seen.truth):
-            write_truth(episode.state, seen.truth)
+        self._observe(i, episode)
         progress = self._progress[i]
         progress["now_ns"], progress["area_ns"] = episode.now_ns, episode.area_ns
         progress["illegal_actions"], progress["n_jobs"], progress["over"] = 0, workload.n_jobs, episode.done
@@ -231,10 +218,21 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             self._parked = Parked([self._arrays(row) for row in range(self.num_envs)])
         return reset_info(drawn, workload)
 
+    def _observe(self, i: int, episode: SimulatedEpisode) -> None:
+        """Write the first observation of an episode."""
+        seen = {name: array[i] for name, array in self._seen.items()}
+        for array in seen.values():
+            array[...] = 0
+        episode.observe(Tables(*(seen[name] for name in Tables._fields)))
+        if "nodes" in seen:
+            write_graph(episode.state, episode.stage_beliefs, seen["nodes"], seen["edges"], seen["system"])
+        if "truth" in seen:
+            write_truth(episode.state, seen["truth"])
+
     def _arrays(self, i: int) -> Episode | BelievingEpisode:
         """Return all arrays of a sub-environment."""
         episode = self._episodes[i]
-        common = (episode.state, episode.simulation, episode.job_beliefs, episode.stage_beliefs, self._rows[i])
+        common = episode.state, episode.simulation, episode.job_beliefs, episode.stage_beliefs
         if episode.beliefs is None:
             return Episode(*common)
         return BelievingEpisode(*common, episode.beliefs.arguments[1:])
@@ -250,7 +248,10 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     def _advance(self, episodes: Parked, skipped: NDArray[np.bool_]) -> None:
         """Let all threads step until every sub-environment has been stepped."""
-        arguments = self._actions, skipped, self._one.placements, self._progress, self._counter
+        floats, integers = self._nothing
+        optional = {"nodes": floats, "edges": integers, "truth": floats}
+        seen = Seen(**optional | self._seen)
+        arguments = seen, self._copy, self._actions, skipped, self._one.placements, self._progress, self._counter
         self._counter[0] = 0
         others: list[Future[None]] = []
         if self._pool is not None:
@@ -274,7 +275,8 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         return np.where(reset, 0.0, given)
 
     def _observation(self) -> Observation:
-        return {name: array.copy() for name, array in self._seen.items()} if self._copy else dict(self._seen)
+        np.not_equal(self._seen["action_mask"], 0, out=self._legal)
+        return dict(self._seen)
 
     def _info(self, i: int) -> dict[str, Any]:
         """Return what every info of a sub-environment has."""

@@ -13,13 +13,13 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import inlined_kernel, kernel, threaded_kernel
+from llmsched_gym._jit import inlined_kernel, threaded_kernel
 from llmsched_gym.backends.simulator import Simulation
 from llmsched_gym.cluster.state import ClusterState, Rows
 from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.observation import write_graph, write_truth
 from llmsched_gym.envs.parked import load
-from llmsched_gym.envs.simulated_episode import Tables, carry_out, observe, show_beliefs, write_tokens
+from llmsched_gym.envs.simulated_episode import carry_out, observe, show_beliefs, write_tokens
 from llmsched_gym.profiler.beliefs import any_stale, update
 from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.integers import wide
@@ -43,16 +43,24 @@ PROGRESS: Final = np.dtype(
 
 
 class Seen(NamedTuple):
-    """Where an episode's observation goes: its rows of the batch. Arrays that are not asked for have length 0.
+    """The observations of all episodes, one row each. Parts that are not asked for have no rows of their own.
 
     Attributes:
-        tables: The default observation.
-        nodes: float32 (M, len(Node)).
-        edges: int32 (L, 2).
-        truth: float32 (N, len(Truth)).
+        candidates: float32 (episodes, N, len(Candidate)).
+        jobs: float32 (episodes, J, len(Job)).
+        executors: float32 (episodes, E, len(Executor)).
+        system: float32 (episodes, len(System)).
+        action_mask: int8 (episodes, actions).
+        nodes: float32 (episodes, M, len(Node)).
+        edges: int32 (episodes, L, 2).
+        truth: float32 (episodes, N, len(Truth)).
     """
 
-    tables: Tables
+    candidates: NDArray[np.float32]
+    jobs: NDArray[np.float32]
+    executors: NDArray[np.float32]
+    system: NDArray[np.float32]
+    action_mask: NDArray[np.int8]
     nodes: NDArray[np.float32]
     edges: NDArray[np.int32]
     truth: NDArray[np.float32]
@@ -66,14 +74,12 @@ class Episode(NamedTuple):
         simulation: The simulator.
         job_beliefs: No rows.
         stage_beliefs: No rows.
-        seen: Its observation.
     """
 
     state: ClusterState
     simulation: Simulation
     job_beliefs: Rows
     stage_beliefs: Rows
-    seen: Seen
 
 
 class BelievingEpisode(NamedTuple):
@@ -84,7 +90,6 @@ class BelievingEpisode(NamedTuple):
         simulation: The simulator.
         job_beliefs: `BELIEF` rows.
         stage_beliefs: `STAGE_BELIEF` rows.
-        seen: Its observation.
         believed: Arguments of `refresh` after the profiles.
     """
 
@@ -92,7 +97,6 @@ class BelievingEpisode(NamedTuple):
     simulation: Simulation
     job_beliefs: Rows
     stage_beliefs: Rows
-    seen: Seen
     believed: tuple[Layout, bool, Rows, Rows, Rows]
 
 
@@ -111,6 +115,8 @@ _take: Any = intrinsic(_emit_take)
 @threaded_kernel
 def step_episodes(
     episodes: Any,
+    seen: Seen,
+    fresh: bool,
     actions: NDArray[np.int64],
     skipped: NDArray[np.bool_],
     placements: int,
@@ -121,6 +127,8 @@ def step_episodes(
 
     Args:
         episodes: Parked `Episode` rows.
+        seen: The observations; written.
+        fresh: Whether they hold anything. If not, they hold the last ones.
         actions: One per episode.
         skipped: Episodes to leave alone.
         placements: 1, or the number of executors where actions choose one.
@@ -133,8 +141,9 @@ def step_episodes(
             return
         if not skipped[row]:
             episode = load(episodes, row)
-            _decide(episode, wide(actions[row]), placements)
-            _finish(episode.state, episode.stage_beliefs, episode.seen, progress[row])
+            state = episode.state
+            _decide(state, episode.simulation, seen, row, fresh, wide(actions[row]), placements)
+            _finish(state, episode.stage_beliefs, seen, row, progress[row])
 
 
 @threaded_kernel
@@ -142,6 +151,8 @@ def step_believing_episodes(
     episodes: Any,
     inferences: Any,
     thread: int,
+    seen: Seen,
+    fresh: bool,
     actions: NDArray[np.int64],
     skipped: NDArray[np.bool_],
     placements: int,
@@ -154,6 +165,8 @@ def step_believing_episodes(
         episodes: Parked `BelievingEpisode` rows.
         inferences: Parked `Inference` rows, one per thread.
         thread: Which of them this thread uses.
+        seen: The observations, as of `step_episodes`.
+        fresh: Likewise.
         actions: One per episode.
         skipped: Episodes to leave alone.
         placements: 1, or the number of executors where actions choose one.
@@ -169,50 +182,51 @@ def step_believing_episodes(
             episode = load(episodes, row)
             state, simulation = episode.state, episode.simulation
             layout, soft, jobs, stages, counts = episode.believed
-            _decide(episode, wide(actions[row]), placements)
+            _decide(state, simulation, seen, row, fresh, wide(actions[row]), placements)
             if any_stale(state, jobs):
                 write_tokens(state, simulation, layout.tokens)
                 update(state, inference, layout, soft, jobs, stages, counts)
-            tables = episode.seen.tables
-            show_beliefs(state, simulation, jobs, stages, tables.candidates, tables.jobs)
-            _finish(state, stages, episode.seen, progress[row])
+            show_beliefs(state, simulation, jobs, stages, seen.candidates[row], seen.jobs[row])
+            _finish(state, stages, seen, row, progress[row])
 
 
 @inlined_kernel
-def _decide(episode: Any, action: int, placements: int) -> None:
+def _decide(
+    state: ClusterState, simulation: Simulation, seen: Seen, row: int, fresh: bool, action: int, placements: int
+) -> None:
     """Carry out a decision, and fill all of the tables but the profiler's columns."""
-    _clear(episode.seen)
-    state, simulation, tables = episode.state, episode.simulation, episode.seen.tables
-    candidates, mask = tables.candidates, tables.action_mask
+    _clear(seen, row, fresh)
+    candidates, jobs, mask = seen.candidates[row], seen.jobs[row], seen.action_mask[row]
     carry_out(state, simulation, action, placements, candidates, mask)
-    observe(state, simulation, placements, candidates, tables.jobs, tables.executors, tables.system, mask)
+    observe(state, simulation, placements, candidates, jobs, seen.executors[row], seen.system[row], mask)
 
 
 @inlined_kernel
-def _clear(seen: Seen) -> None:
-    """Zero the rows that hold something: how many, the last observation says itself."""
-    tables = seen.tables
-    _zero(tables.candidates, int(tables.system[_CANDIDATES]))
-    _zero(tables.jobs, int(tables.system[_JOB_ROWS]))
-    _zero(seen.nodes, int(tables.system[_NODES]))
-    _zero(seen.edges, int(tables.system[_EDGES]))
-    _zero(seen.truth, min(int(tables.system[_CANDIDATES]), len(seen.truth)))
-    tables.action_mask[:] = 0
-
-
-@kernel
-def _zero(table: Rows, rows: int) -> None:
-    for row in range(rows):
-        table[row, :] = 0
+def _clear(seen: Seen, row: int, fresh: bool) -> None:
+    """Zero all, or the rows that hold something: how many, the last observation says itself."""
+    system = seen.system[row]
+    candidates, jobs = int(system[_CANDIDATES]), int(system[_JOB_ROWS])
+    nodes, edges = int(system[_NODES]), int(system[_EDGES])
+    if fresh:
+        system[:] = 0
+        seen.executors[row, :, :] = 0
+        candidates, jobs = seen.candidates.shape[1], seen.jobs.shape[1]
+        nodes, edges = seen.nodes.shape[1], seen.edges.shape[1]
+    seen.candidates[row, :candidates] = 0
+    seen.jobs[row, :jobs] = 0
+    seen.nodes[row, :nodes] = 0
+    seen.edges[row, :edges] = 0
+    seen.truth[row, :candidates] = 0
+    seen.action_mask[row, :] = 0
 
 
 @inlined_kernel
-def _finish(state: ClusterState, stage_beliefs: Rows, seen: Seen, progress: Rows) -> None:
+def _finish(state: ClusterState, stage_beliefs: Rows, seen: Seen, row: int, progress: Rows) -> None:
     """Write the parts of the observation that are not always asked for, and the progress."""
-    if len(seen.nodes) > 0:
-        write_graph(state, stage_beliefs, seen.nodes, seen.edges, seen.tables.system)
-    if len(seen.truth) > 0:
-        write_truth(state, seen.truth)
+    if seen.nodes.shape[1] > 0:
+        write_graph(state, stage_beliefs, seen.nodes[row], seen.edges[row], seen.system[row])
+    if seen.truth.shape[1] > 0:
+        write_truth(state, seen.truth[row])
     clock = state.clock[0]
     progress.now_ns = clock.now_ns
     progress.area_ns = clock.area_ns
