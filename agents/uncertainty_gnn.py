@@ -39,7 +39,7 @@ from torch.utils.tensorboard import SummaryWriter
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import InputError
 from llmsched_gym.policies.base import Policy
-from llmsched_gym.policies.learned import save_weights
+from llmsched_gym.policies.learned import read_card, save_weights
 from llmsched_gym.policies.registry import load_policy
 from llmsched_gym.policies.uncertainty_examples import TREES, Collector, Examples, joined
 from llmsched_gym.policies.uncertainty_features import PROMPTS, SMALLEST_S
@@ -264,7 +264,8 @@ class Run:
             self._logs.add_scalar("refine/gradient", float(np.abs(gradient).mean()), iteration)
             kept = {"done": iteration + 1, "centre": centre.tolist(), "moments": moments.tolist()}
             write_atomic(self._checkpoint, json.dumps(kept).encode())
-        if config.refine > done:
+        settled = read_card(self.weights, "uncertainty_gnn").training["refined"]
+        if config.refine > (settled["iterations"] if settled else 0):
             found = {name: self.validate(policy, name, (distilled, centre)) for name in config.validate}
             kept = float(np.mean(list(found.values()))) < 1.0
             print(f"refined: mean JCT relative to before {found}; {'kept' if kept else 'not kept'}", flush=True)

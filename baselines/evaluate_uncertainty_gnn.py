@@ -1,169 +1,159 @@
-"""Measure uncertainty_gnn against LLMSched and the oracle, and what each of its ideas is worth.
+r"""Measure uncertainty_gnn against LLMSched and the oracle, elsewhere than trained, and what its ideas are worth.
 
-    python baselines/evaluate_uncertainty_gnn.py [--parts workloads,jobs,load,ideas] [--seeds 20]
+    python baselines/evaluate_uncertainty_gnn.py [--part workloads,jobs,load,ideas] [--workers N] [-o FOLDER]
+    python baselines/evaluate_uncertainty_gnn.py --part report      # page and picture again from the frozen results
 
-Every episode is kept in ``baselines/reference/uncertainty_gnn.csv`` and never run again; the tables of
-``docs/uncertainty_gnn.md`` are printed from that file. Parts: *workloads*: 300 jobs at the default load; *jobs* and
-*load*: the same policy with other numbers of jobs and loads; both on the ``eval`` split. *ideas*: variants, on seeds of
-the ``train`` split that training does not use (`IDEAS_SEED` on).
+*workloads*: 300 jobs at the default load; *jobs* and *load*: the same weights with other numbers of jobs and at 0.7 and
+1.3 times that load; all on the ``eval`` split. *ideas*: variants, on seeds of the ``train`` split that training does
+not use. Where a workload's noise is large and its episodes are cheap it is given more seeds (`SEEDS`).
+
+Results are frozen in ``baselines/reference/uncertainty_gnn.csv``, with commit and weights in ``uncertainty_gnn.json``
+beside it; the tables of ``docs/uncertainty_gnn.md`` and its picture are made from them. Finished episodes are kept in
+FOLDER; an interrupted run goes on where it stopped.
+
+The loss table is frozen from the first round of training runs that differ in what the network sees:
+
+    recipe="python agents/uncertainty_gnn.py --config configs/agents/uncertainty_gnn.yaml"
+    $recipe --output runs/all
+    $recipe --output runs/without_graph --rounds 1 --refine 0 --no-graph
+    $recipe --output runs/without_prompts --rounds 1 --refine 0 --no-prompts
+    python baselines/evaluate_uncertainty_gnn.py --losses runs/all runs/without_graph runs/without_prompts
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
+import json
+import os
 import sys
-from collections import defaultdict
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import numpy as np
+from campaign import freeze, run_cells, thaw
+from grid import FULL, ORACLE, OURS, WORKLOADS, Cell
+from uncertainty_report import draw, fill_page
 
-from llmsched_gym.errors import InputError
-from llmsched_gym.evaluation.episode import run_episode
+from llmsched_gym.cli.console import EpisodeProgress
+from llmsched_gym.errors import InputError, RunError, suggest
 from llmsched_gym.evaluation.setting import Setting
-from llmsched_gym.evaluation.statistics import reduction_pct
+from llmsched_gym.evaluation.store import write_text
+from llmsched_gym.policies.learned import WEIGHTS, read_card
+from llmsched_gym.training import commit
 from llmsched_gym.workloads.files import write_atomic
 
-TABLE: Final = Path(__file__).parent / "reference" / "uncertainty_gnn.csv"
-COLUMNS: tuple[str, ...] = (
-    "part",
-    "scenario",
-    "jobs",
-    "load",
-    "split",
-    "seed",
-    "policy",
-    "mean_jct_s",
-    "p99_jct_s",
-)
-SCENARIOS: Final = ("mixed", "predefined", "chain", "planning")
-OURS, BASELINE, ORACLE = "uncertainty_gnn", "llmsched", "oracle_srtf"
+HERE: Final = Path(__file__).resolve().parent
+ROWS: Final = HERE / "reference" / "uncertainty_gnn.csv"
+LOSSES: Final = HERE / "reference" / "uncertainty_gnn_losses.csv"
+FACTS: Final = HERE / "reference" / "uncertainty_gnn.json"
+DOCS: Final = HERE.parent / "docs"
+
+PARTS: Final = ("workloads", "jobs", "load", "ideas")
+SEEDS: Final = {"mixed": 30, "predefined": 20, "chain": 100, "planning": 100}
+IDEA_SEEDS: Final = {"mixed": 12, "predefined": 0, "chain": 40, "planning": 40}
+"""None where all indices and reserves come to nearly the same."""
+FIRST_IDEA_SEED: Final = 1000
+"""Of the ``train`` split; the recipe uses seeds from 100,000 on."""
+JOBS: Final = (100, 200, 400)
+LOADS: Final = (0.63, 1.17)
+BOTH: Final = (FULL, ORACLE, OURS)
 IDEAS: Final = (
+    *BOTH,
     "llmsched_no_uncertainty",
     "srtf",
     "gittins",
-    "uncertainty_gnn?index=mean&reserve_s=0",
-    "uncertainty_gnn?index=median&reserve_s=0",
-    "uncertainty_gnn?index=gittins&reserve_s=0",
-    "uncertainty_gnn?index=blend&reserve_s=0",
-    "uncertainty_gnn?index=blend&reserve_s=2.5",
-    "uncertainty_gnn?index=blend&reserve_s=4",
+    *(f"{OURS}?index={index}&reserve_s=0" for index in ("mean", "median", "gittins", "blend")),
+    *(f"{OURS}?index=blend&reserve_s={reserve_s}" for reserve_s in (1, 2.5, 4, 10)),
 )
-IDEAS_SEED: Final = 1000
 
 
-class Task(NamedTuple):
-    """One episode: the first columns of the table."""
-
-    part: str
-    scenario: str
-    jobs: int
-    load: float
-    split: str
-    seed: int
-    policy: str
-
-
-def tasks(parts: list[str], scenarios: list[str], seeds: int) -> list[Task]:
-    """List the episodes of some parts."""
-    found: list[Task] = []
-    both = (BASELINE, ORACLE, OURS)
-    for scenario in scenarios:
+def cells(parts: Sequence[str]) -> list[Cell]:
+    """Return what some parts run."""
+    found: list[Cell] = []
+    for name in WORKLOADS:
+        seeds = tuple(range(SEEDS[name]))
         if "workloads" in parts:
-            found += [Task("workloads", scenario, 300, 0.9, "eval", s, p) for s in range(seeds) for p in both]
+            found.append(Cell("workloads", "", "", Setting.make(name, jobs=300), BOTH, seeds))
         if "jobs" in parts:
-            found += [
-                Task("jobs", scenario, n, 0.9, "eval", s, p)
-                for n in (100, 200, 400)
-                for s in range(seeds)
-                for p in both
-            ]
+            found += [Cell("jobs", "jobs", f"{n}", Setting.make(name, jobs=n), BOTH, seeds) for n in JOBS]
         if "load" in parts:
-            found += [
-                Task("load", scenario, 300, x, "eval", s, p) for x in (0.63, 1.17) for s in range(seeds) for p in both
-            ]
-        if "ideas" in parts:
-            first = range(IDEAS_SEED, IDEAS_SEED + seeds)
-            found += [
-                Task("ideas", scenario, 300, 0.9, "train", s, p)
-                for s in first
-                for p in (BASELINE, ORACLE, OURS, *IDEAS)
-            ]
+            found += [Cell("load", "load", f"{x}", Setting.make(name, jobs=300, load=x), BOTH, seeds) for x in LOADS]
+        if "ideas" in parts and IDEA_SEEDS[name]:
+            seeds = tuple(range(FIRST_IDEA_SEED, FIRST_IDEA_SEED + IDEA_SEEDS[name]))
+            setting = replace(Setting.make(name, jobs=300), split="train")
+            found.append(Cell("ideas", "split", "train", setting, IDEAS, seeds))
     return found
 
 
-def read() -> dict[Task, dict[str, Any]]:
-    """Read the episodes that were run before."""
-    if not TABLE.exists():
-        return {}
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        rows = [
-            {**row, "jobs": int(row["jobs"]), "load": float(row["load"]), "seed": int(row["seed"])}
-            for row in csv.DictReader(file)
-        ]
-    return {Task(*(row[name] for name in COLUMNS[:7])): row for row in rows}
+def measure(parts: Sequence[str], workers: int, folder: Path) -> None:
+    """Run some parts and freeze them; those of others stay.
+
+    Raises:
+        InputError: A policy is not possible.
+        RunError: A policy raised an exception.
+    """
+    facts = json.loads(FACTS.read_text()) if FACTS.exists() else {}
+    weights = read_card(WEIGHTS / f"{OURS}.safetensors", OURS).digest
+    source, table = commit(), [row for row in thaw(ROWS) if row["part"] not in parts]
+    for part in parts:
+        began = time.perf_counter()
+        with EpisodeProgress() as progress:
+            table += run_cells(cells([part]), folder, workers, progress)
+        seconds = round(time.perf_counter() - began)
+        facts[part] = {"commit": source, "weights": weights, "seconds": seconds, "workers": workers}
+    freeze(ROWS, table)
+    write_text(FACTS, json.dumps(facts, indent=1) + "\n")
 
 
-def write(done: dict[Task, dict[str, Any]]) -> None:
-    """Write the table."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(done[task] for task in sorted(done))
-    write_atomic(TABLE, text.getvalue().encode())
+def freeze_losses(folders: Sequence[Path]) -> None:
+    """Freeze the last losses of the first round of training runs, by the names of their folders.
+
+    Raises:
+        InputError: A folder has no losses.
+    """
+    table: list[dict[str, Any]] = []
+    for folder in folders:
+        rows = [row for row in thaw(folder / "losses.csv") if row["round"] == 1]
+        if not rows:
+            raise InputError(folder, "losses.csv", "nothing", "the folder of a training run")
+        last = max(row["epoch"] for row in rows)
+        table += [{"part": folder.name} | row for row in rows if row["epoch"] == last]
+    freeze(LOSSES, table)
 
 
-def run(task: Task) -> dict[str, Any]:
-    """Run one episode; return its row."""
-    setting = replace(Setting.make(task.scenario, jobs=task.jobs, load=task.load), split=task.split)
-    metrics = run_episode(setting, task.policy, task.seed)["metrics"]
-    return task._asdict() | {name: f"{metrics[name]:.5g}" for name in ("mean_jct_s", "p99_jct_s")}
-
-
-def report(done: dict[Task, dict[str, Any]]) -> None:
-    """Print a table per part: how far each policy is below LLMSched, and how much of the oracle's lead that is."""
-    groups: dict[tuple[Any, ...], dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for task, row in done.items():
-        groups[task.part, task.scenario, task.jobs, task.load][task.policy][task.seed] = float(row["mean_jct_s"])
-    print(
-        "| part | workload | jobs | load | seeds | policy | mean JCT, s | below llmsched by, % | of the oracle's lead |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for (part, scenario, jobs, load), policies in sorted(groups.items()):
-        base = policies[BASELINE]
-        for policy, values in sorted(policies.items(), key=lambda item: np.mean(list(item[1].values()))):
-            seeds = sorted(base.keys() & values.keys() & policies[ORACLE].keys())
-            if policy == BASELINE or len(seeds) < 2:
-                continue
-            usual, mine, best = (np.array([one[s] for s in seeds]) for one in (base, values, policies[ORACLE]))
-            share = (usual.mean() - mine.mean()) / (usual.mean() - best.mean())
-            below = reduction_pct(usual, mine)
-            print(
-                f"| {part} | {scenario} | {jobs} | {load} | {len(seeds)} | {policy} | {mine.mean():.2f} "
-                f"| {below.mid:.1f} [{below.low:.1f}, {below.high:.1f}] | {100 * share:.0f} % |"
-            )
+def report() -> None:
+    """Write the page's tables and its picture from what is frozen."""
+    rows = thaw(ROWS)
+    write_atomic(DOCS / "figures" / "uncertainty_gnn.png", draw(rows))
+    page = DOCS / "uncertainty_gnn.md"
+    facts = json.loads(FACTS.read_text())
+    text = fill_page(page.read_text(encoding="utf-8"), rows, thaw(LOSSES), facts)
+    write_text(page, text)
 
 
 def main() -> int:
-    """Run what is missing and print the tables; return the exit code."""
+    """Run, freeze and report; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default="workloads,jobs,load,ideas", help="parts, separated by commas; '' runs none")
-    parser.add_argument("--scenarios", default=",".join(SCENARIOS))
-    parser.add_argument("--seeds", type=int, default=20)
-    given = parser.parse_args()
-    done = read()
+    parser.add_argument("--part", default=",".join(PARTS), metavar="NAMES", help="parts, or report; default: all")
+    parser.add_argument("--losses", type=Path, nargs="+", metavar="FOLDER", help="runs whose losses are to be frozen")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: one per core")
+    parser.add_argument("-o", "--output", type=Path, default=Path("results/uncertainty_gnn"), metavar="FOLDER")
+    arguments = parser.parse_args()
+    parts = [part for part in arguments.part.split(",") if part != "report"]
     try:
-        for task in tasks(given.parts.split(","), given.scenarios.split(","), given.seeds):
-            if task not in done:
-                done[task] = run(task)
-                write(done)
-    except InputError as error:
+        for part in parts:
+            if part not in PARTS:
+                raise InputError("--part", "", part, suggest(part, (*PARTS, "report")))
+        if arguments.losses:
+            freeze_losses(arguments.losses)
+        elif parts:
+            measure(parts, arguments.workers, arguments.output)
+        report()
+    except (InputError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    report(done)
+        return 2 if isinstance(error, InputError) else 1
     return 0
 
 
