@@ -84,7 +84,10 @@ def main() -> int:
         ]
         print_table(f"\n{workload}, {SEEDS[workload]} seeds", columns, body)
         meeting = [one.policy for one in lines if one.policy in RIVALS and not apart(lines, trained, one.policy)]
-        say(f"the trained network's interval lies below those of all others, but for: {', '.join(meeting) or 'none'}")
+        verdict = (
+            f"overlaps with that of {', '.join(meeting)}" if meeting else f"ends below those of {', '.join(RIVALS)}"
+        )
+        say(f"the trained network's interval {verdict}")
     return 0
 
 
