@@ -72,7 +72,7 @@ def _generalisation(rows: Rows) -> list[str]:
             found = _below(rows, name, where)
             cells.append(interval(found))
             (sure if found.low is not None and found.low > 0 else unsure).append(f"{name} at {label}")
-        body.append([f"{name} ({_seeds(rows, name)} seeds)", *cells])
+        body.append([f"{name} ({_seeds(rows, name, 'load')} seeds)", *cells])
     lines = table(["workload", *(label for _, label in settings)], body)
     text = f"The interval lies above zero in {len(sure)} of {len(sure) + len(unsure)} settings"
     return [*lines, "", f"{text}; it does not for {', '.join(unsure)}." if unsure else f"{text}."]
@@ -94,9 +94,9 @@ def _below(rows: Rows, name: str, where: Mapping[str, float]) -> Interval:
     return below(here, OURS, FULL, **{"scenario": name, **where})
 
 
-def _seeds(rows: Rows, name: str) -> int:
-    """Number of seeds of a workload on the ``eval`` split."""
-    return len({row["seed"] for row in rows if row["part"] != "ideas" and row["scenario"] == name})
+def _seeds(rows: Rows, name: str, part: str) -> int:
+    """Number of seeds of a workload in a part."""
+    return len({row["seed"] for row in rows if row["part"] == part and row["scenario"] == name})
 
 
 def _ideas(rows: Rows) -> list[str]:
@@ -133,7 +133,7 @@ def draw(rows: Rows) -> bytes:
         for position, (where, _) in enumerate(settings):
             _bar(axes, position, _below(rows, name, where))
         axes.axvline(0, color="black", linewidth=1)
-        axes.set_title(f"{name} ({_seeds(rows, name)} seeds)")
+        axes.set_title(f"{name} ({_seeds(rows, name, 'workloads')} and {_seeds(rows, name, 'load')} seeds)")
         axes.set_xlabel("mean JCT below LLMSched's [%]")
     panels[0].set_yticks(range(len(settings)), [label for _, label in settings])
     panels[0].invert_yaxis()
