@@ -21,10 +21,11 @@ lint: .venv/dev ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: .venv/dev ## Measure speed: engine, simulator, environment, decisions
+bench: .venv/dev ## Measure speed: engine, simulator, environment, vector environment
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/simulator.py
 	$(BIN)/python benchmarks/environment.py
+	$(BIN)/python benchmarks/vector_environment.py
 
 facts: .venv/dev ## Fit the shipped facts again from the measured data (DATA=folder)
 	$(BIN)/llmsched-gym workload fit --data $(DATA) --output llmsched_gym/workloads/facts --figures docs/figures

@@ -166,7 +166,12 @@ def read_profile(path: str | Path) -> LatencyProfile:
 
 def list_profiles() -> list[str]:
     """Names of the profiles that ship, sorted."""
-    return sorted(path.stem for path in PROFILES.glob("*.json"))
+    return list(_shipped_names())
+
+
+@cache
+def _shipped_names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in PROFILES.glob("*.json")))
 
 
 def own_profiles() -> Path:
@@ -193,7 +198,7 @@ def load_profile(name_or_path: str | Path) -> LatencyProfile:
         InputError: There is no such profile, or the file is not usable.
     """
     text = str(name_or_path)
-    if text in list_profiles():
+    if text in _shipped_names():
         return _shipped(text)
     if text.endswith(".json") or os.sep in text or Path(text).is_file():
         return read_profile(text)

@@ -304,10 +304,10 @@ def _read_stages(state: ClusterState, layout: Layout, job: int, soft: bool, evid
             evidence.unfinished[v] += 1
         had_ns, running = 0, 0
         for task in range(stage.first_task, stage.first_task + stage.started_tasks):
-            status = state.tasks[task].status
-            if status == _TASK_DONE:
+            # Rows of tasks that ended long ago are far from the processor, so those of finished stages are not read.
+            if stage.status == _DONE or state.tasks[task].status == _TASK_DONE:
                 had_ns += layout.work_ns[task]
-            elif status == _TASK_RUNNING:
+            elif state.tasks[task].status == _TASK_RUNNING:
                 had_ns += received_ns(state, layout, owner.app, task)
                 running += 1
         evidence.received_ns[v] += had_ns
