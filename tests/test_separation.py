@@ -7,7 +7,9 @@ splits never coincide, that nothing else is drawn from, and that what ships says
 from __future__ import annotations
 
 import json
+import re
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as some
 
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.evaluation.setting import Setting
+from llmsched_gym.policies.learned import WEIGHTS
 from llmsched_gym.profiler.fit import profiling_jobs
 from llmsched_gym.profiler.store import SHIPPED
 from llmsched_gym.scenario import load_scenario
@@ -89,3 +92,13 @@ def test_what_learns_draws_from_its_own_split_and_what_judges_from_eval() -> Non
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_shipped_profiles_were_fitted_on_the_profile_split(name: str) -> None:
     assert json.loads((SHIPPED / f"{name}.json").read_text())["provenance"]["split"] == "profile"
+
+
+@pytest.mark.parametrize("card", sorted(WEIGHTS.glob("*.json")), ids=lambda path: path.stem)
+def test_shipped_weights_name_the_train_split_seeds_and_a_clean_commit(card: Path) -> None:
+    training = json.loads(card.read_text())["training"]
+    assert training["split"] == "train"
+    assert re.search(r"\d", training["seeds"])
+    assert re.fullmatch(r"[0-9a-f]{7,40}", training["commit"]), training["commit"]
+    assert training["recipe"].startswith("agents/")
+    assert training["config"]
