@@ -16,6 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gymnasium as gym
 import numpy as np
@@ -29,11 +30,10 @@ from torch import Tensor, nn
 from llmsched_gym.envs.normalise import scales_to_json
 from llmsched_gym.envs.sb3_vec_env import SchedulingVecEnv
 from llmsched_gym.envs.vector_env import SchedulingVectorEnv
-from llmsched_gym.errors import InputError
 from llmsched_gym.policies.candidate_network import CandidateNetwork
 from llmsched_gym.policies.learned import save_weights
 from llmsched_gym.policies.registry import load_policy
-from llmsched_gym.training import CURVE, Point, provenance, read_curve, read_settings, write_curve
+from llmsched_gym.training import CURVE, Point, check_settings, provenance, read_curve, run_recipe, write_curve
 
 VALIDATION_SEED = 2**40
 """First seed of the jobs of the train split that progress is measured on. Training draws below 2**31, and begins with
@@ -185,7 +185,7 @@ class Progress(BaseCallback):
         done = {"steps": self.num_timesteps, "cpu_seconds": round(training_s)}
         card = provenance("agents/sb3_maskable_ppo.py", seeds, settings(self._config), done)
         save_weights(weights, "maskable_ppo", network.state_dict(), network.arguments, card, scales_to_json())
-        jct_s = mean_jct_s(f"maskable_ppo?weights={weights}", self._config)
+        jct_s = mean_jct_s(f"maskable_ppo?weights={quote(str(weights))}", self._config)
         below = {name: float(100 * (1 - jct_s.mean() / other.mean())) for name, other in self._references.items()}
         by_name = {self._config.scenario: below}
         self._points.append({"done": self.num_timesteps, "cpu_s": training_s, "below_pct": by_name})
@@ -215,9 +215,7 @@ def train(config: Config) -> None:
     points: list[Point] = []
     if (config.output / CURVE).exists():
         before = read_curve(config.output)
-        if before["settings"] != settings(config):
-            allowed = f"those of the run in it, {before['settings']}; or a new folder"
-            raise InputError(config.output / CURVE, "settings", "others", allowed)
+        check_settings(config.output / CURVE, before["settings"], settings(config))
         points = before["points"]
     done = points[-1]["done"] if points else 0
     envs = SchedulingVecEnv(
@@ -259,12 +257,7 @@ def train(config: Config) -> None:
 def main() -> int:
     """Train; return the exit code."""
     torch.set_num_threads(1)
-    try:
-        train(read_settings(Config, __doc__))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_recipe(Config, __doc__, train)
 
 
 if __name__ == "__main__":

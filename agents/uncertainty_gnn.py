@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
-from llmsched_gym.errors import InputError
+from llmsched_gym.evaluation.store import read_json, write_json
 from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.learned import read_card, save_weights
 from llmsched_gym.policies.registry import load_policy
@@ -47,7 +47,7 @@ from llmsched_gym.policies.uncertainty_gnn import RANKINGS, Floats64, Uncertaint
 from llmsched_gym.policies.uncertainty_network import LEVELS
 from llmsched_gym.policies.uncertainty_torch import UncertaintyNetwork
 from llmsched_gym.scenario import load_scenario
-from llmsched_gym.training import commit, read_settings
+from llmsched_gym.training import check_settings, commit, run_recipe
 from llmsched_gym.workloads.files import write_atomic
 
 COLLECT_SEEDS, REFINE_SEEDS, VALIDATE_SEEDS = 100_000, 200_000, 300_000
@@ -135,10 +135,10 @@ class Run:
         self._checkpoint = config.output / "refined.json"
         self._losses = config.output / "losses.csv"
         config.output.mkdir(parents=True, exist_ok=True)
-        settings, kept = config.output / "settings.json", json.dumps(_identity(config), indent=1)
-        if settings.exists() and settings.read_text() != kept:
-            raise InputError(settings, "settings", "others", "the settings of this run; or another --output")
-        settings.write_text(kept)
+        settings = config.output / "settings.json"
+        if settings.exists():
+            check_settings(settings, read_json(settings), _identity(config))
+        write_json(settings, _identity(config))
         self._logs = SummaryWriter(str(config.output))
 
     def train(self) -> None:
@@ -362,12 +362,7 @@ def _identity(config: Config) -> dict[str, Any]:
 def main() -> int:
     """Train; return the exit code."""
     torch.set_num_threads(1)
-    try:
-        Run(read_settings(Config, __doc__)).train()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_recipe(Config, __doc__, lambda config: Run(config).train())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from llmsched_gym.errors import InputError, from_validation, suggest
 from llmsched_gym.evaluation.episode import run_episode
 from llmsched_gym.evaluation.setting import Setting
-from llmsched_gym.evaluation.store import read_json, write_json
+from llmsched_gym.evaluation.store import first_difference, read_json, write_json
 
 Settings = TypeVar("Settings")
 
@@ -79,6 +81,45 @@ def read_settings(settings: type[Settings], description: str | None) -> Settings
     except ValidationError as error:
         raise from_validation(known.config, error, content) from error
     return tyro.cli(settings, default=default, args=rest, description=description)
+
+
+def run_recipe(settings: type[Settings], description: str | None, train: Callable[[Settings], None]) -> int:
+    """Train with the settings that the command line gives.
+
+    Args:
+        settings: Dataclass of the settings, with defaults.
+        description: Text of ``--help``.
+        train: What trains.
+
+    Returns:
+        The exit code: 2, with one line that says why, if something given is not usable; 1 if interrupted.
+    """
+    try:
+        train(read_settings(settings, description))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from what is kept", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check_settings(place: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Make sure that a run goes on with the settings that it began with.
+
+    Args:
+        place: File that holds them.
+        before: Settings in that file, as JSON gives them back.
+        now: Settings of the present command.
+
+    Raises:
+        InputError: Some differ; the first of them is named.
+    """
+    difference = first_difference(before, json.loads(json.dumps(now)))
+    if difference is not None:
+        name, there, here = difference
+        raise InputError(place, name, here, f"{there!r}, as the run there began; or another folder (--output)")
 
 
 def commit() -> str:

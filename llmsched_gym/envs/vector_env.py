@@ -75,8 +75,8 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
     ) -> None:
         self._mode = _autoreset_mode(autoreset_mode)
         self.num_envs = _count("num_envs", num_envs)
-        processors = min(len(os.sched_getaffinity(0)), self.num_envs // _PER_THREAD)
-        self._threads = max(processors, 1) if threads is None else _count("threads", threads)
+        useful = max(min(_processors(), self.num_envs // _PER_THREAD), 1)
+        self._threads = useful if threads is None else _count("threads", threads)
         if settings.get("render_mode") is not None:
             raise InputError("environment", "render_mode", settings["render_mode"], "None: many are not rendered")
         if settings.get("backend", "simulator") != "simulator":
@@ -305,6 +305,11 @@ def _autoreset_mode(given: str | AutoresetMode) -> AutoresetMode:
     if given not in names:
         raise InputError("environment", "autoreset_mode", given, suggest(str(given), [m.value for m in AutoresetMode]))
     return names[given]
+
+
+def _processors() -> int:
+    """Return how many processors this process may use; all of the machine's where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count(name: str, given: int) -> int:

@@ -15,7 +15,7 @@ import decima as recipe
 
 from llmsched_gym.errors import InputError
 from llmsched_gym.policies.learned import read_card
-from llmsched_gym.training import read_curve, read_settings
+from llmsched_gym.training import read_curve, read_settings, run_recipe
 
 TINY = recipe.Config(
     jobs={"chain": 12, "planning": 8},
@@ -57,7 +57,7 @@ def test_a_run_goes_on_where_it_stopped_in_any_number_of_processes(
     card = read_card(tmp_path / "whole" / "decima.safetensors", "decima")
     assert card.training["split"] == "train"
     assert card.training["iterations"] == 2
-    with pytest.raises(InputError, match="another folder"):
+    with pytest.raises(InputError, match=r"clip: got 0.1; expected 0.2, as .* another folder"):
         recipe.Run(replace(TINY, output=tmp_path / "whole", clip=0.1))
 
 
@@ -76,3 +76,12 @@ def test_shipped_settings_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> N
     path = Path(__file__).resolve().parents[2] / "configs" / "agents" / "decima.yaml"
     monkeypatch.setattr(sys, "argv", ["decima.py", "--config", str(path)])
     assert read_settings(recipe.Config, None) == recipe.Config()
+
+
+def test_interrupted_run_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: recipe.Config) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["decima.py"])
+    assert run_recipe(recipe.Config, None, interrupted) == 1
+    assert capsys.readouterr().err == "interrupted: the same command goes on from what is kept\n"
