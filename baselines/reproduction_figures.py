@@ -196,7 +196,8 @@ def value_of_information(results: Mapping[str, Table]) -> Figure:
 
 
 def _line(axes: Axes, x: Sequence[Any], found: Sequence[Interval], label: str, index: int) -> None:
-    axes.plot(x, [one.mid for one in found], marker="o", label=label, color=f"C{index}")
+    style = "-" if index < 10 else "--"  # there are ten colours
+    axes.plot(x, [one.mid for one in found], style, marker="o", label=label, color=f"C{index}")
     low, high = zip(*(_ends(one) for one in found), strict=True)
     axes.fill_between(x, low, high, alpha=0.12, color=f"C{index}")
 

@@ -90,7 +90,7 @@ def weights_file(policy: str, weights: str) -> Path:
     for path in sorted(WEIGHTS.glob(f"{policy}_*.safetensors")):
         variants[path.stem.removeprefix(f"{policy}_")] = path
     if str(weights) not in variants:
-        allowed = f"{suggest(str(weights), variants)} Or a .safetensors file"
+        allowed = f"a .safetensors file, or {suggest(str(weights), variants)}"
         raise InputError(f"policy {policy}", "weights", str(weights), allowed)
     return variants[str(weights)]
 

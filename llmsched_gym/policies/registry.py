@@ -105,7 +105,7 @@ def _find_factory(spec: str, target: str) -> Callable[..., Any]:
         return policy_class(target)
     location, separator, attribute = target.rpartition(":")
     if not separator:
-        allowed = f"{suggest(target, _POLICIES | _LEARNED)} Or module:factory, or path.py:factory"
+        allowed = f"module:factory, path.py:factory, or {suggest(target, _POLICIES | _LEARNED)}"
         raise InputError("policy", "name", target, allowed)
     if not attribute:
         raise InputError("policy", f"{spec}, factory", "nothing", "a policy class or function after the colon")
