@@ -26,7 +26,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,11 +99,9 @@ def measure(parts: Sequence[str], workers: int, folder: Path) -> None:
     weights = read_card(WEIGHTS / f"{OURS}.safetensors", OURS).digest
     source, table = commit(), [row for row in thaw(ROWS) if row["part"] not in parts]
     for part in parts:
-        began = time.perf_counter()
         with EpisodeProgress() as progress:
             table += run_cells(cells([part]), folder, workers, progress)
-        seconds = round(time.perf_counter() - began)
-        facts[part] = {"commit": source, "weights": weights, "seconds": seconds, "workers": workers}
+        facts[part] = {"commit": source, "weights": weights}
     freeze(ROWS, table)
     write_text(FACTS, json.dumps(facts, indent=1) + "\n")
 

@@ -100,6 +100,8 @@ def _seeds(rows: Rows, name: str, part: str) -> int:
 
 
 def _ideas(rows: Rows) -> list[str]:
+    if not rows:
+        return ["Not measured with these weights: `python baselines/evaluate_uncertainty_gnn.py --part ideas` does."]
     names = [name for name in WORKLOADS if any(row["scenario"] == name for row in rows)]
     policies = list(dict.fromkeys(row["policy"] for row in rows if row["policy"] != FULL))
     seeds = {name: len(per_seed(rows, scenario=name, policy=FULL)) for name in names}
