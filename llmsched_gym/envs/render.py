@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from llmsched_gym.envs.served_episode import ServedEpisode
-    from llmsched_gym.envs.simulated_episode import SimulatedEpisode
+    from llmsched_gym.envs.episode import Episode
 
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800")
 """Colours of the applications, in the order of ``Workload.templates``; told apart by colour-blind readers too."""
@@ -46,7 +45,7 @@ _SECOND_NS: Final = 1_000_000_000
 # Text
 
 
-def ansi(episode: SimulatedEpisode | ServedEpisode, workload: Workload) -> str:
+def ansi(episode: Episode, workload: Workload) -> str:
     """Describe the present moment in a few lines: time and jobs, slots in use, what is ready."""
     state = episode.state
     clock = state.clock[0]

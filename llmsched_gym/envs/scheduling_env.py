@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from llmsched_gym.backends.vllm.options import ServedOptions, ServerSpec
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
+from llmsched_gym.envs.episode import Episode, Tables
 from llmsched_gym.envs.observation import window_sizes, write_graph, write_truth
-from llmsched_gym.envs.outcome import outcome
 from llmsched_gym.envs.reward import REWARDS, reward
-from llmsched_gym.envs.simulated_episode import SimulatedEpisode, Tables
+from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.profiler.profiler import load_profiler
 from llmsched_gym.scenario import Scenario, load_scenario
@@ -26,7 +26,6 @@ from llmsched_gym.workloads.splits import check_seed
 from llmsched_gym.workloads.workload import Workload
 
 if TYPE_CHECKING:
-    from llmsched_gym.envs.served_episode import ServedEpisode
     from llmsched_gym.envs.serving import Serving
 
 Observation = dict[str, NDArray[Any]]
@@ -181,7 +180,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         self.placements = self.cluster.n_executors if placement == "agent" else 1
         self._set_spaces(max_candidates, max_jobs)
         self._workload: Workload | None = None
-        self._episode: SimulatedEpisode | ServedEpisode | None = None
+        self._episode: Episode | None = None
         self._mask: NDArray[np.int8] = np.zeros(0, np.int8)
         self._area_ns = self._now_ns = 0
 
@@ -255,7 +254,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         """Return a simulated episode at its first decision; the environment stays as it is."""
         return SimulatedEpisode(workload, self.cluster, self.placements, self.profiler, self._soft_evidence)
 
-    def _begin(self, workload: Workload) -> SimulatedEpisode | ServedEpisode:
+    def _begin(self, workload: Workload) -> Episode:
         if self._serving is not None:
             return self._serving.begin(workload, self.placements, self.profiler, self._soft_evidence)
         return self.simulate(workload)
@@ -285,9 +284,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         observation, info = self._seen(tables)
         reward = self._reward_since(episode, done)
         if done:
-            info["result"] = outcome(episode.state) | (episode.beliefs.counts() if episode.beliefs else {})
-            if not isinstance(episode, SimulatedEpisode):
-                info["result"] |= {"served": episode.served(), "requests": episode.cluster.record.requests}
+            info["result"] = episode.result()
         return observation, reward, done, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
@@ -302,7 +299,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         return self._workload
 
     @property
-    def episode(self) -> SimulatedEpisode | ServedEpisode:
+    def episode(self) -> Episode:
         """The present episode, for rendering and export; not for policies."""
         if self._episode is None:
             raise gym.error.ResetNeeded("there is no episode before reset()")
@@ -356,7 +353,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         }
         return observation, info
 
-    def _reward_since(self, episode: SimulatedEpisode | ServedEpisode, done: bool) -> float:
+    def _reward_since(self, episode: Episode, done: bool) -> float:
         area_ns, now_ns = episode.area_ns, episode.now_ns
         passed_ns, waited_ns = now_ns - self._now_ns, area_ns - self._area_ns
         self._area_ns, self._now_ns = area_ns, now_ns

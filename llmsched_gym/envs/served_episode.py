@@ -18,11 +18,11 @@ from llmsched_gym.cluster.lifecycle import least_loaded
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows, TaskStatus
 from llmsched_gym.envs.columns import Candidate, Executor, Job, System
+from llmsched_gym.envs.episode import Episode, Tables
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
-from llmsched_gym.envs.simulated_episode import Tables, legal_choice
+from llmsched_gym.envs.simulated_episode import legal_choice
 from llmsched_gym.errors import EpisodeLost
-from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF
-from llmsched_gym.profiler.profiler import EpisodeBeliefs, Profiler
+from llmsched_gym.profiler.profiler import Profiler
 from llmsched_gym.workloads.workload import Workload
 
 _TASK_RUNNING: Final = int(TaskStatus.RUNNING)
@@ -44,7 +44,7 @@ ENGINE_LOAD: Final = np.dtype(
 """One row per executor; zeros for regular ones."""
 
 
-class ServedEpisode:
+class ServedEpisode(Episode):
     """A workload on real servers, from the first decision to the last completion. Time is the wall clock.
 
     What a simulator knows of its engines is estimated here: the KV cache in use from the tokens of the requests that
@@ -77,11 +77,7 @@ class ServedEpisode:
         tools: Mapping[str, Tool],
     ) -> None:
         self.cluster = ServedCluster(workload, cluster, fleet, options, tools)
-        self.state: ClusterState = self.cluster.state
-        self.beliefs = EpisodeBeliefs(profiler, workload, soft_evidence) if profiler else None
-        self.job_beliefs = self.beliefs.jobs if self.beliefs else np.zeros(0, BELIEF)
-        self.stage_beliefs = self.beliefs.stages if self.beliefs else np.zeros(0, STAGE_BELIEF)
-        self._placements = placements
+        super().__init__(self.cluster.state, workload, placements, profiler, soft_evidence)
         self._load = _engine_load(cluster)
 
     def start(self) -> None:
@@ -96,30 +92,6 @@ class ServedEpisode:
         )
         self.observe(tables)
         self.cluster.start()
-
-    @property
-    def _clock(self) -> Any:
-        return self.state.clock[0]
-
-    @property
-    def done(self) -> bool:
-        """Whether all jobs are finished."""
-        return self.cluster.done
-
-    @property
-    def now_ns(self) -> int:
-        """The time of the present decision, since the start of the episode."""
-        return int(self._clock["now_ns"])
-
-    @property
-    def area_ns(self) -> int:
-        """Jobs in the system, integrated over time so far."""
-        return int(self._clock["area_ns"])
-
-    @property
-    def illegal_actions(self) -> int:
-        """Illegal actions so far."""
-        return int(self._clock["illegal_actions"])
 
     def observe(self, tables: Tables) -> None:
         """Fill `tables` with the present observation."""
@@ -168,6 +140,10 @@ class ServedEpisode:
     def served(self) -> dict[str, Any]:
         """Return what real servers add to the result: see `ServedRecord.summary`."""
         return self.cluster.record.summary(self.cluster.workload.tasks)
+
+    def result(self) -> dict[str, Any]:
+        """Return the results of an episode that is over, with what real servers add, and the requests one by one."""
+        return super().result() | {"served": self.served(), "requests": self.cluster.record.requests}
 
     def close(self) -> None:
         """Drop what is under way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,27 +15,18 @@ from llmsched_gym.cluster.lifecycle import least_loaded
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.envs.columns import Executor
+from llmsched_gym.envs.episode import Episode, Tables
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
 from llmsched_gym.envs.parked import Parked, load
-from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, any_stale, update
+from llmsched_gym.profiler.beliefs import any_stale, update
 from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.features import Inference
-from llmsched_gym.profiler.profiler import EpisodeBeliefs, Profiler
+from llmsched_gym.profiler.profiler import Profiler
 from llmsched_gym.workloads.workload import Workload
 
 _FAR = int(FAR)
 _KV_USED = int(Executor.KV_USED)
 _DECODED = int(Executor.DECODED_TOKENS)
-
-
-class Tables(NamedTuple):
-    """Freshly zeroed C-contiguous arrays for one default observation (shapes in `SchedulingEnv`)."""
-
-    candidates: NDArray[np.float32]
-    jobs: NDArray[np.float32]
-    executors: NDArray[np.float32]
-    system: NDArray[np.float32]
-    action_mask: NDArray[np.int8]
 
 
 class Believed(NamedTuple):
@@ -65,11 +57,11 @@ _TABLE: Final = np.zeros((1, 1), np.float32)
 _EXAMPLE: Final = Tables(_TABLE, _TABLE, _TABLE, np.zeros(1, np.float32), np.zeros(1, np.int8))
 """Tables of the types that all have."""
 
-_COMPILED: Final = ("_step", "_believed", "_believe")
-"""Attributes of an episode that hold compiled code, or addresses for it."""
+_COMPILED: Final = ("_decide", "_believed", "_believe")
+"""Attributes of an episode that hold compiled code, or addresses for it: looked up when they are first needed."""
 
 
-class SimulatedEpisode:
+class SimulatedEpisode(Episode):
     """A workload on a simulated cluster, from the first decision to the last completion.
 
     Args:
@@ -91,57 +83,29 @@ class SimulatedEpisode:
         profiler: Profiler | None = None,
         soft_evidence: bool = True,
     ) -> None:
-        self.state: ClusterState
-        self.simulation: Simulation
-        self.state, self.simulation = simulator.start(workload, cluster)
-        self._placements = placements
-        self.beliefs = EpisodeBeliefs(profiler, workload, soft_evidence) if profiler else None
-        self.job_beliefs = self.beliefs.jobs if self.beliefs else np.zeros(0, BELIEF)
-        self.stage_beliefs = self.beliefs.stages if self.beliefs else np.zeros(0, STAGE_BELIEF)
-        self._bind()
+        state, simulation = simulator.start(workload, cluster)
+        super().__init__(state, workload, placements, profiler, soft_evidence)
+        self.simulation: Simulation = simulation
 
-    @property
-    def _clock(self) -> Any:
-        """The clock's record: looked up each time, because a kept view would not follow a copied episode."""
-        return self.state.clock[0]
+    @cached_property
+    def _decide(self) -> Any:
+        """Machine code of `decide` for the arrays of this episode."""
+        return direct(decide, self.state, self.simulation, self.job_beliefs, self.stage_beliefs, 0, 0, *_EXAMPLE)
 
-    @property
-    def done(self) -> bool:
-        """Whether all jobs are finished."""
-        return bool(self._clock["done"] == len(self.state.jobs))
+    @cached_property
+    def _believed(self) -> Parked:
+        """More than a hundred arrays: to hand them over at each step would cost about as much as the step."""
+        assert self.beliefs is not None
+        return Parked([Believed(self.state, self.simulation, *self.beliefs.arguments)])
 
-    @property
-    def now_ns(self) -> int:
-        """The time of the present decision."""
-        return int(self._clock["now_ns"])
-
-    @property
-    def area_ns(self) -> int:
-        """Jobs in the system, integrated over time so far."""
-        return int(self._clock["area_ns"])
-
-    @property
-    def illegal_actions(self) -> int:
-        """Illegal actions so far."""
-        return int(self._clock["illegal_actions"])
-
-    def _bind(self) -> None:
-        """Look up the compiled code that the arrays of this episode go into."""
-        believed = self.job_beliefs, self.stage_beliefs
-        self._step = direct(decide, self.state, self.simulation, *believed, 0, 0, *_EXAMPLE)
-        if self.beliefs is not None:
-            # More than a hundred arrays: to hand them over at each step would cost about as much as the step.
-            self._believed = Parked([Believed(self.state, self.simulation, *self.beliefs.arguments)])
-            self._believe = direct(believe, self._believed, *_EXAMPLE[:2])
+    @cached_property
+    def _believe(self) -> Any:
+        """Machine code of `believe` for them."""
+        return direct(believe, self._believed, *_EXAMPLE[:2])
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out compiled code, which cannot be pickled."""
         return {name: value for name, value in vars(self).items() if name not in _COMPILED}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a copied or pickled episode."""
-        vars(self).update(state)
-        self._bind()
 
     def observe(self, tables: Tables) -> None:
         """Fill `tables` with the present observation."""
@@ -155,7 +119,7 @@ class SimulatedEpisode:
             Whether all jobs are finished.
         """
         believed = self.job_beliefs, self.stage_beliefs
-        if self._step(self.state, self.simulation, *believed, action, self._placements, *tables):
+        if self._decide(self.state, self.simulation, *believed, action, self._placements, *tables):
             self._believe(self._believed, *tables[:2])
         return self.done
 

@@ -16,16 +16,16 @@ from gymnasium.vector.utils import batch_space, create_empty_array
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import System
+from llmsched_gym.envs.episode import Tables
 from llmsched_gym.envs.observation import write_graph, write_truth
-from llmsched_gym.envs.outcome import outcome
 from llmsched_gym.envs.parked import Parked
 from llmsched_gym.envs.reward import reward
 from llmsched_gym.envs.scheduling_env import Observation, SchedulingEnv, reset_info
-from llmsched_gym.envs.simulated_episode import SimulatedEpisode, Tables
+from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 from llmsched_gym.envs.vector_kernels import (
     PROGRESS,
-    BelievingEpisode,
-    Episode,
+    BelievingEpisodeArrays,
+    EpisodeArrays,
     Seen,
     step_believing_episodes,
     step_episodes,
@@ -177,8 +177,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         own: dict[str, Any] = {}
         for i in np.flatnonzero(terminations).tolist():
             episode = self._episodes[i]
-            counts = episode.beliefs.counts() if episode.beliefs else {}
-            info = {"result": outcome(episode.state) | counts}
+            info = {"result": episode.result()}
             if self._mode is AutoresetMode.SAME_STEP:
                 final = {name: array[i].copy() for name, array in self._seen.items()}
                 own = self._add_info(own, {"final_obs": final, "final_info": {**self._info(i), **info}}, i)
@@ -229,13 +228,13 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         if "truth" in seen:
             write_truth(episode.state, seen["truth"])
 
-    def _arrays(self, i: int) -> Episode | BelievingEpisode:
+    def _arrays(self, i: int) -> EpisodeArrays | BelievingEpisodeArrays:
         """Return all arrays of a sub-environment."""
         episode = self._episodes[i]
         common = episode.state, episode.simulation, episode.job_beliefs, episode.stage_beliefs
         if episode.beliefs is None:
-            return Episode(*common)
-        return BelievingEpisode(*common, episode.beliefs.arguments[1:])
+            return EpisodeArrays(*common)
+        return BelievingEpisodeArrays(*common, episode.beliefs.arguments[1:])
 
     def _take_actions(self, actions: NDArray[np.int64]) -> None:
         """Keep the actions; those out of range become -1, which is illegal too."""

@@ -66,7 +66,7 @@ class Seen(NamedTuple):
     truth: NDArray[np.float32]
 
 
-class Episode(NamedTuple):
+class EpisodeArrays(NamedTuple):
     """The arrays of an episode without a profiler.
 
     Attributes:
@@ -82,7 +82,7 @@ class Episode(NamedTuple):
     stage_beliefs: Rows
 
 
-class BelievingEpisode(NamedTuple):
+class BelievingEpisodeArrays(NamedTuple):
     """The arrays of an episode with a profiler.
 
     Attributes:
@@ -126,7 +126,7 @@ def step_episodes(
     """Carry out one decision in each episode, and write what is seen then.
 
     Args:
-        episodes: Parked `Episode` rows.
+        episodes: Parked `EpisodeArrays` rows.
         seen: The observations; written.
         fresh: Whether they hold anything. If not, they hold the last ones.
         actions: One per episode.
@@ -162,7 +162,7 @@ def step_believing_episodes(
     """Do as `step_episodes` does, and keep beliefs up to date.
 
     Args:
-        episodes: Parked `BelievingEpisode` rows.
+        episodes: Parked `BelievingEpisodeArrays` rows.
         inferences: Parked `Inference` rows, one per thread.
         thread: Which of them this thread uses.
         seen: The observations, as of `step_episodes`.

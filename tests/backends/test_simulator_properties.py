@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from random_workloads import Case, cases
 
 from llmsched_gym.cluster.state import FAR, ClusterState, JobStatus, StageStatus, TaskStatus
+from llmsched_gym.envs.episode import Tables
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
-from llmsched_gym.envs.simulated_episode import SimulatedEpisode, Tables
+from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
 
