@@ -137,7 +137,7 @@ def mean_jct_s(spec: str, config: Config) -> np.ndarray:
         for i in np.flatnonzero(over & left):
             jct_s[i] = infos["result"]["jct_s"][i].mean()
             left[i] = False
-        if over.any():
+        if over.any():  # they play on for nothing until the last one ends: all are stepped together
             seen, _ = envs.reset(options={"reset_mask": over})
     envs.close()
     return jct_s

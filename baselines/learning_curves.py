@@ -102,8 +102,8 @@ def draw(curves: Curves, path: Path) -> None:
     panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, ((scenario, policy), values) in zip(panels, curves.below.items(), strict=False):
         _draw_panel(axes, curves, values)
-        axes.set_title(scenario, fontsize=10)
-        axes.set_ylabel(f"mean JCT below that of {policy.upper() if policy == 'fcfs' else policy} [%]", fontsize=9)
+        axes.set_title(f"{scenario}, against {policy}", fontsize=10)
+        axes.set_ylabel("mean JCT below it [%]", fontsize=9)
     for axes in panels[len(curves.below) :]:
         axes.remove()
     figure.suptitle(f"{curves.policy}, {curves.n_runs} training seeds: interquartile mean, 95 % interval")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final, TypedDict, TypeVar
 
 import numpy as np
@@ -95,7 +96,9 @@ def run_recipe(settings: type[Settings], description: str | None, train: Callabl
         The exit code: 2, with one line that says why, if something given is not usable; 1 if interrupted.
     """
     try:
-        train(read_settings(settings, description))
+        chosen = read_settings(settings, description)
+        print("compiling, or loading compiled code: up to two minutes the first time", file=sys.stderr, flush=True)
+        train(chosen)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -172,11 +175,14 @@ def load_checkpoint(path: Path, identity: object) -> dict[str, Any]:
     """Read the state of a run back.
 
     Raises:
-        InputError: The run had other settings.
+        InputError: The run had other settings, or the file is not a checkpoint.
     """
     import torch
 
-    state = torch.load(path, weights_only=True)
+    try:
+        state = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise InputError(path, "", "cannot be read", "a checkpoint; or another folder (--output)") from error
     if state["settings"] != str(identity):
         raise InputError(path, "settings", str(identity), f"{state['settings']}, as the run began; or another folder")
     return state

@@ -84,4 +84,12 @@ def test_interrupted_run_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, caps
 
     monkeypatch.setattr(sys, "argv", ["decima.py"])
     assert run_recipe(recipe.Config, None, interrupted) == 1
-    assert capsys.readouterr().err == "interrupted: the same command goes on from what is kept\n"
+    assert capsys.readouterr().err.splitlines()[-1:] == ["interrupted: the same command goes on from what is kept"]
+
+
+def test_damaged_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / "checkpoint.pt").write_bytes(b"cut short")
+    with pytest.raises(InputError, match=r"checkpoint\.pt.*a checkpoint; or another folder"):
+        recipe.Run(replace(TINY, output=output))
