@@ -1,6 +1,6 @@
 """Draw the learning curves of several training runs: interquartile mean and 95 % interval over the runs.
 
-    python agents/sweep.py agents/sb3_maskable_ppo.py --config configs/agents/maskable_ppo.yaml --seeds 0:5 -o runs/ppo
+    python agents/sweep.py agents/sb3_maskable_ppo.py --config configs/agents/maskable_ppo.yaml --seeds 0:8 -o runs/ppo
     python baselines/learning_curves.py runs/ppo/* --figure docs/figures/maskable_ppo.png \
         --table baselines/reference/maskable_ppo.csv
 

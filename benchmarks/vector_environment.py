@@ -26,6 +26,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 import llmsched_gym
@@ -113,14 +114,15 @@ def measure(num_envs: int, async_envs: int, threads: int, seconds: float) -> lis
             contenders.append(Contender(f"{name}, {columns}", envs))
         envs = gym.make_vec(ID, async_envs, "async", profiler=profiler)
         contenders.append(Contender(f"async, {async_envs} processes, {columns}", envs))
-    for contender in contenders:
+    watched = Console(stderr=True)
+    for contender in track(contenders, "spreading episodes", console=watched):
         contender.observation, _ = contender.envs.reset(seed=0)
         play(contender, 0.1, rng)  # compiles or loads
         if contender.name.startswith("native"):
             spread(contender, rng)
         for numbers in (contender.rates, contender.cpu_us):
             numbers.clear()
-    for _ in range(SLICES):
+    for _ in track(range(SLICES), "measuring", console=watched):
         for contender in contenders:
             play(contender, seconds / SLICES, rng)
     for contender in contenders:
