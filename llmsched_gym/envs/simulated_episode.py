@@ -18,7 +18,7 @@ from llmsched_gym.envs.columns import Executor
 from llmsched_gym.envs.episode import Episode, Tables
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
 from llmsched_gym.envs.parked import Parked, load
-from llmsched_gym.profiler.beliefs import any_stale, update
+from llmsched_gym.profiler.beliefs import any_stale, refresh
 from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.features import Inference
 from llmsched_gym.profiler.profiler import Profiler
@@ -265,7 +265,7 @@ def believe(episode: Any, candidates: NDArray[np.float32], jobs: NDArray[np.floa
     believed = load(episode, 0)
     state, simulation, inference, layout, soft, job_beliefs, stage_beliefs, counts = believed
     write_tokens(state, simulation, layout.tokens)
-    update(state, inference, layout, soft, job_beliefs, stage_beliefs, counts)
+    refresh(state, inference, layout, soft, job_beliefs, stage_beliefs, counts)
     show_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
 
 

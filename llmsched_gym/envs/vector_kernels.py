@@ -20,7 +20,7 @@ from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.observation import write_graph, write_truth
 from llmsched_gym.envs.parked import load
 from llmsched_gym.envs.simulated_episode import carry_out, observe, show_beliefs, write_tokens
-from llmsched_gym.profiler.beliefs import any_stale, update
+from llmsched_gym.profiler.beliefs import any_stale, refresh
 from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.integers import wide
 
@@ -185,7 +185,7 @@ def step_believing_episodes(
             _decide(state, simulation, seen, row, fresh, wide(actions[row]), placements)
             if any_stale(state, jobs):
                 write_tokens(state, simulation, layout.tokens)
-                update(state, inference, layout, soft, jobs, stages, counts)
+                refresh(state, inference, layout, soft, jobs, stages, counts)
             show_beliefs(state, simulation, jobs, stages, seen.candidates[row], seen.jobs[row])
             _finish(state, stages, seen, row, progress[row])
 

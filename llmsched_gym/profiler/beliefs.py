@@ -110,7 +110,7 @@ def any_stale(state: ClusterState, jobs: Rows) -> bool:
     return stale
 
 
-@kernel
+@inlined_kernel
 def refresh(
     state: ClusterState, inference: Inference, layout: Layout, soft: bool, jobs: Rows, stages: Rows, counts: Rows
 ) -> None:
@@ -125,14 +125,6 @@ def refresh(
         stages: `STAGE_BELIEF` rows.
         counts: int64 (3,). Jobs without a profile, updates, updates with evidence that the profile cannot explain.
     """
-    update(state, inference, layout, soft, jobs, stages, counts)
-
-
-@inlined_kernel
-def update(
-    state: ClusterState, inference: Inference, layout: Layout, soft: bool, jobs: Rows, stages: Rows, counts: Rows
-) -> None:
-    """Do as `refresh` does, within another kernel."""
     bank, cache, evidence = inference.bank, inference.cache, inference.evidence
     for i in range(state.clock[0].active):
         job = state.active[i]
