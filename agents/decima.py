@@ -49,7 +49,7 @@ from llmsched_gym.policies.decima_scores import Flat, evaluate, flatten, sample
 from llmsched_gym.policies.graph_batch import GraphBatch
 from llmsched_gym.policies.learned import file_digest, load_weights, save_weights
 from llmsched_gym.policies.returns import advantages, return_curve
-from llmsched_gym.training import CURVE, Point, read_curve, validation_jct_s
+from llmsched_gym.training import Point, validation_jct_s
 
 VALIDATION_SEEDS = range(1_000_000, 1_000_006)
 """Seeds of the train split that training itself never reaches."""
@@ -378,10 +378,7 @@ class Run:
         training.write_curve(self.config.output, "Decima", "iterations", self.config.identity(), learner.points)
 
     def _resume(self) -> None:
-        curve, identity, learner = self.config.output / CURVE, self.config.identity(), self.learner
-        if curve.exists():
-            training.check_settings(curve, read_curve(self.config.output)["settings"], identity)
-        state = training.load_checkpoint(self._checkpoint, identity)
+        learner, state = self.learner, training.load_checkpoint(self._checkpoint, self.config.identity())
         learner.network.load_state_dict(state["network"])
         learner.optimiser.load_state_dict(state["optimiser"])
         learner.iteration, learner.averages = state["iteration"], state["averages"]

@@ -108,6 +108,7 @@ def jobs(results: Mapping[str, Table]) -> Figure:
         axes.set_title(f"mixed, load {load:g}")
         axes.set_xlabel("jobs")
         axes.set_ylabel("mean JCT of llmsched below the policy [%]")
+    figure.suptitle("LLMSched against each policy by the number of jobs, 95 % intervals paired by seed")
     _legend(figure)
     return figure
 
@@ -135,6 +136,7 @@ def sweeps(results: Mapping[str, Table]) -> Figure:
     for axes in figure.axes:
         axes.set_ylabel("mean JCT below SRTF [%]")
         axes.axhline(0, color="black", linewidth=1)
+    figure.suptitle("Mixed workload, one thing changed at a time, 95 % intervals paired by seed")
     _legend(figure, len(factors))
     return figure
 
@@ -191,6 +193,7 @@ def value_of_information(results: Mapping[str, Table]) -> Figure:
         axes.set_title(f"{app} (slowdown {wait:.1f} at load {loads[-1]:g})", fontsize="medium")
         axes.set_xlabel("load")
         axes.set_ylabel("mean JCT below SRTF [%]")
+    figure.suptitle("Each application alone on the mixed cluster: what knowing remaining times is worth")
     _legend(figure)
     return figure
 

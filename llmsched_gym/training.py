@@ -162,16 +162,16 @@ def spread(function: Callable[..., Any], workers: int) -> Iterator[Callable[...,
         yield lambda *arguments: list(pool.map(function, *arguments))
 
 
-def save_checkpoint(path: Path, state: Mapping[str, Any], identity: object) -> None:
+def save_checkpoint(path: Path, state: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Write the state of a run, with the settings that it belongs to; the file appears whole or not at all."""
     import torch
 
     part = path.with_suffix(".part")
-    torch.save({**state, "settings": str(identity)}, part)
+    torch.save({**state, "settings": json.loads(json.dumps(settings))}, part)
     part.replace(path)
 
 
-def load_checkpoint(path: Path, identity: object) -> dict[str, Any]:
+def load_checkpoint(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Read the state of a run back.
 
     Raises:
@@ -183,8 +183,7 @@ def load_checkpoint(path: Path, identity: object) -> dict[str, Any]:
         state = torch.load(path, weights_only=True)
     except (RuntimeError, EOFError, UnpicklingError) as error:
         raise InputError(path, "", "cannot be read", "a checkpoint; or another folder (--output)") from error
-    if state["settings"] != str(identity):
-        raise InputError(path, "settings", str(identity), f"{state['settings']}, as the run began; or another folder")
+    check_settings(path, state["settings"], settings)
     return state
 
 
