@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -94,21 +96,21 @@ def test_guard_knows_a_group():
         process.wait()
 
 
-def test_server_that_cannot_start(vllm_python: str, tmp_path: Path):
-    before = leftovers()
+def test_server_that_cannot_start(vllm_python: str, tmp_path: Path, temporary: Path):
+    before = orphans()
     with pytest.raises(RunError, match=r"^dummy:tiny: the server ended while it started: .*no-such-flag") as caught:
         launch({"model": "dummy:tiny", "flags": ["--no-such-flag"]}, tmp_path, python=vllm_python)
     assert "\n" not in str(caught.value)
     assert [file.suffix for file in tmp_path.iterdir()] == [".log"]
-    assert leftovers() - before == set()
+    assert leftovers(before, temporary) == set()
 
 
-def test_start_takes_too_long(vllm_python: str, tmp_path: Path):
-    before = leftovers()
+def test_start_takes_too_long(vllm_python: str, tmp_path: Path, temporary: Path):
+    before = orphans()
     specs = [{"model": "dummy:tiny", "start_timeout_s": 0.5}] * 2
     with pytest.raises(RunError, match=r"not ready after 0\.5 s"):
         launch_all(specs, tmp_path, python=vllm_python)
-    assert leftovers() - before == set()
+    assert leftovers(before, temporary) == set()
 
 
 def test_servers_run_side_by_side(servers: list[Server]):
@@ -143,27 +145,68 @@ time.sleep(600)
 """
 
 
-def leftovers() -> set[str]:
-    """Return what a server could leave in shared memory and temporary folders."""
-    shared = {path.name for path in Path("/dev/shm").glob("*")}
-    return {name for name in shared if owner_is_gone(name)} | {str(path) for path in Path("/tmp").glob("llmsched-*")}
+@pytest.fixture
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for temporary files that no test beside this one writes to."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
 
 
-def owner_is_gone(name: str) -> bool:
-    """Whether no process has a piece of shared memory mapped."""
+def leftovers(before: set[str], temporary: Path) -> set[str]:
+    """Return what a server has left in temporary folders and, since `before`, in shared memory; waits for it to go."""
+    deadline = time.monotonic() + 20
+    while True:
+        left = orphans() - before | {path.name for path in temporary.glob("llmsched-*")}
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.1)
+
+
+def orphans() -> set[str]:
+    """Return the pieces of shared memory that no process has mapped.
+
+    Tests that run beside these have some of their own. They are told by number, because a semaphore is mapped under
+    another name than it has later.
+    """
+    files = {file.name: file.inode() for file in os.scandir("/dev/shm")}
+    held = mapped()
+    return {name for name, number in files.items() if number not in held}
+
+
+def mapped() -> set[int]:
+    """Return the numbers (inodes) of the pieces of shared memory that some process has mapped."""
+    found: set[int] = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         try:
-            if f"/dev/shm/{name}" in maps.read_text():
-                return False
+            lines = maps.read_text().splitlines()
         except OSError:
-            continue
-    return True
+            continue  # it has just ended
+        found.update(int(line.split()[4]) for line in lines if " /dev/shm/" in line)
+    return found
+
+
+def test_orphans():
+    """Shared memory is an orphan once nobody has it mapped, even where it was mapped under another name."""
+    first, last = (Path(f"/dev/shm/llmsched-gym-test-{os.getpid()}-{k}") for k in range(2))
+    with first.open("wb+") as file:
+        file.truncate(1)
+        memory = mmap.mmap(file.fileno(), 1)
+    try:
+        first.rename(last)
+        assert last.name not in orphans()
+        memory.close()
+        assert last.name in orphans()
+    finally:
+        last.unlink()
+    assert last.name not in orphans()
 
 
 @pytest.mark.parametrize("how", ["exception", "SIGINT", "SIGKILL"])
-def test_nothing_is_left(servers: list[Server], vllm_python: str, tmp_path: Path, how: str):
+def test_nothing_is_left(servers: list[Server], vllm_python: str, tmp_path: Path, temporary: Path, how: str):
     """An exception when all runs; Ctrl-C, and a killed process, while the server starts."""
-    before = leftovers()
+    before = orphans()
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(tmp_path), vllm_python, how],
         stdout=subprocess.PIPE,
@@ -183,11 +226,11 @@ def test_nothing_is_left(servers: list[Server], vllm_python: str, tmp_path: Path
     _, err = process.communicate(timeout=400)
     assert process.returncode != 0
     assert "Error: a policy fails" in err if how == "exception" else True
+    assert leftovers(before, temporary) == set()
     deadline = time.monotonic() + 20
-    while (group_members(int(pid)) or leftovers() - before) and time.monotonic() < deadline:
+    while group_members(int(pid)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert group_members(int(pid)) == []
-    assert leftovers() - before == set()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{url}/health", timeout=5)
     assert all(server.alive() for server in servers)
