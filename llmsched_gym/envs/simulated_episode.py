@@ -16,6 +16,7 @@ from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.envs.columns import Executor
 from llmsched_gym.envs.episode import Episode, Tables
+from llmsched_gym.envs.memory import EpisodeMemory, room_for
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
 from llmsched_gym.envs.parked import Parked, load
 from llmsched_gym.profiler.beliefs import any_stale, refresh
@@ -122,6 +123,20 @@ class SimulatedEpisode(Episode):
         if self._decide(self.state, self.simulation, *believed, action, self._placements, *tables):
             self._believe(self._believed, *tables[:2])
         return self.done
+
+    def move(self, memory: EpisodeMemory, row: int) -> None:
+        """Move all arrays that belong to this episode alone to its place in some memory."""
+        kept = [*self.state, *self.simulation]
+        if self.beliefs is not None:
+            kept += self.beliefs.arrays()
+        place = memory.place(row, sum(map(room_for, kept)))
+        self.state = ClusterState(*map(place, self.state))
+        self.simulation = Simulation(*map(place, self.simulation))
+        if self.beliefs is not None:
+            self.beliefs.move(place)
+            self.job_beliefs, self.stage_beliefs = self.beliefs.jobs, self.beliefs.stages
+        for name in _COMPILED:
+            vars(self).pop(name, None)
 
     def kv_share(self, executor: int) -> float:
         """Return the share of an LLM executor's KV blocks in use."""

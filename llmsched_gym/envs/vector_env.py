@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,22 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, create_empty_array
 from numpy.typing import NDArray
 
+from llmsched_gym.envs.atomic import counters
 from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.episode import Tables
+from llmsched_gym.envs.memory import EpisodeMemory
 from llmsched_gym.envs.observation import write_graph, write_truth
 from llmsched_gym.envs.parked import Parked
 from llmsched_gym.envs.reward import reward
 from llmsched_gym.envs.scheduling_env import Observation, SchedulingEnv, reset_info
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode
+from llmsched_gym.envs.team import Team
 from llmsched_gym.envs.vector_kernels import (
     PROGRESS,
     BelievingEpisodeArrays,
     EpisodeArrays,
     Seen,
+    Shares,
     step_believing_episodes,
     step_episodes,
 )
@@ -95,11 +98,12 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._episodes: list[SimulatedEpisode] = []
         self._workloads: list[Workload] = []
         self._generators: list[np.random.Generator | None] = [None] * self.num_envs
+        self._memory = EpisodeMemory()
         self._parked: Parked | None = None
         profilers = [self._one.profiler.for_thread() for _ in range(self._threads)] if self._one.profiler else []
         self._inferences = Parked([profiler.inference for profiler in profilers]) if profilers else None
-        self._pool = ThreadPoolExecutor(self._threads - 1) if self._threads > 1 else None
-        self._counter = np.zeros(1, np.int64)
+        self._team = Team(self._threads)
+        self._shares = Shares(counters(self._threads), False)
         self._progress = np.zeros(self.num_envs, PROGRESS)
         self._over = self._progress["over"]
         self._actions = np.zeros(self.num_envs, np.int64)
@@ -190,8 +194,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     def close_extras(self, **_: Any) -> None:
         """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._team.dismiss()
 
     def _begin(self, i: int, seed: int | None = None) -> dict[str, Any]:
         """Begin a new episode in a sub-environment; returns what only its first info has."""
@@ -203,6 +206,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         drawn = int(generator.integers(2**31)) if seed is None else int(seed)
         workload = self._one.draw(drawn)
         episode = self._one.simulate(workload)
+        episode.move(self._memory, i)
         if len(self._episodes) < self.num_envs:
             self._episodes.append(episode)
             self._workloads.append(workload)
@@ -250,22 +254,16 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         floats, integers = self._nothing
         optional = {"nodes": floats, "edges": integers, "truth": floats}
         seen = Seen(**optional | self._seen)
-        arguments = seen, self._copy, self._actions, skipped, self._one.placements, self._progress, self._counter
-        self._counter[0] = 0
-        others: list[Future[None]] = []
-        if self._pool is not None:
-            others = [self._pool.submit(self._step, episodes, k, arguments) for k in range(1, self._threads)]
-        try:
-            self._step(episodes, 0, arguments)
-        finally:
-            for other in others:
-                other.result()
+        self._shares.taken[:] = 0
+        self._shares = self._shares._replace(backwards=not self._shares.backwards)
+        arguments = seen, self._copy, self._actions, skipped, self._one.placements, self._progress, self._shares
+        self._team.run(lambda thread: self._step(episodes, thread, arguments))
 
     def _step(self, episodes: Parked, thread: int, arguments: tuple[Any, ...]) -> None:
         if self._inferences is None:
-            step_episodes(episodes, *arguments)
+            step_episodes(episodes, thread, *arguments)
         else:
-            step_believing_episodes(episodes, self._inferences, thread, *arguments)
+            step_believing_episodes(episodes, thread, self._inferences, *arguments)
 
     def _rewards(self, before: NDArray[Any], reset: NDArray[np.bool_]) -> NDArray[np.float64]:
         now = self._progress

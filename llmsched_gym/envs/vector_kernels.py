@@ -1,7 +1,8 @@
 """Compiled steps of many episodes, by any number of threads at once.
 
-Each thread takes the next episode that no other has taken, until none is left. What becomes of an episode does not
-depend on the thread.
+Each thread has a share of the episodes, which it steps from front to back and, in the next step, from back to front:
+so it meets episodes that are still in its processor's cache. When it is through it takes what is left of the other
+shares. What becomes of an episode does not depend on the thread.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numba.core import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import inlined_kernel, threaded_kernel
 from llmsched_gym.backends.simulator import Simulation
 from llmsched_gym.cluster.state import ClusterState, Rows
+from llmsched_gym.envs.atomic import fetch_add
 from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.observation import write_graph, write_truth
 from llmsched_gym.envs.parked import load
@@ -100,56 +100,39 @@ class BelievingEpisodeArrays(NamedTuple):
     believed: tuple[Layout, bool, Rows, Rows, Rows]
 
 
-def _emit_take(_: Any, counter: types.Array) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        return builder.atomic_rmw("add", array.data, context.get_constant(types.int64, 1), "seq_cst")
+class Shares(NamedTuple):
+    """How the threads share out the episodes of a step.
 
-    return types.int64(counter), emit
+    Attributes:
+        taken: `counters`, one per thread: how many episodes of its share have been taken. The caller sets it to 0.
+        backwards: Whether shares are stepped from back to front.
+    """
+
+    taken: NDArray[np.int64]
+    backwards: bool
 
 
-_take: Any = intrinsic(_emit_take)
-"""``_take(counter)`` returns ``counter[0]`` and adds 1, in one step that no other thread can come between."""
+@inlined_kernel
+def _next(shares: Shares, thread: int, helped: int, episodes: int) -> tuple[int, int]:
+    """Take an episode for a thread that has finished its own share and those of `helped - 1` others, or none.
+
+    Returns:
+        (episode, or -1 if none is left; how many shares are finished now).
+    """
+    threads = len(shares.taken)
+    while helped < threads:
+        share = (thread + helped) % threads
+        first, end = share * episodes // threads, (share + 1) * episodes // threads
+        k = fetch_add(shares.taken, share, 1)
+        if k < end - first:
+            return (end - 1 - k if shares.backwards else first + k), helped
+        helped += 1
+    return -1, helped
 
 
 @threaded_kernel
 def step_episodes(
     episodes: Any,
-    seen: Seen,
-    fresh: bool,
-    actions: NDArray[np.int64],
-    skipped: NDArray[np.bool_],
-    placements: int,
-    progress: Rows,
-    counter: NDArray[np.int64],
-) -> None:
-    """Carry out one decision in each episode, and write what is seen then.
-
-    Args:
-        episodes: Parked `EpisodeArrays` rows.
-        seen: The observations; written.
-        fresh: Whether they hold anything. If not, they hold the last ones.
-        actions: One per episode.
-        skipped: Episodes to leave alone.
-        placements: 1, or the number of executors where actions choose one.
-        progress: `PROGRESS` rows; written.
-        counter: int64 (1,), shared by the threads of a step: the next episode. The caller sets it to 0.
-    """
-    while True:
-        row = _take(counter)
-        if row >= len(actions):
-            return
-        if not skipped[row]:
-            episode = load(episodes, row)
-            state = episode.state
-            _decide(state, episode.simulation, seen, row, fresh, wide(actions[row]), placements)
-            _finish(state, episode.stage_beliefs, seen, row, progress[row])
-
-
-@threaded_kernel
-def step_believing_episodes(
-    episodes: Any,
-    inferences: Any,
     thread: int,
     seen: Seen,
     fresh: bool,
@@ -157,27 +140,61 @@ def step_believing_episodes(
     skipped: NDArray[np.bool_],
     placements: int,
     progress: Rows,
-    counter: NDArray[np.int64],
+    shares: Shares,
+) -> None:
+    """Carry out one decision in each episode, and write what is seen then.
+
+    Args:
+        episodes: Parked `EpisodeArrays` rows.
+        thread: The number of this thread.
+        seen: The observations; written.
+        fresh: Whether they hold anything. If not, they hold the last ones.
+        actions: One per episode.
+        skipped: Episodes to leave alone.
+        placements: 1, or the number of executors where actions choose one.
+        progress: `PROGRESS` rows; written.
+        shares: What each thread has to do.
+    """
+    row, helped = _next(shares, thread, 0, len(actions))
+    while row >= 0:
+        if not skipped[row]:
+            episode = load(episodes, row)
+            state = episode.state
+            _decide(state, episode.simulation, seen, row, fresh, wide(actions[row]), placements)
+            _finish(state, episode.stage_beliefs, seen, row, progress[row])
+        row, helped = _next(shares, thread, helped, len(actions))
+
+
+@threaded_kernel
+def step_believing_episodes(
+    episodes: Any,
+    thread: int,
+    inferences: Any,
+    seen: Seen,
+    fresh: bool,
+    actions: NDArray[np.int64],
+    skipped: NDArray[np.bool_],
+    placements: int,
+    progress: Rows,
+    shares: Shares,
 ) -> None:
     """Do as `step_episodes` does, and keep beliefs up to date.
 
     Args:
         episodes: Parked `BelievingEpisodeArrays` rows.
+        thread: The number of this thread.
         inferences: Parked `Inference` rows, one per thread.
-        thread: Which of them this thread uses.
         seen: The observations, as of `step_episodes`.
         fresh: Likewise.
         actions: One per episode.
         skipped: Episodes to leave alone.
         placements: 1, or the number of executors where actions choose one.
         progress: `PROGRESS` rows; written.
-        counter: int64 (1,), as of `step_episodes`.
+        shares: Likewise.
     """
     inference = load(inferences, thread)
-    while True:
-        row = _take(counter)
-        if row >= len(actions):
-            return
+    row, helped = _next(shares, thread, 0, len(actions))
+    while row >= 0:
         if not skipped[row]:
             episode = load(episodes, row)
             state, simulation = episode.state, episode.simulation
@@ -188,6 +205,7 @@ def step_believing_episodes(
                 refresh(state, inference, layout, soft, jobs, stages, counts)
             show_beliefs(state, simulation, jobs, stages, seen.candidates[row], seen.jobs[row])
             _finish(state, stages, seen, row, progress[row])
+        row, helped = _next(shares, thread, helped, len(actions))
 
 
 @inlined_kernel

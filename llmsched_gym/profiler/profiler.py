@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from llmsched_gym.errors import InputError
 from llmsched_gym.profiler.bank import make_bank, make_workspace
 from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, refresh
 from llmsched_gym.profiler.cache import make_cache
-from llmsched_gym.profiler.evidence import StateTables, make_evidence, make_layout, state_tables
+from llmsched_gym.profiler.evidence import Layout, StateTables, make_evidence, make_layout, state_tables
 from llmsched_gym.profiler.features import JOB_NUMBERS, VARIABLE_NUMBERS, Inference, Prior, fill_prior
 from llmsched_gym.profiler.profile import Profile
 from llmsched_gym.profiler.store import check_template, list_profiles, load_profile, read_profile
@@ -136,7 +136,6 @@ class EpisodeBeliefs:
         jobs: `BELIEF` rows.
         stages: `STAGE_BELIEF` rows.
         layout: How the jobs map to the profiles; the backend fills ``layout.tokens``.
-        arguments: Those of `beliefs.refresh`, after the state.
 
     Args:
         profiler: The profiles.
@@ -159,8 +158,21 @@ class EpisodeBeliefs:
         self.jobs: NDArray[Any] = np.zeros(workload.n_jobs, BELIEF)
         self.jobs["open_stages"] = -1
         self.stages: NDArray[Any] = np.zeros(len(workload.stages), STAGE_BELIEF)
-        episode = self.layout, soft_evidence, self.jobs, self.stages, self._counts
-        self.arguments = profiler.inference, *episode
+        self._profiler, self._soft = profiler, soft_evidence
+
+    @property
+    def arguments(self) -> tuple[Inference, Layout, bool, NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Arguments of `beliefs.refresh` after the state."""
+        return self._profiler.inference, self.layout, self._soft, self.jobs, self.stages, self._counts
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """Return the arrays that belong to this episode alone."""
+        return [self.jobs, self.stages, self._counts, self.layout.work_ns, self.layout.tokens]
+
+    def move(self, place: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        """Move them to where `place` copies them."""
+        self.jobs, self.stages, self._counts, work_ns, tokens = map(place, self.arrays())
+        self.layout = self.layout._replace(work_ns=work_ns, tokens=tokens)
 
     def refresh(self, state: ClusterState) -> None:
         """Bring the beliefs of all jobs in the system up to date."""

@@ -1,0 +1,137 @@
+"""Threads that do one short piece of compiled work together, over and over."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym._jit import threaded_kernel
+from llmsched_gym.envs.atomic import counters, fetch_add
+
+_LOOKS: Final = 20_000
+"""How often to look for the others before another thread or process gets the processor: some 100 µs."""
+
+
+class Team:
+    """A fixed number of threads, the caller's included.
+
+    A pool of Python's own spends more than 100 µs per round on handing work over and back, as long as a hundred
+    decisions take. Here each thread sleeps on a lock until there is work, and the caller looks for their end without
+    sleeping, because all end at about the same time.
+
+    Args:
+        threads: Their number; at least 1.
+
+    Attributes:
+        threads: Their number.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._board = _Board(threads)
+        for thread in range(1, threads):
+            name = f"llmsched-gym team {thread}"
+            threading.Thread(target=_serve, args=(self._board, thread), name=name, daemon=True).start()
+        self._dismiss = weakref.finalize(self, self._board.start, None)
+
+    def run(self, work: Callable[[int], None]) -> None:
+        """Call ``work(thread)`` on every thread, 0 being the caller's, and wait until all have returned.
+
+        Args:
+            work: Spends its time in functions that are compiled to run without Python's global lock.
+
+        Raises:
+            BaseException: What one of the calls raised.
+        """
+        board = self._board
+        board.start(work)
+        try:
+            work(0)
+        finally:
+            board.wait()
+        if board.errors:
+            raise board.errors[0]
+
+    def dismiss(self) -> None:
+        """End the threads; done by itself when nobody refers to the team any more."""
+        self._dismiss()
+
+
+class _Board:
+    """What the threads of a team share. It does not refer to the team, so that a forgotten team can go.
+
+    Attributes:
+        finished: `counters`: how many rounds each thread has finished.
+        round: The number of the present round.
+        work: What to do in it; None ends the threads.
+        errors: What was raised in it by other threads than the caller's.
+        starts: A lock per thread other than the caller's, open once there is work for it.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.finished = counters(threads)
+        self.round = 0
+        self.work: Callable[[int], None] | None = None
+        self.errors: list[BaseException] = []
+        self.starts = [threading.Lock() for _ in range(1, threads)]
+        for start in self.starts:
+            start.acquire()
+
+    def start(self, work: Callable[[int], None] | None) -> None:
+        """Begin a round."""
+        self.round += 1
+        self.work = work
+        self.errors = []
+        for start in self.starts:
+            start.release()
+
+    def wait(self) -> None:
+        """Wait until the round is over. An interrupt has to wait too: the threads still write to the caller's arrays."""
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                while not _all_finished(self.finished, self.round, _LOOKS):
+                    time.sleep(0)
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        self.work = None
+        if interrupt is not None:
+            raise interrupt
+
+
+def _serve(board: _Board, thread: int) -> None:
+    """Work, round by round."""
+    while True:
+        board.starts[thread - 1].acquire()
+        if board.work is None:
+            return
+        try:
+            board.work(thread)
+        except BaseException as error:  # the caller raises it
+            board.errors.append(error)
+        _finish(board.finished, thread)
+
+
+@threaded_kernel
+def _finish(finished: NDArray[np.int64], thread: int) -> None:
+    """Count a round as finished by a thread; what it has written before is seen by whoever reads that."""
+    fetch_add(finished, thread, 1)
+
+
+@threaded_kernel
+def _all_finished(finished: NDArray[np.int64], rounds: int, looks: int) -> bool:
+    """Look up to so many times whether all threads but the first have finished so many rounds."""
+    thread = 1
+    for _ in range(looks):
+        while thread < len(finished) and fetch_add(finished, thread, 0) == rounds:
+            thread += 1
+        if thread >= len(finished):
+            return True
+    return False
