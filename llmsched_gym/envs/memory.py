@@ -69,8 +69,9 @@ def room_for(array: NDArray[Any]) -> int:
 
 
 def _huge_pages(size: int) -> NDArray[np.uint8]:
-    """Ask for memory in huge pages, if the system has a way to."""
-    memory = mmap.mmap(-1, size)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+    """Ask for memory in huge pages, where the system has such."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.empty(size, np.uint8)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # pages that are shared stay small
+    memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)

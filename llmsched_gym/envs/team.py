@@ -34,11 +34,14 @@ class Team:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._board = _Board(threads)
-        for thread in range(1, threads):
-            name = f"llmsched-gym team {thread}"
-            threading.Thread(target=_serve, args=(self._board, thread), name=name, daemon=True).start()
-        self._dismiss = weakref.finalize(self, self._board.start, None)
+        self._board = board = _Board(threads)
+        helpers = [
+            threading.Thread(target=_serve, args=(board, thread), name=f"llmsched-gym team {thread}", daemon=True)
+            for thread in range(1, threads)
+        ]
+        for helper in helpers:
+            helper.start()
+        self._dismiss = weakref.finalize(self, _dismiss, board, helpers)
 
     def run(self, work: Callable[[int], None]) -> None:
         """Call ``work(thread)`` on every thread, 0 being the caller's, and wait until all have returned.
@@ -104,6 +107,14 @@ class _Board:
         self.work = None
         if interrupt is not None:
             raise interrupt
+
+
+def _dismiss(board: _Board, helpers: list[threading.Thread]) -> None:
+    """End the threads, before the interpreter takes itself apart around them."""
+    board.start(None)
+    for helper in helpers:
+        if helper is not threading.current_thread():
+            helper.join()
 
 
 def _serve(board: _Board, thread: int) -> None:
