@@ -1,7 +1,7 @@
 """Memory for the arrays of many episodes that are stepped in turn, laid out so that processors find them quickly.
 
-Every step of a vector environment reads a little of each of its episodes, from some hundred places. In the usual pages of
-4 KiB these places have more addresses than a processor remembers the translations of, and looking one up takes as long as
+Every step of a vector environment reads a little of each of its episodes, from some hundred places. In the usual pages
+of 4 KiB these are more addresses than a processor remembers the translations of, and looking one up takes as long as
 reading from memory. Here episodes lie in a few huge pages, where the system has them, and arrays begin at cache lines.
 """
 

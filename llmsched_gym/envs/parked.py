@@ -48,18 +48,20 @@ class Parked:
     The rows hold the addresses of the arrays' memory. The tuples are kept, so that it stays theirs.
 
     Args:
-        tuples: The rows.
+        tuples: The first rows; at least one.
+        rows: Number of rows, default as many; those that have not been set must not be loaded.
 
     Attributes:
         address: Where the rows are in memory.
     """
 
-    def __init__(self, tuples: list[Any]) -> None:
+    def __init__(self, tuples: list[Any], rows: int | None = None) -> None:
+        rows = len(tuples) if rows is None else rows
         self._numba_type_ = ParkedType(type_of(tuples[0]))
         self.address = 0
-        self._memory = np.zeros(len(tuples) * row_bytes(self), np.uint8)
+        self._memory = np.zeros(rows * row_bytes(self), np.uint8)
         self.address = self._memory.ctypes.data
-        self._tuples = list(tuples)
+        self._tuples: list[Any] = [None] * rows
         for row, content in enumerate(tuples):
             self[row] = content
 

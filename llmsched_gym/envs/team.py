@@ -95,7 +95,7 @@ class _Board:
             start.release()
 
     def wait(self) -> None:
-        """Wait until the round is over. An interrupt has to wait too: the threads still write to the caller's arrays."""
+        """Wait until the round is over. An interrupt waits too: the threads still write to the caller's arrays."""
         interrupt: KeyboardInterrupt | None = None
         while True:
             try:

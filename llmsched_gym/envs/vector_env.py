@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 
 from llmsched_gym.envs.atomic import counters
 from llmsched_gym.envs.columns import System
-from llmsched_gym.envs.episode import Tables
 from llmsched_gym.envs.memory import EpisodeMemory
-from llmsched_gym.envs.observation import write_graph, write_truth
 from llmsched_gym.envs.parked import Parked
 from llmsched_gym.envs.reward import reward
 from llmsched_gym.envs.scheduling_env import Observation, SchedulingEnv, reset_info
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 from llmsched_gym.envs.team import Team
 from llmsched_gym.envs.vector_kernels import (
+    NO_DECISION,
     PROGRESS,
     BelievingEpisodeArrays,
     EpisodeArrays,
@@ -93,7 +92,6 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._copy = copy
         arrays: Any = create_empty_array(self.single_observation_space, self.num_envs)
         self._seen: Observation = arrays
-        self._legal = np.zeros(arrays["action_mask"].shape, np.bool_)
         self._nothing = np.zeros((self.num_envs, 0, 1), np.float32), np.zeros((self.num_envs, 0, 1), np.int32)
         self._episodes: list[SimulatedEpisode] = []
         self._workloads: list[Workload] = []
@@ -107,6 +105,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._progress = np.zeros(self.num_envs, PROGRESS)
         self._over = self._progress["over"]
         self._actions = np.zeros(self.num_envs, np.int64)
+        self._none = np.zeros(self.num_envs, np.bool_)
 
     @property
     def episodes(self) -> Sequence[SimulatedEpisode]:
@@ -120,7 +119,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return the legal actions: bool (num_envs, actions)."""
-        return self._legal.copy()
+        return self._seen["action_mask"] != 0
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -149,10 +148,13 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             raise gym.error.ResetNeeded("the first reset is of all sub-environments")
         if self._copy:
             self._seen = {name: array.copy() for name, array in self._seen.items()}
+        rows = np.flatnonzero(chosen).tolist()
+        begun = [self._begin(i, seeds[i]) for i in rows]
+        self._look(chosen)
         infos: dict[str, Any] = {}
-        for i in np.flatnonzero(chosen).tolist():
-            infos = self._add_info(infos, {**self._begin(i, seeds[i]), **self._info(i)}, i)
-        return self._observation(), infos
+        for i, info in zip(rows, begun, strict=True):
+            infos = self._add_info(infos, {**info, **self._info(i)}, i)
+        return dict(self._seen), infos
 
     def step(
         self, actions: NDArray[np.int64]
@@ -165,32 +167,42 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         Returns:
             Observations, rewards, terminations, truncations (always False) and infos.
         """
-        if self._parked is None:
+        if len(self._episodes) < self.num_envs:
             raise gym.error.ResetNeeded("call reset() before step()")
         ended = self._over.copy()
-        if self._mode is AutoresetMode.DISABLED and ended.any():
-            which = np.flatnonzero(ended).tolist()
-            raise gym.error.ResetNeeded(f"the episodes of {which} are over: reset them (options={{'reset_mask': ...}})")
-        before = self._progress.copy()
+        own: dict[str, Any] = {}
         self._take_actions(actions)
+        if ended.any():
+            which = np.flatnonzero(ended).tolist()
+            if self._mode is AutoresetMode.DISABLED:
+                advice = "reset them (options={'reset_mask': ...})"
+                raise gym.error.ResetNeeded(f"the episodes of {which} are over: {advice}")
+            for i in which:
+                own = self._add_info(own, self._begin(i), i)
+            self._actions[ended] = NO_DECISION
         if self._copy:
             self._seen = {name: np.empty_like(array) for name, array in self._seen.items()}
-        self._advance(self._parked, ended)
-        terminations = self._over & ~ended
-        rewards = self._rewards(before, ended)
-        own: dict[str, Any] = {}
+        self._advance(self._none, self._copy)
+        terminations = self._over.copy()
+        rewards = self._rewards()
+        if terminations.any():
+            own = self._end(terminations, own)
+        observation = dict(self._seen)
+        return observation, rewards, terminations, np.zeros(self.num_envs, np.bool_), self._infos(observation) | own
+
+    def _end(self, terminations: NDArray[np.bool_], infos: dict[str, Any]) -> dict[str, Any]:
+        """Add the results of episodes that are over to `infos`; begins the next ones if they are due in this step."""
         for i in np.flatnonzero(terminations).tolist():
-            episode = self._episodes[i]
-            info = {"result": episode.result()}
+            info: dict[str, Any] = {"result": self._episodes[i].result()}
             if self._mode is AutoresetMode.SAME_STEP:
                 final = {name: array[i].copy() for name, array in self._seen.items()}
-                own = self._add_info(own, {"final_obs": final, "final_info": {**self._info(i), **info}}, i)
+                last = {"final_obs": final, "final_info": {**self._info(i), **info}}
+                infos = self._add_info(infos, last, i)
                 info = self._begin(i)
-            own = self._add_info(own, info, i)
-        for i in np.flatnonzero(ended).tolist():
-            own = self._add_info(own, self._begin(i), i)
-        observation = self._observation()
-        return observation, rewards, terminations, np.zeros(self.num_envs, np.bool_), self._infos(observation) | own
+            infos = self._add_info(infos, info, i)
+        if self._mode is AutoresetMode.SAME_STEP:
+            self._look(terminations)
+        return infos
 
     def close_extras(self, **_: Any) -> None:
         """End the threads."""
@@ -211,26 +223,17 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             self._episodes.append(episode)
             self._workloads.append(workload)
         self._episodes[i], self._workloads[i] = episode, workload
-        self._observe(i, episode)
-        progress = self._progress[i]
-        progress["now_ns"], progress["area_ns"] = episode.now_ns, episode.area_ns
-        progress["illegal_actions"], progress["n_jobs"], progress["over"] = 0, workload.n_jobs, episode.done
-        if self._parked is not None:
+        self._progress["n_jobs"][i] = workload.n_jobs
+        if self._parked is None:
+            self._parked = Parked([self._arrays(i)], self.num_envs)
+        else:
             self._parked[i] = self._arrays(i)
-        elif len(self._episodes) == self.num_envs:
-            self._parked = Parked([self._arrays(row) for row in range(self.num_envs)])
         return reset_info(drawn, workload)
 
-    def _observe(self, i: int, episode: SimulatedEpisode) -> None:
-        """Write the first observation of an episode."""
-        seen = {name: array[i] for name, array in self._seen.items()}
-        for array in seen.values():
-            array[...] = 0
-        episode.observe(Tables(*(seen[name] for name in Tables._fields)))
-        if "nodes" in seen:
-            write_graph(episode.state, episode.stage_beliefs, seen["nodes"], seen["edges"], seen["system"])
-        if "truth" in seen:
-            write_truth(episode.state, seen["truth"])
+    def _look(self, begun: NDArray[np.bool_]) -> None:
+        """Write the first observations of some episodes."""
+        self._actions[:] = NO_DECISION
+        self._advance(~begun, fresh=True)
 
     def _arrays(self, i: int) -> EpisodeArrays | BelievingEpisodeArrays:
         """Return all arrays of a sub-environment."""
@@ -246,17 +249,19 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         if given.shape != (self.num_envs,) or given.dtype.kind not in "iu":
             shape = f"{given.dtype} of shape {given.shape}"
             raise InputError("environment", "actions", shape, f"integers of shape ({self.num_envs},)")
-        n_actions = self._seen["action_mask"].shape[1]
-        self._actions[:] = np.where((given >= 0) & (given < n_actions), given, -1)
+        self._actions[:] = given
+        np.maximum(self._actions, -1, out=self._actions)  # illegal all the same, but not `NO_DECISION`
 
-    def _advance(self, episodes: Parked, skipped: NDArray[np.bool_]) -> None:
-        """Let all threads step until every sub-environment has been stepped."""
+    def _advance(self, skipped: NDArray[np.bool_], fresh: bool) -> None:
+        """Let all threads step until every sub-environment has been stepped; arguments as of `step_episodes`."""
+        assert self._parked is not None
         floats, integers = self._nothing
         optional = {"nodes": floats, "edges": integers, "truth": floats}
         seen = Seen(**optional | self._seen)
         self._shares.taken[:] = 0
         self._shares = self._shares._replace(backwards=not self._shares.backwards)
-        arguments = seen, self._copy, self._actions, skipped, self._one.placements, self._progress, self._shares
+        arguments = seen, fresh, self._actions, skipped, self._one.placements, self._progress, self._shares
+        episodes = self._parked
         self._team.run(lambda thread: self._step(episodes, thread, arguments))
 
     def _step(self, episodes: Parked, thread: int, arguments: tuple[Any, ...]) -> None:
@@ -265,15 +270,11 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         else:
             step_believing_episodes(episodes, thread, self._inferences, *arguments)
 
-    def _rewards(self, before: NDArray[Any], reset: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def _rewards(self) -> NDArray[np.float64]:
         now = self._progress
-        passed_ns, waited_ns = now["now_ns"] - before["now_ns"], now["area_ns"] - before["area_ns"]
-        given = reward(self._one.reward_name, passed_ns, waited_ns, now["area_ns"], now["over"], now["n_jobs"])
-        return np.where(reset, 0.0, given)
-
-    def _observation(self) -> Observation:
-        np.not_equal(self._seen["action_mask"], 0, out=self._legal)
-        return dict(self._seen)
+        return reward(
+            self._one.reward_name, now["passed_ns"], now["waited_ns"], now["area_ns"], now["over"], now["n_jobs"]
+        )
 
     def _info(self, i: int) -> dict[str, Any]:
         """Return what every info of a sub-environment has."""
@@ -292,7 +293,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             "hidden_candidates": observation["system"][:, System.HIDDEN_CANDIDATES].astype(np.int64),
             "illegal_actions": self._progress["illegal_actions"].copy(),
         }
-        return infos | {f"_{name}": np.ones(self.num_envs, np.bool_) for name in infos}
+        return infos | dict.fromkeys([f"_{name}" for name in infos], np.ones(self.num_envs, np.bool_))
 
 
 def _autoreset_mode(given: str | AutoresetMode) -> AutoresetMode:

@@ -33,6 +33,8 @@ PROGRESS: Final = np.dtype(
     [
         ("now_ns", "i8"),
         ("area_ns", "i8"),  # jobs in the system, integrated over time
+        ("passed_ns", "i8"),  # by how much the two have grown with the last decision
+        ("waited_ns", "i8"),
         ("illegal_actions", "i8"),
         ("n_jobs", "i8"),
         ("over", "?"),  # all jobs are finished
@@ -40,6 +42,9 @@ PROGRESS: Final = np.dtype(
     align=True,
 )
 """One row per episode: what rewards and infos are made of."""
+
+NO_DECISION: Final = -2
+"""In the place of an action: the episode has just begun, and is only looked at."""
 
 
 class Seen(NamedTuple):
@@ -149,7 +154,7 @@ def step_episodes(
         thread: The number of this thread.
         seen: The observations; written.
         fresh: Whether they hold anything. If not, they hold the last ones.
-        actions: One per episode.
+        actions: One per episode; other negative numbers than `NO_DECISION` are illegal actions.
         skipped: Episodes to leave alone.
         placements: 1, or the number of executors where actions choose one.
         progress: `PROGRESS` rows; written.
@@ -161,7 +166,7 @@ def step_episodes(
             episode = load(episodes, row)
             state = episode.state
             _decide(state, episode.simulation, seen, row, fresh, wide(actions[row]), placements)
-            _finish(state, episode.stage_beliefs, seen, row, progress[row])
+            _finish(state, episode.stage_beliefs, seen, row, wide(actions[row]), progress[row])
         row, helped = _next(shares, thread, helped, len(actions))
 
 
@@ -204,7 +209,7 @@ def step_believing_episodes(
                 write_tokens(state, simulation, layout.tokens)
                 refresh(state, inference, layout, soft, jobs, stages, counts)
             show_beliefs(state, simulation, jobs, stages, seen.candidates[row], seen.jobs[row])
-            _finish(state, stages, seen, row, progress[row])
+            _finish(state, stages, seen, row, wide(actions[row]), progress[row])
         row, helped = _next(shares, thread, helped, len(actions))
 
 
@@ -212,10 +217,11 @@ def step_believing_episodes(
 def _decide(
     state: ClusterState, simulation: Simulation, seen: Seen, row: int, fresh: bool, action: int, placements: int
 ) -> None:
-    """Carry out a decision, and fill all of the tables but the profiler's columns."""
+    """Carry out a decision, if there is one, and fill all of the tables but the profiler's columns."""
     _clear(seen, row, fresh)
     candidates, jobs, mask = seen.candidates[row], seen.jobs[row], seen.action_mask[row]
-    carry_out(state, simulation, action, placements, candidates, mask)
+    if action != NO_DECISION:
+        carry_out(state, simulation, action, placements, candidates, mask)
     observe(state, simulation, placements, candidates, jobs, seen.executors[row], seen.system[row], mask)
 
 
@@ -239,13 +245,16 @@ def _clear(seen: Seen, row: int, fresh: bool) -> None:
 
 
 @inlined_kernel
-def _finish(state: ClusterState, stage_beliefs: Rows, seen: Seen, row: int, progress: Rows) -> None:
+def _finish(state: ClusterState, stage_beliefs: Rows, seen: Seen, row: int, action: int, progress: Rows) -> None:
     """Write the parts of the observation that are not always asked for, and the progress."""
     if seen.nodes.shape[1] > 0:
         write_graph(state, stage_beliefs, seen.nodes[row], seen.edges[row], seen.system[row])
     if seen.truth.shape[1] > 0:
         write_truth(state, seen.truth[row])
     clock = state.clock[0]
+    decided = action != NO_DECISION
+    progress.passed_ns = clock.now_ns - progress.now_ns if decided else 0
+    progress.waited_ns = clock.area_ns - progress.area_ns if decided else 0
     progress.now_ns = clock.now_ns
     progress.area_ns = clock.area_ns
     progress.illegal_actions = clock.illegal_actions
