@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, create_empty_array
 from numpy.typing import NDArray
 
+from llmsched_gym._jit import direct
 from llmsched_gym.envs.atomic import counters
 from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.memory import EpisodeMemory
@@ -101,6 +102,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         profilers = [self._one.profiler.for_thread() for _ in range(self._threads)] if self._one.profiler else []
         self._inferences = Parked([profiler.inference for profiler in profilers]) if profilers else None
         self._team = Team(self._threads)
+        self._kernel: Any = None  # machine code of a step, once there are arrays for it
         self._shares = Shares(counters(self._threads), False)
         self._progress = np.zeros(self.num_envs, PROGRESS)
         self._over = self._progress["over"]
@@ -260,15 +262,13 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         seen = Seen(**optional | self._seen)
         self._shares.taken[:] = 0
         self._shares = self._shares._replace(backwards=not self._shares.backwards)
-        arguments = seen, fresh, self._actions, skipped, self._one.placements, self._progress, self._shares
-        episodes = self._parked
-        self._team.run(lambda thread: self._step(episodes, thread, arguments))
-
-    def _step(self, episodes: Parked, thread: int, arguments: tuple[Any, ...]) -> None:
-        if self._inferences is None:
-            step_episodes(episodes, thread, *arguments)
-        else:
-            step_believing_episodes(episodes, thread, self._inferences, *arguments)
+        common = seen, fresh, self._actions, skipped, self._one.placements, self._progress, self._shares
+        believing = self._inferences is not None
+        arguments = (self._parked, self._inferences, *common) if believing else (self._parked, *common)
+        if self._kernel is None:
+            self._kernel = direct(step_believing_episodes if believing else step_episodes, 0, *arguments)
+        kernel = self._kernel
+        self._team.run(lambda thread: kernel(thread, *arguments))
 
     def _rewards(self) -> NDArray[np.float64]:
         now = self._progress

@@ -137,8 +137,8 @@ def _next(shares: Shares, thread: int, helped: int, episodes: int) -> tuple[int,
 
 @threaded_kernel
 def step_episodes(
-    episodes: Any,
     thread: int,
+    episodes: Any,
     seen: Seen,
     fresh: bool,
     actions: NDArray[np.int64],
@@ -150,8 +150,8 @@ def step_episodes(
     """Carry out one decision in each episode, and write what is seen then.
 
     Args:
-        episodes: Parked `EpisodeArrays` rows.
         thread: The number of this thread.
+        episodes: Parked `EpisodeArrays` rows.
         seen: The observations; written.
         fresh: Whether they hold anything. If not, they hold the last ones.
         actions: One per episode; other negative numbers than `NO_DECISION` are illegal actions.
@@ -172,8 +172,8 @@ def step_episodes(
 
 @threaded_kernel
 def step_believing_episodes(
-    episodes: Any,
     thread: int,
+    episodes: Any,
     inferences: Any,
     seen: Seen,
     fresh: bool,
@@ -186,8 +186,8 @@ def step_believing_episodes(
     """Do as `step_episodes` does, and keep beliefs up to date.
 
     Args:
-        episodes: Parked `BelievingEpisodeArrays` rows.
         thread: The number of this thread.
+        episodes: Parked `BelievingEpisodeArrays` rows.
         inferences: Parked `Inference` rows, one per thread.
         seen: The observations, as of `step_episodes`.
         fresh: Likewise.
