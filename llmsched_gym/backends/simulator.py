@@ -245,12 +245,32 @@ def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -
 
 
 @kernel
-def engine_load(state: ClusterState, simulation: Simulation, executor: int) -> tuple[float, int]:
-    """Return the share of KV blocks in use on an LLM executor, and the tokens its sequences have generated so far."""
+def kv_share(state: ClusterState, simulation: Simulation, executor: int) -> float:
+    """Return the share of KV blocks in use on an LLM executor."""
+    engine_row = simulation.engines[state.executors[executor].engine]
+    return 1.0 - available(engine_row) / engine_row.total_blocks
+
+
+@inlined_kernel
+def count_tokens(state: ClusterState, simulation: Simulation, executor: int, tokens: NDArray[np.int32]) -> int:
+    """Count the tokens that the sequences on an LLM executor have generated so far.
+
+    Args:
+        state: The cluster.
+        simulation: The simulator.
+        executor: Row of the executor.
+        tokens: int32 (tasks,), or without rows; receives the number of each of them.
+
+    Returns:
+        Their sum.
+    """
     row = state.executors[executor].engine
-    engine_row = simulation.engines[row]
     step = engine.progress(simulation.engines, simulation.sequences, row, state.clock[0].now_ns)
-    decoded = 0
-    for k in range(engine_row.decoding):
-        decoded += step - simulation.sequences[row, k].first_step
-    return 1.0 - available(engine_row) / engine_row.total_blocks, decoded
+    total = 0
+    for k in range(simulation.engines[row].decoding):
+        sequence = simulation.sequences[row, k]
+        generated = step - sequence.first_step
+        total += generated
+        if len(tokens) > 0:
+            tokens[sequence.task] = generated
+    return total

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import direct, inlined_kernel, kernel
-from llmsched_gym.backends import engine, simulator
+from llmsched_gym.backends import simulator
 from llmsched_gym.backends.simulator import Simulation
 from llmsched_gym.cluster.lifecycle import least_loaded
 from llmsched_gym.cluster.spec import ClusterSpec
@@ -54,6 +54,9 @@ class Believed(NamedTuple):
     counts: Rows
 
 
+NO_TOKENS: Final = np.zeros(0, np.int32)
+"""Where the tokens of tasks are written to if nobody reads them."""
+
 _TABLE: Final = np.zeros((1, 1), np.float32)
 _EXAMPLE: Final = Tables(_TABLE, _TABLE, _TABLE, np.zeros(1, np.float32), np.zeros(1, np.int8))
 """Tables of the types that all have."""
@@ -91,7 +94,13 @@ class SimulatedEpisode(Episode):
     @cached_property
     def _decide(self) -> Any:
         """Machine code of `decide` for the arrays of this episode."""
-        return direct(decide, self.state, self.simulation, self.job_beliefs, self.stage_beliefs, 0, 0, *_EXAMPLE)
+        return direct(decide, self.state, self.simulation, *self._written, 0, 0, *_EXAMPLE)
+
+    @property
+    def _written(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int32]]:
+        """What is written down of jobs, stages and tasks for the profiler; without one, nothing."""
+        tokens = self.beliefs.layout.tokens if self.beliefs else NO_TOKENS
+        return self.job_beliefs, self.stage_beliefs, tokens
 
     @cached_property
     def _believed(self) -> Parked:
@@ -110,7 +119,7 @@ class SimulatedEpisode(Episode):
 
     def observe(self, tables: Tables) -> None:
         """Fill `tables` with the present observation."""
-        if look(self.state, self.simulation, self.job_beliefs, self.stage_beliefs, self._placements, *tables):
+        if look(self.state, self.simulation, *self._written, self._placements, *tables):
             self._believe(self._believed, *tables[:2])
 
     def step(self, action: int, tables: Tables) -> bool:
@@ -119,8 +128,7 @@ class SimulatedEpisode(Episode):
         Returns:
             Whether all jobs are finished.
         """
-        believed = self.job_beliefs, self.stage_beliefs
-        if self._decide(self.state, self.simulation, *believed, action, self._placements, *tables):
+        if self._decide(self.state, self.simulation, *self._written, action, self._placements, *tables):
             self._believe(self._believed, *tables[:2])
         return self.done
 
@@ -140,7 +148,7 @@ class SimulatedEpisode(Episode):
 
     def kv_share(self, executor: int) -> float:
         """Return the share of an LLM executor's KV blocks in use."""
-        return simulator.engine_load(self.state, self.simulation, executor)[0]
+        return simulator.kv_share(self.state, self.simulation, executor)
 
 
 @kernel
@@ -149,6 +157,7 @@ def decide(
     simulation: Simulation,
     job_beliefs: Rows,
     stage_beliefs: Rows,
+    tokens: NDArray[np.int32],
     action: int,
     placements: int,
     candidates: NDArray[np.float32],
@@ -159,7 +168,9 @@ def decide(
 ) -> bool:
     """Carry out a decision and fill the next observation; returns what `look` does."""
     carry_out(state, simulation, action, placements, candidates, mask)
-    return look(state, simulation, job_beliefs, stage_beliefs, placements, candidates, jobs, executors, system, mask)
+    return look(
+        state, simulation, job_beliefs, stage_beliefs, tokens, placements, candidates, jobs, executors, system, mask
+    )
 
 
 @inlined_kernel
@@ -213,6 +224,7 @@ def look(
     simulation: Simulation,
     job_beliefs: Rows,
     stage_beliefs: Rows,
+    tokens: NDArray[np.int32],
     placements: int,
     candidates: NDArray[np.float32],
     jobs: NDArray[np.float32],
@@ -221,7 +233,7 @@ def look(
     mask: NDArray[np.int8],
 ) -> bool:
     """Fill the observation; tells whether beliefs must be inferred before the profiler's columns can be filled."""
-    observe(state, simulation, placements, candidates, jobs, executors, system, mask)
+    observe(state, simulation, tokens, placements, candidates, jobs, executors, system, mask)
     if any_stale(state, job_beliefs):
         return True
     show_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
@@ -232,6 +244,7 @@ def look(
 def observe(
     state: ClusterState,
     simulation: Simulation,
+    tokens: NDArray[np.int32],
     placements: int,
     candidates: NDArray[np.float32],
     jobs: NDArray[np.float32],
@@ -239,16 +252,15 @@ def observe(
     system: NDArray[np.float32],
     mask: NDArray[np.int8],
 ) -> None:
-    """Fill all of the observation but the profiler's columns."""
+    """Fill all of the observation but the profiler's columns, and `tokens`, which these follow from."""
     write_tables(state, candidates, jobs, executors, system)
     done = state.clock[0].done == len(state.jobs)
     can_wait = done or simulator.next_event_ns(state, simulation) != _FAR
     write_mask(state, can_wait, placements, mask)
     for e in range(len(state.executors)):
         if state.executors[e].engine >= 0:
-            used, decoded = simulator.engine_load(state, simulation, e)
-            executors[e, _KV_USED] = used
-            executors[e, _DECODED] = decoded
+            executors[e, _KV_USED] = simulator.kv_share(state, simulation, e)
+            executors[e, _DECODED] = simulator.count_tokens(state, simulation, e, tokens)
 
 
 @inlined_kernel
@@ -279,16 +291,5 @@ def believe(episode: Any, candidates: NDArray[np.float32], jobs: NDArray[np.floa
     """Infer anew what has changed in parked `Believed`, and fill the profiler's columns."""
     believed = load(episode, 0)
     state, simulation, inference, layout, soft, job_beliefs, stage_beliefs, counts = believed
-    write_tokens(state, simulation, layout.tokens)
     refresh(state, inference, layout, soft, job_beliefs, stage_beliefs, counts)
     show_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
-
-
-@inlined_kernel
-def write_tokens(state: ClusterState, simulation: Simulation, tokens: NDArray[np.int32]) -> None:
-    """Write down how many tokens the sequences that decode have generated so far."""
-    for e in range(len(simulation.engines)):
-        step = engine.progress(simulation.engines, simulation.sequences, e, state.clock[0].now_ns)
-        for k in range(simulation.engines[e].decoding):
-            sequence = simulation.sequences[e, k]
-            tokens[sequence.task] = step - sequence.first_step

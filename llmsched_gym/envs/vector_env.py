@@ -21,7 +21,7 @@ from llmsched_gym.envs.memory import EpisodeMemory
 from llmsched_gym.envs.parked import Parked
 from llmsched_gym.envs.reward import reward
 from llmsched_gym.envs.scheduling_env import Observation, SchedulingEnv, reset_info
-from llmsched_gym.envs.simulated_episode import SimulatedEpisode
+from llmsched_gym.envs.simulated_episode import NO_TOKENS, SimulatedEpisode
 from llmsched_gym.envs.team import Team
 from llmsched_gym.envs.vector_kernels import (
     NO_DECISION,
@@ -242,7 +242,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         episode = self._episodes[i]
         common = episode.state, episode.simulation, episode.job_beliefs, episode.stage_beliefs
         if episode.beliefs is None:
-            return EpisodeArrays(*common)
+            return EpisodeArrays(*common, NO_TOKENS)
         return BelievingEpisodeArrays(*common, episode.beliefs.arguments[1:])
 
     def _take_actions(self, actions: NDArray[np.int64]) -> None:

@@ -19,8 +19,8 @@ from llmsched_gym.envs.atomic import fetch_add
 from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.observation import write_graph, write_truth
 from llmsched_gym.envs.parked import load
-from llmsched_gym.envs.simulated_episode import carry_out, observe, show_beliefs, write_tokens
-from llmsched_gym.profiler.beliefs import any_stale, refresh
+from llmsched_gym.envs.simulated_episode import carry_out, observe, show_beliefs
+from llmsched_gym.profiler.beliefs import refresh
 from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.integers import wide
 
@@ -79,12 +79,14 @@ class EpisodeArrays(NamedTuple):
         simulation: The simulator.
         job_beliefs: No rows.
         stage_beliefs: No rows.
+        tokens: No rows.
     """
 
     state: ClusterState
     simulation: Simulation
     job_beliefs: Rows
     stage_beliefs: Rows
+    tokens: NDArray[np.int32]
 
 
 class BelievingEpisodeArrays(NamedTuple):
@@ -165,7 +167,7 @@ def step_episodes(
         if not skipped[row]:
             episode = load(episodes, row)
             state = episode.state
-            _decide(state, episode.simulation, seen, row, fresh, wide(actions[row]), placements)
+            _decide(state, episode.simulation, episode.tokens, seen, row, fresh, wide(actions[row]), placements)
             _finish(state, episode.stage_beliefs, seen, row, wide(actions[row]), progress[row])
         row, helped = _next(shares, thread, helped, len(actions))
 
@@ -204,10 +206,8 @@ def step_believing_episodes(
             episode = load(episodes, row)
             state, simulation = episode.state, episode.simulation
             layout, soft, jobs, stages, counts = episode.believed
-            _decide(state, simulation, seen, row, fresh, wide(actions[row]), placements)
-            if any_stale(state, jobs):
-                write_tokens(state, simulation, layout.tokens)
-                refresh(state, inference, layout, soft, jobs, stages, counts)
+            _decide(state, simulation, layout.tokens, seen, row, fresh, wide(actions[row]), placements)
+            refresh(state, inference, layout, soft, jobs, stages, counts)
             show_beliefs(state, simulation, jobs, stages, seen.candidates[row], seen.jobs[row])
             _finish(state, stages, seen, row, wide(actions[row]), progress[row])
         row, helped = _next(shares, thread, helped, len(actions))
@@ -215,14 +215,21 @@ def step_believing_episodes(
 
 @inlined_kernel
 def _decide(
-    state: ClusterState, simulation: Simulation, seen: Seen, row: int, fresh: bool, action: int, placements: int
+    state: ClusterState,
+    simulation: Simulation,
+    tokens: NDArray[np.int32],
+    seen: Seen,
+    row: int,
+    fresh: bool,
+    action: int,
+    placements: int,
 ) -> None:
     """Carry out a decision, if there is one, and fill all of the tables but the profiler's columns."""
     _clear(seen, row, fresh)
     candidates, jobs, mask = seen.candidates[row], seen.jobs[row], seen.action_mask[row]
     if action != NO_DECISION:
         carry_out(state, simulation, action, placements, candidates, mask)
-    observe(state, simulation, placements, candidates, jobs, seen.executors[row], seen.system[row], mask)
+    observe(state, simulation, tokens, placements, candidates, jobs, seen.executors[row], seen.system[row], mask)
 
 
 @inlined_kernel

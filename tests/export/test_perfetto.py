@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from random_workloads import Case
 
-from llmsched_gym.backends.simulator import engine_load
+from llmsched_gym.backends.simulator import kv_share
 from llmsched_gym.cluster.state import FAR, ClusterState, StageStatus, TaskStatus
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode
@@ -186,7 +186,7 @@ def test_reconstructed_kv_tokens_follow_the_engine() -> None:
         episode = env.episode
         assert isinstance(episode, SimulatedEpisode)
         for e in engines:
-            share, _ = engine_load(episode.state, episode.simulation, e)
+            share = kv_share(episode.state, episode.simulation, e)
             real[e].append((episode.now_ns, share * cluster.llm[0].kv_tokens))
     for e in engines:
         steps = kv_tokens(env.episode.state, e)
