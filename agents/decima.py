@@ -33,11 +33,15 @@ from urllib.parse import quote
 
 import gymnasium as gym
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
+
+try:
+    import torch
+    from torch import Tensor
+    from torch.utils.tensorboard import SummaryWriter
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing.name} is not installed; expected: pip install 'llmsched-gym[sb3]'")
 
 from llmsched_gym import training
 from llmsched_gym.errors import InputError

@@ -20,12 +20,16 @@ from urllib.parse import quote
 
 import gymnasium as gym
 import numpy as np
-import torch
-from sb3_contrib import MaskablePPO
-from sb3_contrib.common.maskable.policies import MaskableMultiInputActorCriticPolicy
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from torch import Tensor, nn
+
+try:
+    import torch
+    from sb3_contrib import MaskablePPO
+    from sb3_contrib.common.maskable.policies import MaskableMultiInputActorCriticPolicy
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+    from torch import Tensor, nn
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing.name} is not installed; expected: pip install 'llmsched-gym[sb3]'")
 
 from llmsched_gym.envs.normalise import scales_to_json
 from llmsched_gym.envs.sb3_vec_env import SchedulingVecEnv
@@ -191,6 +195,7 @@ class Progress(BaseCallback):
         self._points.append({"done": self.num_timesteps, "cpu_s": training_s, "below_pct": by_name})
         for name, percent in below.items():
             self.logger.record(f"validation/below_{name}_pct", percent)
+        self.logger.dump(self.num_timesteps)  # now: the next rollout would show it where that ends
         print(
             f"{self.num_timesteps} decisions: below FCFS {below['fcfs']:.1f} %, Fair {below['fair']:.1f} %", flush=True
         )

@@ -29,12 +29,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
+
+try:
+    import torch
+    from safetensors.torch import load_file
+    from torch import Tensor, nn
+    from torch.utils.tensorboard import SummaryWriter
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing.name} is not installed; expected: pip install 'llmsched-gym[sb3]'")
 
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.evaluation.store import read_json, write_json
