@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import Application, static_block
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN, JobBlock
+from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.detmath import Floats
 from llmsched_gym.workloads.facts import (
     Ints,
@@ -27,6 +27,7 @@ from llmsched_gym.workloads.facts import (
     uniforms_given,
 )
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 MAX_ROUNDS: Final = 10
 APP_PREFIXES: Final = ("write", "reflect", "rewrite")

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application
 from llmsched_gym.workloads.applications.plans import PlanShapes, link_plan
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN, JobBlock
+from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.detmath import Floats
 from llmsched_gym.workloads.facts import Ints, Quantiles, categorical, load_facts
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 DATASETS: Final = ("hotpotqa", "movie", "parallelqa")
 MAX_TASKS: Final = 8

@@ -14,10 +14,11 @@ import numpy as np
 
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import Application, static_block
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN, JobBlock
+from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.detmath import Floats
 from llmsched_gym.workloads.facts import Ints, Quantiles, categorical, load_facts, normals
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 _FACTS: Final = load_facts("sequence_sorting")
 SIZES: Final = tuple(_FACTS["sizes"]["numbers"])

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application, static_block
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN, JobBlock
+from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.detmath import Floats
 from llmsched_gym.workloads.facts import Ints, Quantiles, categorical, load_facts, normals
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 MAX_STEPS: Final = 7
 DATASETS: Final = ("hotpotqa", "fever")
