@@ -154,25 +154,27 @@ def _dense(
     """Lay out a block for compiled loops; `job` and `first_stage` are the rows of each of its jobs."""
     size = np.zeros_like(block.duration_ns) if block.output_bytes is None else block.output_bytes
     return DenseJobs(
-        job=_ints(job),
-        first_stage=_ints(first_stage),
+        job=_in_one_layout(job, np.int64),
+        first_stage=_in_one_layout(first_stage, np.int64),
         kind=np.array([int(node.kind) for node in template.nodes], dtype=np.int64),
-        exists=np.ascontiguousarray(block.exists),
-        node=_ints(block.node),
-        present=np.ascontiguousarray(block.present),
-        revealer=_ints(block.revealer),
-        parents=np.ascontiguousarray(block.parents),
-        n_tasks=_ints(block.n_tasks),
-        prompt_tokens=_ints(block.prompt_tokens),
-        output_tokens=_ints(block.output_tokens),
-        duration_ns=_ints(block.duration_ns),
-        app_prefix=_ints(np.broadcast_to(block.app_prefix, block.exists.shape)),
-        app_prefix_tokens=_ints(block.app_prefix_tokens),
-        job_prefix=_ints(block.job_prefix),
-        job_prefix_tokens=_ints(block.job_prefix_tokens),
-        output_bytes=_ints(size),
+        exists=_in_one_layout(block.exists, np.bool_),
+        node=_in_one_layout(block.node, np.int64),
+        present=_in_one_layout(block.present, np.bool_),
+        revealer=_in_one_layout(block.revealer, np.int64),
+        parents=_in_one_layout(block.parents, np.bool_),
+        n_tasks=_in_one_layout(block.n_tasks, np.int64),
+        prompt_tokens=_in_one_layout(block.prompt_tokens, np.int64),
+        output_tokens=_in_one_layout(block.output_tokens, np.int64),
+        duration_ns=_in_one_layout(block.duration_ns, np.int64),
+        app_prefix=_in_one_layout(np.broadcast_to(block.app_prefix, block.exists.shape), np.int64),
+        app_prefix_tokens=_in_one_layout(block.app_prefix_tokens, np.int64),
+        job_prefix=_in_one_layout(block.job_prefix, np.int64),
+        job_prefix_tokens=_in_one_layout(block.job_prefix_tokens, np.int64),
+        output_bytes=_in_one_layout(size, np.int64),
     )
 
 
-def _ints(values: NDArray[np.integer]) -> NDArray[np.int64]:
-    return np.ascontiguousarray(values, dtype=np.int64)
+def _in_one_layout(values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+    """Return C-contiguous, writable values, copied where need be: another layout would be compiled for once more."""
+    array = np.ascontiguousarray(values, dtype=dtype)
+    return array if array.flags.writeable else array.copy()
