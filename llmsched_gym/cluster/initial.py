@@ -100,12 +100,11 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
     jobs = np.zeros(len(workload.jobs), JOB_STATE)
     stages = np.zeros(len(workload.stages), STAGE_STATE)
     tasks = np.zeros(len(workload.tasks), TASK_STATE)
-    regular_pool = len(workload.models)
+    expected = expectations(workload, profile)
     first_node = starts([len(template.nodes) for template in workload.templates])
+    regular_pool = len(workload.models)
     _fill_jobs(workload.jobs, jobs)
-    _fill_stages(
-        workload.stages, workload.tasks, expectations(workload, profile), first_node, regular_pool, jobs, stages
-    )
+    _fill_stages(workload.stages, workload.tasks, expected, first_node, regular_pool, jobs, stages)
     _fill_tasks(workload.tasks, task_work_ns(workload.tasks, profile), tasks)
     _fill_truth(jobs, stages, tasks, workload.children)
     return ClusterState(

@@ -175,10 +175,12 @@ def _work_ns(workload: Workload, clocks: Mapping[int, LatencyProfile]) -> NDArra
     """Slot time of each task under the latency profile of its application; 0 where that has none."""
     task_app = workload.jobs["app"][workload.stages["job"][workload.tasks["stage"]]]
     work_ns = np.zeros(len(workload.tasks), np.int64)
-    different = [clock for i, clock in enumerate(clocks.values()) if clock not in list(clocks.values())[:i]]
-    for clock in different:  # most often one for all
-        apps = [app for app, other in clocks.items() if other == clock]
-        np.copyto(work_ns, task_work_ns(workload.tasks, clock), where=np.isin(task_app, apps))
+    done: list[LatencyProfile] = []
+    for clock in clocks.values():
+        if clock not in done:  # most often all are equal
+            apps = [app for app, other in clocks.items() if other == clock]
+            np.copyto(work_ns, task_work_ns(workload.tasks, clock), where=np.isin(task_app, apps))
+            done.append(clock)
     return work_ns
 
 

@@ -1,8 +1,8 @@
 """Elementary functions whose last bit does not depend on the processor.
 
 NumPy's and libm's ``exp`` and ``log`` choose among implementations by SIMD level, and their results differ in the last
-bit. Everything here uses only +, −, ×, ÷ and exact exponent shifts, which IEEE 754 fixes, so that a seed gives the same
-workload on every machine.
+bit. Everything here uses only +, −, ×, ÷, square roots and exact exponent shifts, which IEEE 754 fixes and the compiler
+neither reorders nor fuses, so that a seed gives the same workload on every machine.
 """
 
 from __future__ import annotations
