@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,55 +22,53 @@ from llmsched_gym.cluster.state import (
     Rows,
     StageStatus,
 )
-from llmsched_gym.workloads.history import task_terms
+from llmsched_gym.workloads.history import llm_terms
+from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
 
 _NO_LATENCY = LatencyProfile("none", 0, 0, 0, 0)
 """Stands in where a cluster has no LLM executor, and so no LLM task can be in its workloads."""
 
+_LLM: Final = int(StageKind.LLM)
+_DYNAMIC: Final = int(StageKind.DYNAMIC)
+_HIDDEN: Final = int(StageStatus.HIDDEN)
+_BLOCKED: Final = int(StageStatus.BLOCKED)
 
-@dataclass(frozen=True)
-class Expectations:
-    """Historical means of one application's template nodes at batch size 1, in int64 ns, given that the stage is
-    present.
+EXPECTED: Final = np.dtype(
+    [
+        ("presence", "f8"),  # share of jobs with the stage
+        ("task_work_ns", "i8"),  # mean slot time of one task, given that the stage is present
+        ("stage_work_ns", "i8"),  # mean slot time of the stage, likewise
+        ("stage_duration_ns", "i8"),  # mean duration of the stage, its tasks in parallel, likewise
+        ("planned", "i4"),  # 1: the node is a candidate of a plan
+    ],
+    align=True,
+)
+"""Historical means of one template node at batch size 1."""
 
-    Attributes:
-        presence: float64 (nodes,). Share of jobs with the stage.
-        task_ns: Mean slot time of one task.
-        stage_ns: Mean slot time of the stage.
-        duration_ns: Mean duration of the stage, its tasks in parallel.
-        planned: bool (nodes,). The node is a candidate of a plan.
+
+def expectations(workload: Workload, profile: LatencyProfile | None) -> NDArray[Any]:
+    """Turn the token histories of a workload's applications into expected times under a latency profile.
+
+    Returns:
+        `EXPECTED` rows of all template nodes, by application.
     """
-
-    presence: NDArray[np.float64]
-    task_ns: NDArray[np.int64]
-    stage_ns: NDArray[np.int64]
-    duration_ns: NDArray[np.int64]
-    planned: NDArray[np.bool_]
-
-
-def expectations(workload: Workload, profile: LatencyProfile | None) -> list[Expectations]:
-    """Turn the token histories of a workload's applications into expected times under a latency profile."""
     latency = profile or _NO_LATENCY
-    result = []
-    for template, history in zip(workload.templates, workload.history, strict=True):
-        llm_ps = (
-            history["output_tokens"] * float(latency.iteration_ps + latency.decode_ps)
-            + history["prefill_tokens"] * float(latency.prefill_ps)
-            + history["context_tokens"] * float(latency.context_ps)
-        )
-        stage = llm_ps / 1000.0 + history["seconds"] * 1e9
-        result.append(
-            Expectations(
-                presence=history["presence"],
-                task_ns=np.rint(stage / np.maximum(history["n_tasks"], 1.0)).astype(np.int64),
-                stage_ns=np.rint(stage).astype(np.int64),
-                duration_ns=np.rint(stage * history["path_share"]).astype(np.int64),
-                planned=np.array([node.candidate_of is not None for node in template.nodes]),
-            )
-        )
-    return result
+    history = np.concatenate(workload.history)
+    llm_ps = (
+        history["output_tokens"] * float(latency.iteration_ps + latency.decode_ps)
+        + history["prefill_tokens"] * float(latency.prefill_ps)
+        + history["context_tokens"] * float(latency.context_ps)
+    )
+    stage = llm_ps / 1000.0 + history["seconds"] * 1e9
+    expected = np.zeros(len(history), EXPECTED)
+    expected["presence"] = history["presence"]
+    expected["task_work_ns"] = np.rint(stage / np.maximum(history["n_tasks"], 1.0))
+    expected["stage_work_ns"] = np.rint(stage)
+    expected["stage_duration_ns"] = np.rint(stage * history["path_share"])
+    expected["planned"] = [node.candidate_of is not None for template in workload.templates for node in template.nodes]
+    return expected
 
 
 def task_work_ns(tasks: NDArray[Any], profile: LatencyProfile | None) -> NDArray[np.int64]:
@@ -85,14 +82,11 @@ def task_work_ns(tasks: NDArray[Any], profile: LatencyProfile | None) -> NDArray
         int64 (n,) ns: the duration of a regular task; one prefill iteration and ``output - 1`` decode iterations of
         an LLM task.
     """
-    latency = profile or _NO_LATENCY
-    output = tasks["output_tokens"].astype(np.int64)
-    prefill, context = task_terms(tasks)
-    llm_ps = output * latency.iteration_ps + np.maximum(output - 1, 0) * latency.decode_ps
-    llm_ps += prefill * latency.prefill_ps + context * latency.context_ps
-    before = np.maximum(tasks["prompt_tokens"].astype(np.int64) - prefill, 0)
-    llm_ps += (prefill * before + prefill * (prefill - 1) // 2) * latency.attention_ps
-    return np.where(output > 0, llm_ps // 1000, tasks["duration_ns"])
+    clock = profile or _NO_LATENCY
+    coefficients = clock.iteration_ps, clock.decode_ps, clock.prefill_ps, clock.context_ps, clock.attention_ps
+    work_ns = np.empty(len(tasks), np.int64)
+    _fill_work(tasks, coefficients, work_ns)
+    return work_ns
 
 
 def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
@@ -103,27 +97,15 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
     """
     cluster.check_serves(workload)
     profile = cluster.reference_profile
-    tasks = _copy(workload.tasks, TASK_STATE)
-    for column in ("start_ns", "scheduled_ns", "first_token_ns", "finish_ns"):
-        tasks[column] = FAR
-    tasks["executor"] = -1
-    tasks["work_ns"] = task_work_ns(tasks, profile)
-    stages = _copy(workload.stages, STAGE_STATE)
-    jobs = _copy(workload.jobs, JOB_STATE)
-    jobs["finish_ns"] = FAR
-    jobs["row"] = -1
-    jobs["open_stages"] = jobs["n_stages"]
-    _expect(workload, profile, jobs, stages)
+    jobs = np.zeros(len(workload.jobs), JOB_STATE)
+    stages = np.zeros(len(workload.stages), STAGE_STATE)
+    tasks = np.zeros(len(workload.tasks), TASK_STATE)
+    expected = expectations(workload, profile)
+    first_node = starts([len(template.nodes) for template in workload.templates])
     regular_pool = len(workload.models)
-    stages["pool"] = regular_pool
-    llm = stages["kind"] == StageKind.LLM
-    stages["pool"][llm] = np.maximum(workload.tasks["model"][np.minimum(stages["first_task"][llm], len(tasks) - 1)], 0)
-    stages["pool"][stages["kind"] == StageKind.DYNAMIC] = -1
-    for column in ("ready_ns", "start_ns", "finish_ns"):
-        stages[column] = FAR
-    stages["status"] = np.where(workload.stages["revealer"] < 0, StageStatus.BLOCKED, StageStatus.HIDDEN)
-    stages["pending_parents"] = workload.stages["n_parents"]
-    stages["row"] = -1
+    _fill_jobs(workload.jobs, jobs)
+    _fill_stages(workload.stages, workload.tasks, expected, first_node, regular_pool, jobs, stages)
+    _fill_tasks(workload.tasks, task_work_ns(workload.tasks, profile), tasks)
     _fill_truth(jobs, stages, tasks, workload.children)
     return ClusterState(
         clock=np.zeros(1, CLOCK),
@@ -139,36 +121,6 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
         ready=np.zeros(len(stages) + 1, np.int32),
         scratch=np.zeros(len(stages) + 1, np.int32),
     )
-
-
-def _copy(rows: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    copy = np.zeros(len(rows), dtype)
-    for column in rows.dtype.names or ():
-        if column in (dtype.names or ()):
-            copy[column] = rows[column]
-    return copy
-
-
-def _expect(workload: Workload, profile: LatencyProfile | None, jobs: NDArray[Any], stages: NDArray[Any]) -> None:
-    """Fill in the historical means: what is expected before anything has been revealed."""
-    per_app = expectations(workload, profile)
-    offsets = np.cumsum([0, *(len(e.presence) for e in per_app)])
-    node = offsets[jobs["app"][stages["job"]]] + stages["node"]
-    presence = np.concatenate([e.presence for e in per_app])[node]
-    for column, values in (
-        ("task_work_ns", [e.task_ns for e in per_app]),
-        ("stage_work_ns", [e.stage_ns for e in per_app]),
-        ("stage_duration_ns", [e.duration_ns for e in per_app]),
-        ("planned", [e.planned for e in per_app]),
-    ):
-        stages[column] = np.concatenate(values)[node]
-    # A stage of a sub-DAG is unknown before its plan; the dynamic stage stands for it.
-    share = np.where(stages["planned"] == 1, 0.0, np.where(workload.stages["revealer"] < 0, 1.0, presence))
-    for column, mean in (("work_ns", "stage_work_ns"), ("duration_ns", "stage_duration_ns")):
-        stages[column] = np.rint(share * stages[mean]).astype(np.int64)
-    totals = np.concatenate([[0], np.cumsum(stages["work_ns"])])
-    jobs["total_ns"] = totals[jobs["first_stage"] + jobs["n_stages"]] - totals[jobs["first_stage"]]
-    jobs["remaining_ns"] = jobs["total_ns"]
 
 
 def _executors(cluster: ClusterSpec, models: tuple[str, ...]) -> NDArray[Any]:
@@ -198,6 +150,109 @@ def _pools(executors: NDArray[Any], n_pools: int) -> NDArray[Any]:
         serves = (executors["pools"] >> np.uint64(pool)) & np.uint64(1) == 1
         pools["free"][pool] = executors["slots"][serves].sum()
     return pools
+
+
+@kernel
+def _fill_work(tasks: Rows, coefficients: tuple[int, int, int, int, int], work_ns: NDArray[np.int64]) -> None:
+    iteration_ps, decode_ps, prefill_ps, context_ps, attention_ps = coefficients
+    for t in range(len(tasks)):
+        output = np.int64(tasks[t].output_tokens)
+        if output > 0:
+            prefill, context = llm_terms(tasks[t])
+            before = max(tasks[t].prompt_tokens - prefill, 0)
+            llm_ps = output * iteration_ps + (output - 1) * decode_ps + prefill * prefill_ps + context * context_ps
+            llm_ps += (prefill * before + prefill * (prefill - 1) // 2) * attention_ps
+            work_ns[t] = llm_ps // 1000
+        else:
+            work_ns[t] = tasks[t].duration_ns
+
+
+@kernel
+def _fill_jobs(given: Rows, jobs: Rows) -> None:
+    """Write the `JOB_STATE` rows, but for the sums over stages."""
+    for j in range(len(jobs)):
+        job = jobs[j]
+        job.arrival_ns = given[j].arrival_ns
+        job.app = given[j].app
+        job.first_stage = given[j].first_stage
+        job.n_stages = given[j].n_stages
+        job.open_stages = given[j].n_stages
+        job.finish_ns = FAR
+        job.row = -1
+
+
+@kernel
+def _fill_stages(
+    given: Rows,
+    given_tasks: Rows,
+    expected: Rows,
+    first_node: NDArray[np.int64],
+    regular_pool: int,
+    jobs: Rows,
+    stages: Rows,
+) -> None:
+    """Write the `STAGE_STATE` rows, but for the truth, and sum up what is expected before anything is revealed."""
+    for s in range(len(stages)):
+        source, stage = given[s], stages[s]
+        stage.ready_ns = FAR
+        stage.start_ns = FAR
+        stage.finish_ns = FAR
+        stage.job = source.job
+        stage.node = source.node
+        stage.kind = source.kind
+        stage.present = source.present
+        stage.first_task = source.first_task
+        stage.n_tasks = source.n_tasks
+        stage.pending_parents = source.n_parents
+        stage.first_child = source.first_child
+        stage.n_children = source.n_children
+        stage.first_reveal = source.first_reveal
+        stage.n_reveals = source.n_reveals
+        stage.status = _BLOCKED if source.revealer < 0 else _HIDDEN
+        stage.row = -1
+        stage.pool = regular_pool
+        if source.kind == _DYNAMIC:
+            stage.pool = -1
+        elif source.kind == _LLM:
+            stage.pool = max(given_tasks[min(source.first_task, len(given_tasks) - 1)].model, 0)
+
+        job = jobs[source.job]
+        mean = expected[first_node[job.app] + source.node]
+        stage.task_work_ns = mean.task_work_ns
+        stage.stage_work_ns = mean.stage_work_ns
+        stage.stage_duration_ns = mean.stage_duration_ns
+        stage.planned = mean.planned
+        share = mean.presence
+        if mean.planned == 1:
+            share = 0.0  # A stage of a sub-DAG is unknown before its plan; the dynamic stage stands for it.
+        elif source.revealer < 0:
+            share = 1.0
+        stage.work_ns = np.rint(share * mean.stage_work_ns)
+        stage.duration_ns = np.rint(share * mean.stage_duration_ns)
+        job.total_ns += stage.work_ns
+        job.remaining_ns += stage.work_ns
+
+
+@kernel
+def _fill_tasks(given: Rows, work_ns: NDArray[np.int64], tasks: Rows) -> None:
+    """Write the `TASK_STATE` rows."""
+    for t in range(len(tasks)):
+        source, task = given[t], tasks[t]
+        task.start_ns = FAR
+        task.scheduled_ns = FAR
+        task.first_token_ns = FAR
+        task.finish_ns = FAR
+        task.duration_ns = source.duration_ns
+        task.work_ns = work_ns[t]
+        task.stage = source.stage
+        task.executor = -1
+        task.prompt_tokens = source.prompt_tokens
+        task.output_tokens = source.output_tokens
+        task.app_prefix = source.app_prefix
+        task.app_prefix_tokens = source.app_prefix_tokens
+        task.job_prefix = source.job_prefix
+        task.job_prefix_tokens = source.job_prefix_tokens
+        task.output_bytes = source.output_bytes
 
 
 @kernel

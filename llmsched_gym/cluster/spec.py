@@ -141,14 +141,15 @@ class ClusterSpec(Config):
             need_one = f"at least one: workload {workload.name} calls tools"
             raise InputError(source, "executors", "no regular executor", need_one)
         for m, model in enumerate(workload.models):
-            of_model = tasks[tasks["model"] == m]
-            if not len(of_model):
+            of_model = tasks["model"] == m
+            if not of_model.any():
                 continue
             serving = [group for group in self.llm if self.pools_of(group, workload.models) >> m & 1]
             if not serving:
                 missing = f"no executor with model {model}"
                 raise InputError(source, "executors.model", missing, f"one that serves workload {workload.name}")
-            need = int((of_model["prompt_tokens"].astype(np.int64) + of_model["output_tokens"]).max()) - 1
+            tokens = tasks["prompt_tokens"].astype(np.int64) + tasks["output_tokens"]
+            need = int(tokens.max(where=of_model, initial=0)) - 1
             room = min(_usable_kv_tokens(group) for group in serving)
             if need > room:
                 longest = f"the longest prompt with its output in workload {workload.name}"

@@ -140,9 +140,7 @@ def make_layout(
     variable = np.full(first_node[-1], -1, np.int32)
     plan = np.full(first_node[-1], -1, np.int32)
     latency = np.zeros((len(templates), 4), np.int64)
-    work_ns = np.zeros(len(workload.tasks), np.int64)
     llm_share = np.zeros(first_node[-1])
-    task_app = workload.jobs["app"][workload.stages["job"][workload.tasks["stage"]]]
     for app, (_, profile) in profiles.items():
         for v, one in enumerate(profile.variables):
             variable[first_node[app] + one.node] = v
@@ -153,15 +151,13 @@ def make_layout(
         clock = profile.latency
         latency[app] = clock.iteration_ps, clock.decode_ps, clock.prefill_ps, clock.context_ps
         llm_share[first_node[app] : first_node[app + 1]] = _llm_share(workload.history[app], clock)
-        mine = task_app == app
-        work_ns[mine] = task_work_ns(workload.tasks[mine], clock)
     return Layout(
         apps=np.array([profiles[app][0] if app in profiles else -1 for app in range(len(templates))], np.int32),
         first_node=first_node.astype(np.int32),
         variable=variable,
         plan=plan,
         latency_ps=latency,
-        work_ns=work_ns,
+        work_ns=_work_ns(workload, {app: profile.latency for app, (_, profile) in profiles.items()}),
         llm_share=llm_share,
         ends=states.ends,
         once=states.once,
@@ -173,6 +169,19 @@ def make_layout(
         absent=bank.absent,
         kinds=bank.kinds,
     )
+
+
+def _work_ns(workload: Workload, clocks: Mapping[int, LatencyProfile]) -> NDArray[np.int64]:
+    """Slot time of each task under the latency profile of its application; 0 where that has none."""
+    task_app = workload.jobs["app"][workload.stages["job"][workload.tasks["stage"]]]
+    work_ns = np.zeros(len(workload.tasks), np.int64)
+    done: list[LatencyProfile] = []
+    for clock in clocks.values():
+        if clock not in done:  # most often all are equal
+            apps = [app for app, other in clocks.items() if other == clock]
+            np.copyto(work_ns, task_work_ns(workload.tasks, clock), where=np.isin(task_app, apps))
+            done.append(clock)
+    return work_ns
 
 
 def state_tables(profiles: list[Profile]) -> StateTables:

@@ -87,7 +87,7 @@ class MarkovModulated(Config):
             dwell = _exponential(rng, 256) * np.array(self.dwell_s)[states]
             time.append(time[-1][-1] + np.cumsum(dwell))
             expected.append(expected[-1][-1] + np.cumsum(dwell * rates[states]))
-        return _to_ns(np.interp(target, np.concatenate(expected), np.concatenate(time)))
+        return _to_ns(detmath.interpolate(target, np.concatenate(expected), np.concatenate(time)))
 
 
 class Diurnal(Config):
@@ -113,7 +113,7 @@ class Diurnal(Config):
         expected = share + self.amplitude / (2.0 * np.pi) * (cosine[0] - cosine)
         expected[-1] = 1.0  # whole turns cancel but for rounding
         whole = np.floor(target)
-        return _to_ns((whole + np.interp(target - whole, expected, share)) * self.period_s)
+        return _to_ns((whole + detmath.interpolate(target - whole, expected, share)) * self.period_s)
 
 
 class Trace(Config):

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsched_gym.workloads.flatten import DenseJobs, fill_stages, fill_tasks
 from llmsched_gym.workloads.links import link_stages, number_job_prefixes, starts
-from llmsched_gym.workloads.template import ApplicationTemplate, StageKind
+from llmsched_gym.workloads.template import ApplicationTemplate
 from llmsched_gym.workloads.workload import JOB, STAGE, TASK, Workload
-
-BYTES_PER_TOKEN = 4
-"""Assumed size of one token of text; sets the output bytes of LLM tasks."""
 
 
 @dataclass(frozen=True)
@@ -116,27 +114,23 @@ def assemble(
             jobs["n_stages"][row] = np.count_nonzero(part.block.exists, axis=1)
     jobs["first_stage"] = starts(jobs["n_stages"])
 
+    first_prefixes = starts([part.n_prefixes for part in parts]).tolist()
+    placed = [
+        (_dense(part.template, part.block, row, jobs["first_stage"][row]), first_prefix)
+        for part, row, first_prefix in zip(parts, ranks, first_prefixes, strict=True)
+        if part.block is not None
+    ]
     stages = np.zeros(int(jobs["n_stages"].sum()), dtype=STAGE)
-    edges: list[NDArray[np.intp]] = []
-    stage_of: list[NDArray[np.intp]] = []  # per part (n, S): row of the slot's stage
-    for part, row in zip(parts, ranks, strict=True):
-        if part.block is None:
-            stage_of.append(np.empty((0, 0), dtype=np.intp))
-            continue
-        index = jobs["first_stage"][row][:, None] + np.cumsum(part.block.exists, axis=1) - 1
-        stage_of.append(index)
-        _fill_stages(stages, part, part.block, row, index)
-        existing = part.block.exists[:, :, None] & part.block.exists[:, None, :]
-        job, child, parent = np.nonzero(part.block.parents & existing)
-        edges.append(np.stack([index[job, parent], index[job, child]]))
+    edges = np.empty((sum(np.count_nonzero(dense.parents) for dense, _ in placed), 2), dtype=np.int64)
+    n_edges = 0
+    for dense, _ in placed:
+        n_edges = fill_stages(dense, stages, edges, n_edges, np.empty(dense.exists.shape[1], dtype=np.int64))
     stages["first_task"] = starts(stages["n_tasks"])
-    children, reveals = link_stages(stages, np.concatenate([np.empty((2, 0), dtype=np.intp), *edges], axis=1))
+    children, reveals = link_stages(stages, edges[:n_edges])
 
     tasks = np.zeros(int(stages["n_tasks"].sum()), dtype=TASK)
-    first_prefixes = starts([part.n_prefixes for part in parts])
-    for part, first_prefix, index in zip(parts, first_prefixes, stage_of, strict=True):
-        if part.block is not None:
-            _fill_tasks(tasks, stages, part.block, index, int(first_prefix))
+    for dense, first_prefix in placed:
+        fill_tasks(dense, stages, tasks, first_prefix)
     n_app_prefixes = sum(part.n_prefixes for part in parts)
     return Workload(
         name=name,
@@ -154,46 +148,33 @@ def assemble(
     )
 
 
-def _fill_stages(
-    stages: NDArray[Any], part: Part, block: JobBlock, row: NDArray[np.intp], index: NDArray[np.intp]
-) -> None:
-    """Write the `STAGE` rows of one part; `row` is the job of each block row, `index` (n, S) the stage of each slot."""
-    kinds = np.array([int(node.kind) for node in part.template.nodes])
-    job, slot = np.nonzero(block.exists)
-    at = index[job, slot]
-    node = block.node[job, slot]
-    present = block.present[job, slot]
-    revealer = block.revealer[job, slot]
-    stages["job"][at] = row[job]
-    stages["node"][at] = node
-    stages["kind"][at] = kinds[node]
-    stages["present"][at] = present
-    stages["revealer"][at] = np.where(revealer >= 0, index[job, np.maximum(revealer, 0)], -1)
-    stages["n_tasks"][at] = np.where(present & (kinds[node] != StageKind.DYNAMIC), block.n_tasks[job, slot], 0)
+def _dense(
+    template: ApplicationTemplate, block: JobBlock, job: NDArray[np.int64], first_stage: NDArray[np.int32]
+) -> DenseJobs:
+    """Lay out a block for compiled loops; `job` and `first_stage` are the rows of each of its jobs."""
+    size = np.zeros_like(block.duration_ns) if block.output_bytes is None else block.output_bytes
+    return DenseJobs(
+        job=_in_one_layout(job, np.int64),
+        first_stage=_in_one_layout(first_stage, np.int64),
+        kind=np.array([int(node.kind) for node in template.nodes], dtype=np.int64),
+        exists=_in_one_layout(block.exists, np.bool_),
+        node=_in_one_layout(block.node, np.int64),
+        present=_in_one_layout(block.present, np.bool_),
+        revealer=_in_one_layout(block.revealer, np.int64),
+        parents=_in_one_layout(block.parents, np.bool_),
+        n_tasks=_in_one_layout(block.n_tasks, np.int64),
+        prompt_tokens=_in_one_layout(block.prompt_tokens, np.int64),
+        output_tokens=_in_one_layout(block.output_tokens, np.int64),
+        duration_ns=_in_one_layout(block.duration_ns, np.int64),
+        app_prefix=_in_one_layout(np.broadcast_to(block.app_prefix, block.exists.shape), np.int64),
+        app_prefix_tokens=_in_one_layout(block.app_prefix_tokens, np.int64),
+        job_prefix=_in_one_layout(block.job_prefix, np.int64),
+        job_prefix_tokens=_in_one_layout(block.job_prefix_tokens, np.int64),
+        output_bytes=_in_one_layout(size, np.int64),
+    )
 
 
-def _fill_tasks(
-    tasks: NDArray[Any], stages: NDArray[Any], block: JobBlock, index: NDArray[np.intp], first_prefix: int
-) -> None:
-    """Write the `TASK` rows of one part; job prefixes keep their job-local ids for `number_job_prefixes`."""
-    n_tasks = np.where(block.exists, stages["n_tasks"][np.maximum(index, 0)], 0)
-    job, slot, task = np.nonzero(np.arange(block.prompt_tokens.shape[2]) < n_tasks[:, :, None])
-    stage = index[job, slot]
-    at = stages["first_task"][stage] + task
-    llm = stages["kind"][stage] == StageKind.LLM
-    output = block.output_tokens[job, slot, task]
-    size = 0 if block.output_bytes is None else block.output_bytes[job, slot, task]
-    app_prefix = np.broadcast_to(block.app_prefix, block.exists.shape)[job, slot]
-    job_prefix = block.job_prefix[job, slot]
-    tasks["stage"][at] = stage
-    tasks["model"][at] = np.where(llm, 0, -1)
-    tasks["duration_ns"][at] = np.where(llm, 0, block.duration_ns[job, slot, task])
-    tasks["output_bytes"][at] = np.where(llm, output * BYTES_PER_TOKEN, size)
-    tasks["prompt_tokens"][at] = np.where(llm, block.prompt_tokens[job, slot, task], 0)
-    tasks["output_tokens"][at] = np.where(llm, output, 0)
-    tasks["app_prefix"][at] = np.where(llm & (app_prefix >= 0), app_prefix + first_prefix, -1)
-    shared = block.app_prefix_tokens[job, slot]
-    chained = np.where(job_prefix >= 0, block.job_prefix_tokens[job, slot], shared)
-    tasks["app_prefix_tokens"][at] = np.where(llm, shared, 0)
-    tasks["job_prefix"][at] = np.where(llm, job_prefix, -1)
-    tasks["job_prefix_tokens"][at] = np.where(llm, chained, 0)
+def _in_one_layout(values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+    """Return C-contiguous, writable values, copied where need be: another layout would be compiled for once more."""
+    array = np.ascontiguousarray(values, dtype=dtype)
+    return array if array.flags.writeable else array.copy()

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from llmsched_gym._jit import kernel
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.detmath import Floats
 
 Ints = NDArray[np.int64]
 
 _SMALLEST_UNIFORM = 2.0**-54
+_LARGEST = 2**63 - 1
 
 
 @cache
@@ -50,11 +52,26 @@ class Quantiles:
 
     def __call__(self, u: ArrayLike) -> Floats:
         """Value at each probability of `u` (any shape)."""
-        return np.interp(np.asarray(u, dtype=np.float64), self.levels, self.values)
+        return detmath.interpolate(np.asarray(u, dtype=np.float64), self.levels, self.values)
 
-    def whole(self, u: ArrayLike, low: int = 1, high: int | None = None) -> Ints:
+    def whole(self, u: ArrayLike, low: int = 1, high: int = _LARGEST) -> Ints:
         """Value at each probability of `u`, rounded to whole numbers and clipped to [low, high]."""
-        return np.clip(np.rint(self(u)).astype(np.int64), low, high)
+        given = np.asarray(u, dtype=np.float64)
+        numbers = np.empty(given.shape, dtype=np.int64)
+        _fill_whole(given.ravel(), self.levels, self.values, low, high, numbers.ravel())
+        return numbers
+
+
+@kernel
+def _fill_whole(u: Floats, levels: Floats, values: Floats, low: int, high: int, numbers: Ints) -> None:
+    for i in range(len(u)):
+        numbers[i] = min(max(np.int64(np.rint(detmath.interpolated(u[i], levels, values))), low), high)
+
+
+@cache
+def load_quantiles(name: str, entry: str) -> Quantiles:
+    """Distribution in an entry of the facts of one application."""
+    return Quantiles.of(load_facts(name)[entry])
 
 
 def normals(rng: np.random.Generator, shape: int | tuple[int, ...]) -> Floats:

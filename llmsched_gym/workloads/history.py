@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsched_gym._jit import kernel
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.block import Part, assemble
@@ -24,15 +25,29 @@ fitted to Vidur's profile. The share is a ratio, so other hardware hardly change
 
 
 def task_terms(tasks: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return `llm_terms` of all tasks."""
+    prefill, context = np.empty(len(tasks), np.int64), np.empty(len(tasks), np.int64)
+    _fill_terms(tasks, prefill, context)
+    return prefill, context
+
+
+@kernel
+def _fill_terms(tasks: Any, prefill: NDArray[np.int64], context: NDArray[np.int64]) -> None:
+    for t in range(len(tasks)):
+        prefill[t], context[t] = llm_terms(tasks[t])
+
+
+@kernel
+def llm_terms(task: Any) -> tuple[int, int]:
     """Return what a lone LLM task computes: prompt tokens that no prefix covers, and context summed over decodes.
 
     At least one prompt token is always computed. The first output token comes from the prefill, so k output tokens
-    take k iterations, of which k − 1 decode, with p + 1, p + 2, … tokens of context before the step.
+    take k iterations, of which k - 1 decode, with p + 1, p + 2, … tokens of context before the step.
     """
-    prompt = tasks["prompt_tokens"].astype(np.int64)
-    decodes = np.maximum(tasks["output_tokens"].astype(np.int64) - 1, 0)
-    covered = np.maximum(tasks["app_prefix_tokens"], tasks["job_prefix_tokens"])
-    prefill = np.where(prompt > 0, np.maximum(prompt - covered, 1), 0)
+    prompt = int(np.int64(task.prompt_tokens))
+    decodes = max(int(np.int64(task.output_tokens)) - 1, 0)
+    covered = max(task.app_prefix_tokens, task.job_prefix_tokens)
+    prefill = max(prompt - covered, 1) if prompt > 0 else 0
     return prefill, decodes * prompt + decodes * (decodes + 1) // 2
 
 

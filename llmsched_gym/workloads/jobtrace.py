@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from llmsched_gym.errors import InputError, from_validation, suggest
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN
 from llmsched_gym.workloads.files import read_bytes
 from llmsched_gym.workloads.history import compute_history
 from llmsched_gym.workloads.jobtrace_export import write_job_trace
@@ -29,7 +28,7 @@ from llmsched_gym.workloads.layout import JobLayout
 from llmsched_gym.workloads.links import link_stages, number_job_prefixes, starts
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind
 from llmsched_gym.workloads.validate import validate_workload
-from llmsched_gym.workloads.workload import HISTORY, JOB, STAGE, TASK, Workload
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN, HISTORY, JOB, STAGE, TASK, Workload
 
 __all__ = ["read_job_trace", "write_job_trace"]
 
@@ -134,7 +133,7 @@ def _build(path: str | Path, trace: JobTrace) -> Workload:
     values = np.array(rows.tasks, dtype=np.int64).reshape(-1, len(_TASK_COLUMNS))
     for name, column in zip(_TASK_COLUMNS, values.T, strict=True):
         tasks[name] = column
-    children, reveals = link_stages(stages, np.array(rows.edges, dtype=np.intp).reshape(-1, 2).T)
+    children, reveals = link_stages(stages, np.array(rows.edges, dtype=np.int64).reshape(-1, 2))
     return Workload(
         name=trace.name,
         templates=tuple(application.template for application in applications.values()),

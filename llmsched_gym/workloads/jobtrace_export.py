@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.errors import InputError
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN
 from llmsched_gym.workloads.files import write_atomic
 from llmsched_gym.workloads.jobtrace_schema import (
     FORMAT,
@@ -28,7 +27,7 @@ from llmsched_gym.workloads.jobtrace_schema import (
 from llmsched_gym.workloads.layout import JobLayout
 from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.schema import stage_records
-from llmsched_gym.workloads.workload import HISTORY, Workload
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN, HISTORY, Workload
 
 _NS: Final = 1_000_000_000
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsched_gym._jit import kernel
+
 
 def starts(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
     """Positions at which lists of these lengths start when they are laid end to end."""
@@ -15,28 +17,47 @@ def starts(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
     return np.cumsum(lengths) - lengths
 
 
-def link_stages(stages: NDArray[Any], edges: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def link_stages(stages: NDArray[Any], edges: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Write the list columns of `stages` and return the concatenated lists.
 
     Args:
-        stages: `STAGE` rows with ``revealer`` set; the columns about parents, children and reveals are written.
-        edges: int (2, E), parent and child of each edge, both as rows of `stages`.
+        stages: `STAGE` rows with ``revealer`` set; the columns about parents, children and reveals are still 0, and
+            are written.
+        edges: (E, 2) Parent and child of each edge, both as rows of `stages`; those of one parent by child.
 
     Returns:
         Children of all stages and stages revealed by all stages, each list ascending.
     """
-    parent, child = edges
-    by_parent = np.lexsort((child, parent))
-    stages["n_parents"] = np.bincount(child, minlength=len(stages))
-    stages["n_children"] = np.bincount(parent, minlength=len(stages))
-    stages["first_child"] = starts(stages["n_children"])
+    children = np.empty(len(edges), np.int32)
+    reveals = np.empty(np.count_nonzero(stages["revealer"] >= 0), np.int32)
+    _link(stages, edges, children, reveals)
+    return children, reveals
 
-    revealed = np.flatnonzero(stages["revealer"] >= 0)
-    revealer = stages["revealer"][revealed]
-    stages["n_reveals"] = np.bincount(revealer, minlength=len(stages))
-    stages["first_reveal"] = starts(stages["n_reveals"])
-    by_revealer = np.argsort(revealer, kind="stable")
-    return child[by_parent].astype(np.int32), revealed[by_revealer].astype(np.int32)
+
+@kernel
+def _link(stages: Any, edges: NDArray[np.int64], children: NDArray[np.int32], reveals: NDArray[np.int32]) -> None:
+    for e in range(len(edges)):
+        stages[edges[e, 0]].n_children += 1
+        stages[edges[e, 1]].n_parents += 1
+    for s in range(len(stages)):
+        if stages[s].revealer >= 0:
+            stages[stages[s].revealer].n_reveals += 1
+    child, revealed = 0, 0
+    for s in range(len(stages)):
+        child += stages[s].n_children
+        revealed += stages[s].n_reveals
+        stages[s].first_child = child
+        stages[s].first_reveal = revealed
+    # From its end to its start, so that each list begins where its stage says when it is full.
+    for e in range(len(edges) - 1, -1, -1):
+        parent = stages[edges[e, 0]]
+        parent.first_child -= 1
+        children[parent.first_child] = edges[e, 1]
+    for s in range(len(stages) - 1, -1, -1):
+        if stages[s].revealer >= 0:
+            revealer = stages[stages[s].revealer]
+            revealer.first_reveal -= 1
+            reveals[revealer.first_reveal] = s
 
 
 def number_job_prefixes(tasks: NDArray[Any], stages: NDArray[Any], n_app_prefixes: int) -> int:

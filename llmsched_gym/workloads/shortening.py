@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN
-from llmsched_gym.workloads.workload import Workload
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN, Workload
 
 
 def shortened(workload: Workload, divisor: int) -> Workload:

@@ -80,6 +80,9 @@ A dynamic node holds the sums over its whole sub-DAG. They are linear in the lat
 every latency profile.
 """
 
+BYTES_PER_TOKEN: Final = 4
+"""Assumed size of one token of text; sets the output bytes of LLM tasks."""
+
 SCHEMA_VERSION: Final = 1
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from llmsched_gym.errors import InputError
 from llmsched_gym.workloads.applications.base import Application
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN, Part, assemble
+from llmsched_gym.workloads.block import Part, assemble
 from llmsched_gym.workloads.history import compute_history
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.toy import TOY_APPLICATIONS
 from llmsched_gym.workloads.validate import validate_workload
-from llmsched_gym.workloads.workload import Workload
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN, Workload
 
 
 def make(assistant: Application, n: int = 40) -> tuple[Workload, list[Part]]:

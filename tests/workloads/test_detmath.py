@@ -43,6 +43,23 @@ def test_normal_cdf_is_accurate_and_inverts_the_quantile() -> None:
     assert detmath.normal_cdf(detmath.normal_quantile(p)) == pytest.approx(p, abs=1e-6)
 
 
+@pytest.mark.parametrize("points", [2, 3, 5, 200])
+def test_interpolation_has_the_bits_of_numpy(points: int) -> None:
+    rng = np.random.default_rng(points)
+    xs, ys = np.sort(rng.integers(0, 100, points)).astype(float), np.cumsum(rng.random(points))  # some points tie
+    x = np.concatenate([rng.uniform(-1.0, 101.0, 5000), xs, np.nextafter(xs, -1.0), np.nextafter(xs, 101.0)])
+    assert detmath.interpolate(x, xs, ys).tolist() == np.interp(x, xs, ys).tolist()
+
+
+def test_shapes_are_kept() -> None:
+    x = np.linspace(0.1, 0.9, 12).reshape(3, 4)
+    for f in (detmath.log, detmath.exp, detmath.normal_quantile, detmath.normal_cdf):
+        assert f(x).shape == (3, 4)
+        assert f(x.T).tolist() == f(x).T.tolist()
+        assert f(x[:0]).shape == (0, 4)
+        assert f(0.5) == f(np.array([0.5]))[0]
+
+
 def test_values_are_pinned_to_the_last_bit() -> None:
     x = np.mod(np.arange(1, 20_001) * 0.6180339887498949, 1.0).astype(np.float64)
     bits = [

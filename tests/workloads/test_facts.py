@@ -14,6 +14,14 @@ def test_quantiles_are_linear_between_levels() -> None:
     assert table.whole([0.0, 0.26, 1.0], low=12, high=50).tolist() == [12, 15, 50]
 
 
+def test_whole_quantiles_are_rounded_to_even_and_clipped() -> None:
+    table = Quantiles.of({"levels": [0.0, 1.0], "values": [0.0, 10.0]})
+    u = np.linspace(0.0, 1.0, 21).reshape(3, 7)
+    assert table.whole(u, low=0).tolist() == np.rint(table(u)).astype(int).tolist()
+    assert table.whole(u).tolist() == np.maximum(np.rint(table(u)).astype(int), 1).tolist()
+    assert table.whole(u.T, low=2, high=7).tolist() == np.clip(np.rint(table(u.T)).astype(int), 2, 7).tolist()
+
+
 def test_normals_have_normal_moments() -> None:
     z = normals(np.random.default_rng(0), 200_000)
     assert abs(z.mean()) < 0.01

@@ -8,6 +8,7 @@ examples, so prompts share those and nothing else.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -15,18 +16,19 @@ from numpy.typing import NDArray
 
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import Application, static_block
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN, JobBlock
+from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.detmath import Floats
 from llmsched_gym.workloads.facts import (
     Ints,
-    Quantiles,
     categorical,
     correlated_uniforms,
     load_facts,
+    load_quantiles,
     normals,
     uniforms_given,
 )
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 MAX_ROUNDS: Final = 10
 APP_PREFIXES: Final = ("write", "reflect", "rewrite")
@@ -37,6 +39,7 @@ _CODE, _TEST, _REFLECTION = (slice(first, None, 3) for first in range(3))  # slo
 _FACTS: Final = load_facts("code_generation")
 _DATASETS: Final = _FACTS["datasets"]["names"]
 _CORRELATIONS: Final = _FACTS["correlations"]
+_quantiles: Final = partial(load_quantiles, "code_generation")
 
 
 def _template() -> ApplicationTemplate:
@@ -72,9 +75,9 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
     failed = correlated_uniforms(rng, n, MAX_ROUNDS, _CORRELATIONS["failed_tests"])
     feedback = _tokens("failed_tests", dataset, failed)
     thoughts = correlated_uniforms(rng, n, MAX_ROUNDS - 1, _CORRELATIONS["reflections"])
-    reflection = Quantiles.of(_FACTS["reflection"]).whole(thoughts)
+    reflection = _quantiles("reflection").whole(thoughts)
     running = correlated_uniforms(rng, n, MAX_ROUNDS, _FACTS["test_seconds_correlation"]["value"])
-    seconds = Quantiles.of(_FACTS["test_seconds"])(running)
+    seconds = _quantiles("test_seconds")(running)
 
     instructions = _FACTS["instruction_tokens"]["value"]
     headings = _FACTS["separator_tokens"]["value"]
@@ -110,11 +113,11 @@ def _later_scores(rng: np.random.Generator, size: Floats) -> Floats:
 
 
 def _tokens(name: str, dataset: Ints, u: Floats) -> Ints:
-    return _by_dataset(dataset[:, None], [Quantiles.of(_FACTS[f"{name}_{d}"]).whole(u) for d in _DATASETS])
+    return _by_dataset(dataset[:, None], [_quantiles(f"{name}_{d}").whole(u) for d in _DATASETS])
 
 
 def _by_dataset(dataset: Ints, options: list[Ints]) -> Ints:
-    return np.select([dataset == i for i in range(len(options))], options)
+    return np.choose(dataset, options)
 
 
 def _skip_rounds(block: JobBlock, rounds: NDArray[np.int64]) -> None:

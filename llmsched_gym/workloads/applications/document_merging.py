@@ -8,6 +8,7 @@ share their instructions and the four documents, which come before the draft.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import Final
 
@@ -16,7 +17,7 @@ import numpy as np
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application, static_block
 from llmsched_gym.workloads.block import JobBlock
-from llmsched_gym.workloads.facts import Ints, Quantiles, load_facts, normals
+from llmsched_gym.workloads.facts import Ints, load_facts, load_quantiles, normals
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
 
 APP_PREFIXES: Final = ("generate", "score", "aggregate", "improve")
@@ -25,6 +26,7 @@ DRAFTS, KEPT, AGGREGATES, IMPROVEMENTS, SCORES_EACH = 5, 3, 5, 10, 3
 _GENERATE, _SCORE_GENERATED, _AGGREGATE, _SCORE_AGGREGATED, _IMPROVE, _SCORE_IMPROVED = range(6)
 
 _FACTS: Final = load_facts("document_merging")
+_quantiles: Final = partial(load_quantiles, "document_merging")
 
 
 def _template() -> ApplicationTemplate:
@@ -42,13 +44,13 @@ TEMPLATE: Final = _template()
 def sample(n: int, rng: np.random.Generator) -> JobBlock:
     """Draw `n` document-merging jobs."""
     block = static_block(TEMPLATE, n, IMPROVEMENTS * SCORES_EACH)
-    documents = Quantiles.of(_FACTS["document"]).whole(rng.random((n, _FACTS["documents"]["value"])))
+    documents = _quantiles("document").whole(rng.random((n, _FACTS["documents"]["value"])))
     total = np.cumsum(documents, axis=1)[:, -1]
     verbosity = detmath.exp(_FACTS["draft_job_sd_log"]["value"] * normals(rng, n))
     draft = _FACTS["draft_per_document_token"]["value"] * total * verbosity
 
     def respond(step: str, count: int) -> Ints:
-        ratio = Quantiles.of(_FACTS[f"{step}_ratio"])(rng.random((n, count)))
+        ratio = _quantiles(f"{step}_ratio")(rng.random((n, count)))
         return np.clip(np.rint(draft[:, None] * ratio).astype(np.int64), 1, _FACTS["output_limit"]["value"])
 
     drafts, aggregates = respond("generate", DRAFTS), respond("aggregate", AGGREGATES)
@@ -68,7 +70,7 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
         (_SCORE_IMPROVED, improvements),
     ):
         prompts = np.repeat(total[:, None] + scored, SCORES_EACH, axis=1)
-        _fill(block, slot, "score", prompts, Quantiles.of(_FACTS["score"]).whole(rng.random(prompts.shape)))
+        _fill(block, slot, "score", prompts, _quantiles("score").whole(rng.random(prompts.shape)))
         block.job_prefix[:, slot] = _SCORE_GENERATED
         block.job_prefix_tokens[:, slot] = _FACTS["instruction_tokens"]["value"]["score"] + total
     return block

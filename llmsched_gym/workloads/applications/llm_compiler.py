@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application
 from llmsched_gym.workloads.applications.plans import PlanShapes, link_plan
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN, JobBlock
+from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.detmath import Floats
-from llmsched_gym.workloads.facts import Ints, Quantiles, categorical, load_facts
+from llmsched_gym.workloads.facts import Ints, categorical, load_facts, load_quantiles
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 DATASETS: Final = ("hotpotqa", "movie", "parallelqa")
 MAX_TASKS: Final = 8
@@ -52,6 +53,8 @@ _FINAL: Final = _SECOND + MAX_REPLANNED
 _SLOTS: Final = _FINAL + 1
 _LONGEST_OUTPUT: Final = 512
 """Room kept in the context for what the model writes."""
+
+_quantiles: Final = partial(load_quantiles, "llm_compiler")
 
 
 class _Plans(NamedTuple):
@@ -190,15 +193,15 @@ class _Texts(NamedTuple):
 def _texts(facts: Mapping[str, Any], dataset: Ints, rng: np.random.Generator) -> _Texts:
     n = len(dataset)
     u = rng.random(n)
-    by_dataset = [Quantiles.of(facts[f"question_{name}"]).whole(u) for name in DATASETS]
+    by_dataset = [_quantiles(f"question_{name}").whole(u) for name in DATASETS]
     searches = (n, MAX_TASKS + MAX_REPLANNED)
     return _Texts(
         question=np.choose(dataset, by_dataset),
-        factor=Quantiles.of(facts["plan_factor"])(rng.random((n, 2))),
-        observation=Quantiles.of(facts["observation"]).whole(rng.random(searches)),
-        seconds=Quantiles.of(facts["search_seconds"])(rng.random(searches)),
-        math=Quantiles.of(facts["math_tokens"]).whole(rng.random((n, MAX_TASKS))),
-        answer=Quantiles.of(facts["join_tokens"]).whole(rng.random((n, 2))),
+        factor=_quantiles("plan_factor")(rng.random((n, 2))),
+        observation=_quantiles("observation").whole(rng.random(searches)),
+        seconds=_quantiles("search_seconds")(rng.random(searches)),
+        math=_quantiles("math_tokens").whole(rng.random((n, MAX_TASKS))),
+        answer=_quantiles("join_tokens").whole(rng.random((n, 2))),
     )
 
 

@@ -8,18 +8,21 @@ whole; with several, the stage's common prefix is the instructions and examples.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import Application, static_block
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN, JobBlock
+from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.detmath import Floats
-from llmsched_gym.workloads.facts import Ints, Quantiles, categorical, load_facts, normals
+from llmsched_gym.workloads.facts import Ints, categorical, load_facts, load_quantiles, normals
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 _FACTS: Final = load_facts("sequence_sorting")
+_quantiles: Final = partial(load_quantiles, "sequence_sorting")
 SIZES: Final = tuple(_FACTS["sizes"]["numbers"])
 PART: Final = 16
 TOKENS_PER_NUMBER: Final = 3
@@ -91,7 +94,7 @@ class _Draw:
         block, slot = self.block, TEMPLATE.index[stage]
         count = branches * responses
         most = int(count.max(initial=0))
-        factor = Quantiles.of(_FACTS[f"response_{noise}"])(self.rng.random((len(row), most)))
+        factor = _quantiles(f"response_{noise}")(self.rng.random((len(row), most)))
         tokens = np.array(_FACTS[step]["output_tokens"])[row]
         prompt = np.array(_FACTS[step]["prompt_tokens"])[row]
         output = np.maximum(np.rint((tokens * self.verbosity)[:, None] * factor).astype(np.int64), 1)
@@ -111,7 +114,7 @@ class _Draw:
         """Set a scoring stage: one program per branch, which passes on the best list of `size` numbers."""
         block, slot = self.block, TEMPLATE.index[stage]
         most = int(branches.max(initial=0))
-        seconds = Quantiles.of(_FACTS["score_seconds"])(self.rng.random((len(branches), most)))
+        seconds = _quantiles("score_seconds")(self.rng.random((len(branches), most)))
         used = np.arange(most) < branches[:, None]
         block.present[:, slot] = branches > 0
         block.n_tasks[:, slot] = branches

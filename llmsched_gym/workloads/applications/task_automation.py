@@ -12,7 +12,7 @@ the template stays small. Calls of tools that the planner invented (16 % of call
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.applications.plans import PlanShapes, link_plan
 from llmsched_gym.workloads.block import JobBlock
-from llmsched_gym.workloads.facts import Ints, Quantiles, load_facts, normals
+from llmsched_gym.workloads.facts import Ints, load_facts, load_quantiles, normals
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
 
 MAX_TOOLS: Final = 7
@@ -54,6 +54,7 @@ APP_PREFIXES: Final = ("plan_instructions", "answer_instructions")
 _PLAN, _DYNAMIC, _FIRST = 0, 1, 2
 _ANSWER: Final = _FIRST + MAX_TOOLS
 _SLOTS: Final = _ANSWER + 1
+_quantiles: Final = partial(load_quantiles, "task_automation")
 
 
 @cache
@@ -69,11 +70,11 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
     size, edges = shapes.size[shape], shapes.edges[shape]
     request, plan = _texts(facts, size, rng)
     tool = _tools(facts, size, edges, rng.random((n, MAX_TOOLS)))
-    answer = Quantiles.of(facts["answer_tokens"]).whole(rng.random(n))
+    answer = _quantiles("answer_tokens").whole(rng.random(n))
     seconds = np.zeros((n, MAX_TOOLS))
     level = rng.random((n, MAX_TOOLS))
     for number, name in enumerate(TOOLS):
-        seconds = np.where(tool == number, Quantiles.of(facts[f"seconds_{name}"])(level), seconds)
+        seconds = np.where(tool == number, _quantiles(f"seconds_{name}")(level), seconds)
 
     member = np.arange(MAX_TOOLS) < size[:, None]
     exists = np.ones((n, _SLOTS), dtype=bool)
@@ -136,13 +137,11 @@ def _texts(facts: Mapping[str, Any], size: Ints, rng: np.random.Generator) -> tu
     r = np.where(size > 1, facts["correlations"]["request_size"], 0.0)
     score = r * latent + np.sqrt(1.0 - r * r) * normals(rng, n)
     request_level = detmath.normal_cdf(score)
-    single, several = (
-        Quantiles.of(facts[f"request_tokens_{kind}"]).whole(request_level) for kind in ("single", "several")
-    )
+    single, several = (_quantiles(f"request_tokens_{kind}").whole(request_level) for kind in ("single", "several"))
     request = np.where(size > 1, several, single)
     r = facts["correlations"]["request_plan_given_size"]
     factor_score = r * score + np.sqrt(1.0 - r * r) * normals(rng, n)
-    factor = Quantiles.of(facts["plan_factor"])(detmath.normal_cdf(factor_score))
+    factor = _quantiles("plan_factor")(detmath.normal_cdf(factor_score))
     line = facts["plan_line"]
     plan = np.maximum(np.rint((line["constant"] + line["per_tool"] * size) * factor), 1.0).astype(np.int64)
     return request, plan

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -18,15 +19,17 @@ from numpy.typing import NDArray
 
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application, static_block
-from llmsched_gym.workloads.block import BYTES_PER_TOKEN, JobBlock
+from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.detmath import Floats
-from llmsched_gym.workloads.facts import Ints, Quantiles, categorical, load_facts, normals
+from llmsched_gym.workloads.facts import Ints, categorical, load_facts, load_quantiles, normals
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 MAX_STEPS: Final = 7
 DATASETS: Final = ("hotpotqa", "fever")
 _THINK: Final = slice(0, None, 2)
 _SEARCH: Final = slice(1, None, 2)
+_quantiles: Final = partial(load_quantiles, "web_search")
 
 
 def _nodes() -> list[TemplateNode]:
@@ -124,12 +127,12 @@ def _search_seconds(facts: Mapping[str, Any], dataset: Ints, rng: np.random.Gene
     shape = (len(dataset), MAX_STEPS - 1)
     share = np.array([facts[f"lookup_share_{name}"]["by_step"] for name in DATASETS])
     lookup = rng.random(shape) < share[dataset][:, np.minimum(np.arange(MAX_STEPS - 1), 2)]
-    return np.where(lookup, facts["lookup_seconds"]["value"], Quantiles.of(facts["search_seconds"])(rng.random(shape)))
+    return np.where(lookup, facts["lookup_seconds"]["value"], _quantiles("search_seconds")(rng.random(shape)))
 
 
 def _by_dataset(facts: Mapping[str, Any], table: str, dataset: Ints, u: NDArray[np.float64]) -> Ints:
     """Whole numbers from the table of each job's data set; `u` (n, ...) uniforms."""
-    hotpotqa, fever = (Quantiles.of(facts[f"{table}_{name}"]).whole(u) for name in DATASETS)
+    hotpotqa, fever = (_quantiles(f"{table}_{name}").whole(u) for name in DATASETS)
     return np.where(dataset.reshape(-1, *(1,) * (u.ndim - 1)) == 0, hotpotqa, fever)
 
 
