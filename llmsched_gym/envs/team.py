@@ -11,30 +11,35 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import threaded_kernel
+from llmsched_gym._jit import kernel, threaded_kernel
 from llmsched_gym.envs.atomic import counters, fetch_add
 
 _LOOKS: Final = 20_000
 """How often to look for the others before another thread or process gets the processor: some 100 µs."""
+
+_PAUSE: Final = 2_000
+"""How often a thread looks away when it has reported: some 10 µs, in which the caller gets hold of Python's lock."""
 
 
 class Team:
     """A fixed number of threads, the caller's included.
 
     A pool of Python's own spends more than 100 µs per round on handing work over and back, as long as a hundred
-    decisions take. Here each thread sleeps on a lock until there is work, and the caller looks for their end without
-    sleeping, because all end at about the same time.
+    decisions take. Here each thread sleeps on a lock until there is work; all end at about the same time, and look for
+    each other's end without sleeping or asking for Python's lock, in compiled code (`report`).
 
     Args:
         threads: Their number; at least 1.
 
     Attributes:
         threads: Their number.
+        finished: `counters`: how many rounds each thread has finished; for `report`.
     """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._board = board = _Board(threads)
+        self.finished = board.finished
         helpers = [
             threading.Thread(target=_serve, args=(board, thread), name=f"llmsched-gym team {thread}", daemon=True)
             for thread in range(1, threads)
@@ -47,7 +52,7 @@ class Team:
         """Call ``work(thread)`` on every thread, 0 being the caller's, and wait until all have returned.
 
         Args:
-            work: Spends its time in functions that are compiled to run without Python's global lock.
+            work: Calls one function that is compiled to run without Python's lock, and ends with `report`.
 
         Raises:
             BaseException: What one of the calls raised.
@@ -57,6 +62,7 @@ class Team:
         try:
             work(0)
         finally:
+            board.finished[0, 0] = board.round  # also if it could not report
             board.wait()
         if board.errors:
             raise board.errors[0]
@@ -127,18 +133,39 @@ def _serve(board: _Board, thread: int) -> None:
             board.work(thread)
         except BaseException as error:  # the caller raises it
             board.errors.append(error)
-        _finish(board.finished, thread)
+            _report_failure(board.finished, thread)
+
+
+@kernel
+def report(finished: NDArray[np.int64], thread: int) -> None:
+    """End a thread's part of a round; what it has written before is seen by whoever sees that.
+
+    Args:
+        finished: `Team.finished`.
+        thread: The thread. The caller's, 0, waits for the others, as long as it is worth while without sleeping.
+    """
+    rounds = fetch_add(finished, thread, 1) + 1
+    if thread == 0:
+        _look(finished, rounds, _LOOKS)
+    else:
+        for _ in range(_PAUSE):
+            fetch_add(finished, thread, 0)
 
 
 @threaded_kernel
-def _finish(finished: NDArray[np.int64], thread: int) -> None:
-    """Count a round as finished by a thread; what it has written before is seen by whoever reads that."""
+def _report_failure(finished: NDArray[np.int64], thread: int) -> None:
+    """Report for a thread that could not."""
     fetch_add(finished, thread, 1)
 
 
 @threaded_kernel
 def _all_finished(finished: NDArray[np.int64], rounds: int, looks: int) -> bool:
     """Look up to so many times whether all threads but the first have finished so many rounds."""
+    return _look(finished, rounds, looks)
+
+
+@kernel
+def _look(finished: NDArray[np.int64], rounds: int, looks: int) -> bool:
     thread = 1
     for _ in range(looks):
         while thread < len(finished) and fetch_add(finished, thread, 0) == rounds:

@@ -103,7 +103,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._inferences = Parked([profiler.inference for profiler in profilers]) if profilers else None
         self._team = Team(self._threads)
         self._kernel: Any = None  # machine code of a step, once there are arrays for it
-        self._shares = Shares(counters(self._threads), False)
+        self._shares = Shares(counters(self._threads), False, self._team.finished)
         self._progress = np.zeros(self.num_envs, PROGRESS)
         self._over = self._progress["over"]
         self._actions = np.zeros(self.num_envs, np.int64)

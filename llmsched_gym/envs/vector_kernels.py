@@ -20,6 +20,7 @@ from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.observation import write_graph, write_truth
 from llmsched_gym.envs.parked import load
 from llmsched_gym.envs.simulated_episode import carry_out, observe, show_beliefs
+from llmsched_gym.envs.team import report
 from llmsched_gym.profiler.beliefs import refresh
 from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.integers import wide
@@ -113,10 +114,12 @@ class Shares(NamedTuple):
     Attributes:
         taken: `counters`, one per thread: how many episodes of its share have been taken. The caller sets it to 0.
         backwards: Whether shares are stepped from back to front.
+        finished: `Team.finished`.
     """
 
     taken: NDArray[np.int64]
     backwards: bool
+    finished: NDArray[np.int64]
 
 
 @inlined_kernel
@@ -170,6 +173,7 @@ def step_episodes(
             _decide(state, episode.simulation, episode.tokens, seen, row, fresh, wide(actions[row]), placements)
             _finish(state, episode.stage_beliefs, seen, row, wide(actions[row]), progress[row])
         row, helped = _next(shares, thread, helped, len(actions))
+    report(shares.finished, thread)
 
 
 @threaded_kernel
@@ -211,6 +215,7 @@ def step_believing_episodes(
             show_beliefs(state, simulation, jobs, stages, seen.candidates[row], seen.jobs[row])
             _finish(state, stages, seen, row, wide(actions[row]), progress[row])
         row, helped = _next(shares, thread, helped, len(actions))
+    report(shares.finished, thread)
 
 
 @inlined_kernel

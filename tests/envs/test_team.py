@@ -13,14 +13,21 @@ import pytest
 
 from llmsched_gym._jit import threaded_kernel
 from llmsched_gym.envs.atomic import counters, fetch_add
-from llmsched_gym.envs.team import Team
+from llmsched_gym.envs.team import Team, report
 
 
 @threaded_kernel
-def count(numbers: np.ndarray, times: int) -> None:
+def count(numbers: np.ndarray, times: int, finished: np.ndarray, thread: int) -> None:
     """Add 1 to a number that all threads add to."""
     for _ in range(times):
         fetch_add(numbers, 1, 1)
+    report(finished, thread)
+
+
+@threaded_kernel
+def end(finished: np.ndarray, thread: int) -> None:
+    """Do nothing more."""
+    report(finished, thread)
 
 
 def helpers() -> int:
@@ -31,7 +38,7 @@ def helpers() -> int:
 def test_nothing_is_lost_between_threads(threads: int) -> None:
     team, numbers = Team(threads), counters(3)
     for _ in range(50):
-        team.run(lambda thread: count(numbers, 1000))
+        team.run(lambda thread: count(numbers, 1000, team.finished, thread))
     assert numbers[:, 0].tolist() == [0, 50 * 1000 * threads, 0]
     assert not numbers[:, 1:].any()
     team.dismiss()
@@ -43,6 +50,7 @@ def test_a_round_ends_when_the_slowest_thread_has_ended() -> None:
     def work(thread: int) -> None:
         time.sleep(0.02 * thread)
         ended.add(thread)
+        end(team.finished, thread)
 
     for _ in range(3):
         ended.clear()
@@ -60,11 +68,13 @@ def test_errors_reach_the_caller_and_the_team_goes_on(failing: int) -> None:
             raise ValueError("no decision")
         time.sleep(0.01)
         done.append(thread)
+        end(team.finished, thread)
 
     with pytest.raises(ValueError, match="no decision"):
         team.run(work)
     assert done == [1 - failing]
-    team.run(done.append)
+    failing = -1
+    team.run(work)
     assert sorted(done[1:]) == [0, 1]
     team.dismiss()
 
@@ -72,7 +82,7 @@ def test_errors_reach_the_caller_and_the_team_goes_on(failing: int) -> None:
 def test_threads_end_with_the_team() -> None:
     before = helpers()
     team = Team(4)
-    team.run(lambda thread: None)
+    team.run(lambda thread: end(team.finished, thread))
     assert helpers() == before + 3
     team.dismiss()
     team.dismiss()
@@ -85,6 +95,6 @@ def test_threads_end_with_the_team() -> None:
 
 
 def test_a_program_ends_with_threads_that_nobody_has_ended() -> None:
-    program = "from llmsched_gym.envs.team import Team; team = Team(3); team.run(lambda thread: None); print('end')"
+    program = "from llmsched_gym.envs.team import Team; team = Team(3); print('end')"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stdout, result.stderr) == (0, "end\n", "")
