@@ -48,22 +48,25 @@ class Team:
             helper.start()
         self._dismiss = weakref.finalize(self, _dismiss, board, helpers)
 
-    def run(self, work: Callable[[int], None]) -> None:
+    def run(self, work: Callable[[int], bool]) -> None:
         """Call ``work(thread)`` on every thread, 0 being the caller's, and wait until all have returned.
 
         Args:
-            work: Calls one function that is compiled to run without Python's lock, and ends with `report`.
+            work: Calls one function that is compiled to run without Python's lock, and ends with `report`; returns
+                what that does.
 
         Raises:
             BaseException: What one of the calls raised.
         """
         board = self._board
         board.start(work)
+        over = False
         try:
-            work(0)
+            over = work(0)
         finally:
-            board.finished[0, 0] = board.round  # also if it could not report
-            board.wait()
+            if not over:
+                board.finished[0, 0] = board.round  # it may have failed to report
+                board.wait()
         if board.errors:
             raise board.errors[0]
 
@@ -86,13 +89,13 @@ class _Board:
     def __init__(self, threads: int) -> None:
         self.finished = counters(threads)
         self.round = 0
-        self.work: Callable[[int], None] | None = None
+        self.work: Callable[[int], bool] | None = None
         self.errors: list[BaseException] = []
         self.starts = [threading.Lock() for _ in range(1, threads)]
         for start in self.starts:
             start.acquire()
 
-    def start(self, work: Callable[[int], None] | None) -> None:
+    def start(self, work: Callable[[int], bool] | None) -> None:
         """Begin a round."""
         self.round += 1
         self.work = work
@@ -110,7 +113,6 @@ class _Board:
                 break
             except KeyboardInterrupt as error:
                 interrupt = error
-        self.work = None
         if interrupt is not None:
             raise interrupt
 
@@ -137,19 +139,22 @@ def _serve(board: _Board, thread: int) -> None:
 
 
 @kernel
-def report(finished: NDArray[np.int64], thread: int) -> None:
+def report(finished: NDArray[np.int64], thread: int) -> bool:
     """End a thread's part of a round; what it has written before is seen by whoever sees that.
 
     Args:
         finished: `Team.finished`.
         thread: The thread. The caller's, 0, waits for the others, as long as it is worth while without sleeping.
+
+    Returns:
+        Whether all threads have reported.
     """
     rounds = fetch_add(finished, thread, 1) + 1
     if thread == 0:
-        _look(finished, rounds, _LOOKS)
-    else:
-        for _ in range(_PAUSE):
-            fetch_add(finished, thread, 0)
+        return _look(finished, rounds, _LOOKS)
+    for _ in range(_PAUSE):
+        fetch_add(finished, thread, 0)
+    return False
 
 
 @threaded_kernel

@@ -25,11 +25,11 @@ from llmsched_gym.envs.simulated_episode import NO_TOKENS, SimulatedEpisode
 from llmsched_gym.envs.team import Team
 from llmsched_gym.envs.vector_kernels import (
     NO_DECISION,
-    PROGRESS,
     BelievingEpisodeArrays,
     EpisodeArrays,
     Seen,
     Shares,
+    new_progress,
     step_believing_episodes,
     step_episodes,
 )
@@ -104,8 +104,8 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._team = Team(self._threads)
         self._kernel: Any = None  # machine code of a step, once there are arrays for it
         self._shares = Shares(counters(self._threads), False, self._team.finished)
-        self._progress = np.zeros(self.num_envs, PROGRESS)
-        self._over = self._progress["over"]
+        self._progress = new_progress(self.num_envs)
+        self._over = self._progress.over
         self._actions = np.zeros(self.num_envs, np.int64)
         self._none = np.zeros(self.num_envs, np.bool_)
 
@@ -225,7 +225,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             self._episodes.append(episode)
             self._workloads.append(workload)
         self._episodes[i], self._workloads[i] = episode, workload
-        self._progress["n_jobs"][i] = workload.n_jobs
+        self._progress.n_jobs[i] = workload.n_jobs
         if self._parked is None:
             self._parked = Parked([self._arrays(i)], self.num_envs)
         else:
@@ -272,26 +272,24 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     def _rewards(self) -> NDArray[np.float64]:
         now = self._progress
-        return reward(
-            self._one.reward_name, now["passed_ns"], now["waited_ns"], now["area_ns"], now["over"], now["n_jobs"]
-        )
+        return reward(self._one.reward_name, now.passed_ns, now.waited_ns, now.area_ns, now.over, now.n_jobs)
 
     def _info(self, i: int) -> dict[str, Any]:
         """Return what every info of a sub-environment has."""
         return {
             "action_mask": self._seen["action_mask"][i],
-            "time_s": float(self._progress["now_ns"][i] * 1e-9),
+            "time_s": float(self._progress.now_ns[i] * 1e-9),
             "hidden_candidates": int(self._seen["system"][i, System.HIDDEN_CANDIDATES]),
-            "illegal_actions": int(self._progress["illegal_actions"][i]),
+            "illegal_actions": int(self._progress.illegal_actions[i]),
         }
 
     def _infos(self, observation: Observation) -> dict[str, Any]:
         """Return the same for all, as arrays."""
         infos = {
             "action_mask": observation["action_mask"],
-            "time_s": self._progress["now_ns"] * 1e-9,
+            "time_s": self._progress.now_ns * 1e-9,
             "hidden_candidates": observation["system"][:, System.HIDDEN_CANDIDATES].astype(np.int64),
-            "illegal_actions": self._progress["illegal_actions"].copy(),
+            "illegal_actions": self._progress.illegal_actions.copy(),
         }
         return infos | dict.fromkeys([f"_{name}" for name in infos], np.ones(self.num_envs, np.bool_))
 

@@ -30,22 +30,36 @@ _JOB_ROWS: Final = int(System.JOB_ROWS)
 _NODES: Final = int(System.NODES)
 _EDGES: Final = int(System.EDGES)
 
-PROGRESS: Final = np.dtype(
-    [
-        ("now_ns", "i8"),
-        ("area_ns", "i8"),  # jobs in the system, integrated over time
-        ("passed_ns", "i8"),  # by how much the two have grown with the last decision
-        ("waited_ns", "i8"),
-        ("illegal_actions", "i8"),
-        ("n_jobs", "i8"),
-        ("over", "?"),  # all jobs are finished
-    ],
-    align=True,
-)
-"""One row per episode: what rewards and infos are made of."""
-
 NO_DECISION: Final = -2
 """In the place of an action: the episode has just begun, and is only looked at."""
+
+
+class Progress(NamedTuple):
+    """What rewards and infos are made of: one number per episode.
+
+    Attributes:
+        now_ns: int64. The time.
+        area_ns: int64. Jobs in the system, integrated over time.
+        passed_ns: int64. By how much the time has grown with the last decision.
+        waited_ns: int64. By how much the integral has.
+        illegal_actions: int64.
+        n_jobs: int64.
+        over: bool. All jobs are finished.
+    """
+
+    now_ns: NDArray[np.int64]
+    area_ns: NDArray[np.int64]
+    passed_ns: NDArray[np.int64]
+    waited_ns: NDArray[np.int64]
+    illegal_actions: NDArray[np.int64]
+    n_jobs: NDArray[np.int64]
+    over: NDArray[np.bool_]
+
+
+def new_progress(episodes: int) -> Progress:
+    """Return zeros."""
+    numbers = (np.zeros(episodes, np.int64) for _ in range(len(Progress._fields) - 1))
+    return Progress(*numbers, over=np.zeros(episodes, np.bool_))
 
 
 class Seen(NamedTuple):
@@ -149,9 +163,9 @@ def step_episodes(
     actions: NDArray[np.int64],
     skipped: NDArray[np.bool_],
     placements: int,
-    progress: Rows,
+    progress: Progress,
     shares: Shares,
-) -> None:
+) -> bool:
     """Carry out one decision in each episode, and write what is seen then.
 
     Args:
@@ -162,8 +176,11 @@ def step_episodes(
         actions: One per episode; other negative numbers than `NO_DECISION` are illegal actions.
         skipped: Episodes to leave alone.
         placements: 1, or the number of executors where actions choose one.
-        progress: `PROGRESS` rows; written.
+        progress: Written.
         shares: What each thread has to do.
+
+    Returns:
+        What `report` does.
     """
     row, helped = _next(shares, thread, 0, len(actions))
     while row >= 0:
@@ -171,9 +188,9 @@ def step_episodes(
             episode = load(episodes, row)
             state = episode.state
             _decide(state, episode.simulation, episode.tokens, seen, row, fresh, wide(actions[row]), placements)
-            _finish(state, episode.stage_beliefs, seen, row, wide(actions[row]), progress[row])
+            _finish(state, episode.stage_beliefs, seen, row, wide(actions[row]), progress)
         row, helped = _next(shares, thread, helped, len(actions))
-    report(shares.finished, thread)
+    return report(shares.finished, thread)
 
 
 @threaded_kernel
@@ -186,9 +203,9 @@ def step_believing_episodes(
     actions: NDArray[np.int64],
     skipped: NDArray[np.bool_],
     placements: int,
-    progress: Rows,
+    progress: Progress,
     shares: Shares,
-) -> None:
+) -> bool:
     """Do as `step_episodes` does, and keep beliefs up to date.
 
     Args:
@@ -200,8 +217,11 @@ def step_believing_episodes(
         actions: One per episode.
         skipped: Episodes to leave alone.
         placements: 1, or the number of executors where actions choose one.
-        progress: `PROGRESS` rows; written.
+        progress: Written.
         shares: Likewise.
+
+    Returns:
+        What `report` does.
     """
     inference = load(inferences, thread)
     row, helped = _next(shares, thread, 0, len(actions))
@@ -213,9 +233,9 @@ def step_believing_episodes(
             _decide(state, simulation, layout.tokens, seen, row, fresh, wide(actions[row]), placements)
             refresh(state, inference, layout, soft, jobs, stages, counts)
             show_beliefs(state, simulation, jobs, stages, seen.candidates[row], seen.jobs[row])
-            _finish(state, stages, seen, row, wide(actions[row]), progress[row])
+            _finish(state, stages, seen, row, wide(actions[row]), progress)
         row, helped = _next(shares, thread, helped, len(actions))
-    report(shares.finished, thread)
+    return report(shares.finished, thread)
 
 
 @inlined_kernel
@@ -257,7 +277,7 @@ def _clear(seen: Seen, row: int, fresh: bool) -> None:
 
 
 @inlined_kernel
-def _finish(state: ClusterState, stage_beliefs: Rows, seen: Seen, row: int, action: int, progress: Rows) -> None:
+def _finish(state: ClusterState, stage_beliefs: Rows, seen: Seen, row: int, action: int, progress: Progress) -> None:
     """Write the parts of the observation that are not always asked for, and the progress."""
     if seen.nodes.shape[1] > 0:
         write_graph(state, stage_beliefs, seen.nodes[row], seen.edges[row], seen.system[row])
@@ -265,9 +285,9 @@ def _finish(state: ClusterState, stage_beliefs: Rows, seen: Seen, row: int, acti
         write_truth(state, seen.truth[row])
     clock = state.clock[0]
     decided = action != NO_DECISION
-    progress.passed_ns = clock.now_ns - progress.now_ns if decided else 0
-    progress.waited_ns = clock.area_ns - progress.area_ns if decided else 0
-    progress.now_ns = clock.now_ns
-    progress.area_ns = clock.area_ns
-    progress.illegal_actions = clock.illegal_actions
-    progress.over = clock.done == len(state.jobs)
+    progress.passed_ns[row] = clock.now_ns - progress.now_ns[row] if decided else 0
+    progress.waited_ns[row] = clock.area_ns - progress.area_ns[row] if decided else 0
+    progress.now_ns[row] = clock.now_ns
+    progress.area_ns[row] = clock.area_ns
+    progress.illegal_actions[row] = clock.illegal_actions
+    progress.over[row] = clock.done == len(state.jobs)

@@ -17,17 +17,17 @@ from llmsched_gym.envs.team import Team, report
 
 
 @threaded_kernel
-def count(numbers: np.ndarray, times: int, finished: np.ndarray, thread: int) -> None:
+def count(numbers: np.ndarray, times: int, finished: np.ndarray, thread: int) -> bool:
     """Add 1 to a number that all threads add to."""
     for _ in range(times):
         fetch_add(numbers, 1, 1)
-    report(finished, thread)
+    return report(finished, thread)
 
 
 @threaded_kernel
-def end(finished: np.ndarray, thread: int) -> None:
+def end(finished: np.ndarray, thread: int) -> bool:
     """Do nothing more."""
-    report(finished, thread)
+    return report(finished, thread)
 
 
 def helpers() -> int:
@@ -47,10 +47,10 @@ def test_nothing_is_lost_between_threads(threads: int) -> None:
 def test_a_round_ends_when_the_slowest_thread_has_ended() -> None:
     team, ended = Team(3), set()
 
-    def work(thread: int) -> None:
+    def work(thread: int) -> bool:
         time.sleep(0.02 * thread)
         ended.add(thread)
-        end(team.finished, thread)
+        return end(team.finished, thread)
 
     for _ in range(3):
         ended.clear()
@@ -63,12 +63,12 @@ def test_a_round_ends_when_the_slowest_thread_has_ended() -> None:
 def test_errors_reach_the_caller_and_the_team_goes_on(failing: int) -> None:
     team, done = Team(2), []
 
-    def work(thread: int) -> None:
+    def work(thread: int) -> bool:
         if thread == failing:
             raise ValueError("no decision")
         time.sleep(0.01)
         done.append(thread)
-        end(team.finished, thread)
+        return end(team.finished, thread)
 
     with pytest.raises(ValueError, match="no decision"):
         team.run(work)
