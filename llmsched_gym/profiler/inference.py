@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 from llmsched_gym.profiler.bank import ProfileBank, Workspace
 from llmsched_gym.profiler.integers import wide
-from llmsched_gym.profiler.logarithm import log
 from llmsched_gym.profiler.profile import MAX_STATES
+from llmsched_gym.workloads.detmath import logarithm
 
 
 @kernel
@@ -62,7 +62,7 @@ def _calibrate(bank: ProfileBank, app: int, masks: NDArray[np.uint16], level: in
         total = _collect(bank, work, clique)
         if not total > 0.0:
             return False
-        log_evidence += log(total)
+        log_evidence += logarithm(total)
     work.log_evidence[0] = log_evidence
     for clique in range(root + 1, stop):
         _distribute(bank, work, clique)

@@ -12,8 +12,8 @@ from llmsched_gym._jit import kernel
 from llmsched_gym.profiler.bank import ProfileBank, Workspace
 from llmsched_gym.profiler.correlation import correlate
 from llmsched_gym.profiler.integers import wide
-from llmsched_gym.profiler.logarithm import log
 from llmsched_gym.profiler.sampling import draw
+from llmsched_gym.workloads.detmath import logarithm
 from llmsched_gym.workloads.template import StageKind
 
 _DYNAMIC = int(StageKind.DYNAMIC)
@@ -27,7 +27,7 @@ def entropy(bank: ProfileBank, app: int, variable: int, work: Workspace) -> floa
     for k in range(work.n_allowed[v]):
         p = float(work.marginals[v, work.allowed[v, k]])
         if p > 0.0:
-            result -= p * log(p)
+            result -= p * logarithm(p)
     return max(result, 0.0)
 
 
@@ -210,5 +210,5 @@ def _weighted_entropy(weights: NDArray[np.float64], n: int) -> float:
         return 0.0
     for k in range(n):
         if weights[k] > 0.0:
-            logs -= weights[k] * log(weights[k] / total)
+            logs -= weights[k] * logarithm(weights[k] / total)
     return logs

@@ -151,7 +151,14 @@ def assemble(
 def _dense(
     template: ApplicationTemplate, block: JobBlock, job: NDArray[np.int64], first_stage: NDArray[np.int32]
 ) -> DenseJobs:
-    """Lay out a block for compiled loops; `job` and `first_stage` are the rows of each of its jobs."""
+    """Lay out a block for compiled loops; `job` and `first_stage` are the rows of each of its jobs.
+
+    Raises:
+        ValueError: Some slot has more tasks than there is room for.
+    """
+    room = block.prompt_tokens.shape[2]
+    if (block.n_tasks > room).any():
+        raise ValueError(f"{template.name}: a slot has {block.n_tasks.max()} tasks, but its arrays hold {room}")
     size = np.zeros_like(block.duration_ns) if block.output_bytes is None else block.output_bytes
     return DenseJobs(
         job=_in_one_layout(job, np.int64),

@@ -106,7 +106,7 @@ def _normal_table() -> tuple[Floats, Floats]:
 @kernel
 def _fill_log(x: Floats, values: Floats) -> None:
     for i in range(len(x)):
-        values[i] = _log(x[i])
+        values[i] = logarithm(x[i])
 
 
 @kernel
@@ -117,7 +117,7 @@ def _fill_normal_quantile(p: Floats, values: Floats) -> None:
         if tail >= 0.02425:
             values[i] = q * _polynomial(_A, q * q) / _polynomial(_B, q * q)
         else:
-            r = math.sqrt(-2.0 * _log(tail))
+            r = math.sqrt(-2.0 * logarithm(tail))
             outer = _polynomial(_C, r) / _polynomial(_D, r)
             values[i] = outer if q < 0.0 else -outer
 
@@ -148,7 +148,8 @@ def interpolated(x: float, xs: Floats, ys: Floats) -> float:
 
 
 @kernel
-def _log(x: float) -> float:
+def logarithm(x: float) -> float:
+    """Return `log` of one number."""
     mantissa, exponent = math.frexp(x)
     if mantissa < 0.7071067811865476:
         mantissa *= 2.0

@@ -11,9 +11,7 @@ from numpy.testing import assert_allclose
 
 from llmsched_gym.profiler.bank import make_bank, make_workspace
 from llmsched_gym.profiler.inference import calibrate, condition
-from llmsched_gym.profiler.logarithm import log
 from llmsched_gym.profiler.profile import Profile
-from llmsched_gym.workloads import detmath
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -121,9 +119,3 @@ def test_impossible_evidence_is_given_up_in_steps() -> None:
     assert work.marginals[0].tolist()[:4] == pytest.approx([0.0, 1 / 3, 1 / 3, 1 / 3])
     assert level(0b0010, 0b0001) == 3
     assert work.marginals[0].tolist()[:4] == pytest.approx([0.25] * 4)
-
-
-def test_the_compiled_logarithm_has_the_bits_of_detmath() -> None:
-    x = np.concatenate([np.random.default_rng(0).random(2000) ** 9, [1.0, 1e-300, 0.7071067811865476, 1 - 1e-16]])
-    x = x[x > 0]
-    assert [log(v) for v in x.tolist()] == detmath.log(x).tolist()

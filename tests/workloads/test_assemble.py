@@ -91,6 +91,14 @@ def test_application_without_jobs_keeps_its_template(assistant: Application) -> 
     assert workload.jobs["app"].tolist() == [1, 1]
 
 
+def test_more_tasks_than_the_arrays_hold_are_refused(assistant: Application) -> None:
+    block = assistant.sample(2, np.random.default_rng(0))
+    block.n_tasks[1, 0] = block.prompt_tokens.shape[2] + 1
+    part = Part(assistant.template, len(assistant.prefixes), np.zeros(2, np.int64), block)
+    with pytest.raises(ValueError, match="a slot has .* tasks, but its arrays hold"):
+        assemble("too many", [part])
+
+
 def test_ties_go_by_turn_else_by_part(assistant: Application) -> None:
     rng = np.random.default_rng(0)
     parts = [
