@@ -95,7 +95,7 @@ def test_more_tasks_than_the_arrays_hold_are_refused(assistant: Application) -> 
     block = assistant.sample(2, np.random.default_rng(0))
     block.n_tasks[1, 0] = block.prompt_tokens.shape[2] + 1
     part = Part(assistant.template, len(assistant.prefixes), np.zeros(2, np.int64), block)
-    with pytest.raises(ValueError, match="a slot has .* tasks, but its arrays hold"):
+    with pytest.raises(ValueError, match=r"a slot has .* tasks, but its arrays hold"):
         assemble("too many", [part])
 
 
