@@ -56,8 +56,11 @@ class Team:
                 what that does.
 
         Raises:
+            RuntimeError: The threads have been ended.
             BaseException: What one of the calls raised.
         """
+        if not self._dismiss.alive:
+            raise RuntimeError("the threads have been ended: the environment was closed")
         board = self._board
         board.start(work)
         over = False
@@ -171,6 +174,7 @@ def _all_finished(finished: NDArray[np.int64], rounds: int, looks: int) -> bool:
 
 @kernel
 def _look(finished: NDArray[np.int64], rounds: int, looks: int) -> bool:
+    """Do what `_all_finished` does."""
     thread = 1
     for _ in range(looks):
         while thread < len(finished) and fetch_add(finished, thread, 0) == rounds:

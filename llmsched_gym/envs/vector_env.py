@@ -111,7 +111,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     @property
     def episodes(self) -> Sequence[SimulatedEpisode]:
-        """The present episodes, for rendering and export; not for policies."""
+        """The present episodes, for rendering and export; not for policies. The next one overwrites it."""
         return self._episodes
 
     @property
@@ -169,6 +169,8 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         Returns:
             Observations, rewards, terminations, truncations (always False) and infos.
         """
+        if self.closed:
+            raise gym.error.ClosedEnvironmentError("step() was called after close()")
         if len(self._episodes) < self.num_envs:
             raise gym.error.ResetNeeded("call reset() before step()")
         ended = self._over.copy()

@@ -87,6 +87,8 @@ def test_threads_end_with_the_team() -> None:
     team.dismiss()
     team.dismiss()
     assert helpers() == before
+    with pytest.raises(RuntimeError, match="closed"):
+        team.run(lambda thread: end(team.finished, thread))
     forgotten = Team(2)
     assert helpers() == before + 1
     del forgotten

@@ -148,6 +148,9 @@ def test_steps_that_cannot_be_are_refused() -> None:
         seen, _, terminations, _, _ = envs.step(seen["action_mask"].argmax(axis=1))
     with pytest.raises(gym.error.ResetNeeded, match=r"episodes of \[0, 1\] are over"):
         envs.step(np.zeros(2, np.int64))
+    envs.close()
+    with pytest.raises(gym.error.ClosedEnvironmentError, match="after close"):
+        envs.step(np.zeros(2, np.int64))
 
 
 @pytest.mark.parametrize(
