@@ -45,10 +45,10 @@ class EpisodeMemory:
 
         def keep(array: NDArray[Any]) -> NDArray[Any]:
             nonlocal used
-            copy = place[used : used + array.nbytes].view(array.dtype).reshape(array.shape)
-            copy[...] = array
+            copy = place[used : used + array.nbytes]
+            copy[:] = array.reshape(-1).view(np.uint8)  # bytes: records would be copied field by field
             used += room_for(array)
-            return copy
+            return copy.view(array.dtype).reshape(array.shape)
 
         return keep
 
