@@ -24,20 +24,18 @@ _PAUSE: Final = 2_000
 class Team:
     """A fixed number of threads, the caller's included.
 
-    A pool of Python's own spends more than 100 µs per round on handing work over and back, as long as a hundred
-    decisions take. Here each thread sleeps on a lock until there is work; all end at about the same time, and look for
-    each other's end without sleeping or asking for Python's lock, in compiled code (`report`).
+    A pool of Python's own hands work over and back under Python's lock, which costs much beside a short round. Here
+    each thread sleeps on a lock until there is work; all end at about the same time, and look for each other's end
+    without sleeping or asking for Python's lock, in compiled code (`report`).
 
     Args:
         threads: Their number; at least 1.
 
     Attributes:
-        threads: Their number.
         finished: `counters`: how many rounds each thread has finished; for `report`.
     """
 
     def __init__(self, threads: int) -> None:
-        self.threads = threads
         self._board = board = _Board(threads)
         self.finished = board.finished
         helpers = [
