@@ -1,10 +1,11 @@
 """Speed of the native vector environment beside Gymnasium's over processes, with random legal actions.
 
-    python benchmarks/vector_environment.py [--num-envs 256] [--async-envs 8] [--threads 2] [--seconds 5] [--json]
+    python benchmarks/vector_environment.py [--num-envs 64] [--async-envs 8] [--threads 2] [--seconds 5] [--json]
 
 The observation is the default one, which is also what learners get: tables with windows of 64 candidates and 64 jobs,
-on `LLMSched/Mixed-v0` with 300 jobs per episode at load 0.9, with the profiler's columns and without. A step of the
-native environment costs some 50 µs beside its decisions, so that it is measured with many sub-environments.
+on `LLMSched/Mixed-v0` with 300 jobs per episode at load 0.9, with the profiler's columns and without. 64
+sub-environments are enough to share out what a step costs beside its decisions, and few enough for what they read most
+to stay in the processors' caches.
 
 An episode takes about 18,000 random decisions. The native environments first play that long, and a sixteenth of the
 sub-environments is reset every thousand steps: their episodes are then spread evenly from begin to end, as they are in
@@ -136,7 +137,7 @@ def measure(num_envs: int, async_envs: int, threads: int, seconds: float) -> lis
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num-envs", type=int, default=256, help="sub-environments of the native environment")
+    parser.add_argument("--num-envs", type=int, default=64, help="sub-environments of the native environment")
     parser.add_argument("--async-envs", type=int, default=8, help="processes of the asynchronous environment")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each contender")

@@ -6,38 +6,55 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel, threaded_kernel
-from llmsched_gym.envs.atomic import counters, fetch_add
+from llmsched_gym.envs.atomic import counters, exchange, fetch, fetch_add
 
-_LOOKS: Final = 20_000
-"""How often to look for the others before another thread or process gets the processor: some 100 µs."""
+_LOOKS: Final = 1_000_000
+"""How often a thread looks for the others before it sleeps: some 0.4 ms. To be woken takes 0.03 ms."""
 
-_PAUSE: Final = 2_000
-"""How often a thread looks away when it has reported: some 10 µs, in which the caller gets hold of Python's lock."""
+_DISMISSED: Final = -1
+
+
+class Rounds(NamedTuple):
+    """What threads tell each other. All but `looks` are `counters`.
+
+    Attributes:
+        begun: One row: how many rounds have begun; negative once there will be no more.
+        finished: A row per thread: how many rounds it has finished.
+        asleep: A row per thread: 1 if it must be woken for the next round.
+        looks: How often to look for what one waits for before sleeping.
+    """
+
+    begun: NDArray[np.int64]
+    finished: NDArray[np.int64]
+    asleep: NDArray[np.int64]
+    looks: int
 
 
 class Team:
     """A fixed number of threads, the caller's included.
 
     A pool of Python's own hands work over and back under Python's lock, which costs much beside a short round. Here
-    each thread sleeps on a lock until there is work; all end at about the same time, and look for each other's end
-    without sleeping or asking for Python's lock, in compiled code (`report`).
+    threads wait for each other in compiled code, without asking for that lock, and sleep only after a while: so they
+    do not meet Python from one round to the next if those follow each other quickly.
 
     Args:
         threads: Their number; at least 1.
+        processors: How many processors there are: with fewer than threads, these do not look for each other.
 
     Attributes:
-        finished: `counters`: how many rounds each thread has finished; for `report`.
+        rounds: For `enter` and `leave`.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._board = board = _Board(threads)
-        self.finished = board.finished
+    def __init__(self, threads: int, processors: int) -> None:
+        looks = _LOOKS if threads <= processors else 0
+        self.rounds = Rounds(counters(1), counters(threads), counters(threads), looks)
+        self._board = board = _Board(self.rounds)
         helpers = [
             threading.Thread(target=_serve, args=(board, thread), name=f"llmsched-gym team {thread}", daemon=True)
             for thread in range(1, threads)
@@ -47,11 +64,20 @@ class Team:
         self._dismiss = weakref.finalize(self, _dismiss, board, helpers)
 
     def run(self, work: Callable[[int], bool]) -> None:
-        """Call ``work(thread)`` on every thread, 0 being the caller's, and wait until all have returned.
+        """Let every thread do its part of a round, and wait until all have.
 
         Args:
-            work: Calls one function that is compiled to run without Python's lock, and ends with `report`; returns
-                what that does.
+            work: Called as ``work(thread)``, 0 being the caller's, when it has to be; returns what its only compiled
+                function does. That is one which runs without Python's lock, and has this form::
+
+                    going, over = enter(rounds, thread), True
+                    while going:
+                        ...  # a part of the round
+                        over = leave(rounds, thread)
+                        going = thread > 0 and enter(rounds, thread)
+                    return over
+
+                Threads that have not left it since do not take notice of another `work`.
 
         Raises:
             RuntimeError: The threads have been ended.
@@ -60,16 +86,17 @@ class Team:
         if not self._dismiss.alive:
             raise RuntimeError("the threads have been ended: the environment was closed")
         board = self._board
-        board.start(work)
+        board.work = work
+        board.wake()
         over = False
         try:
             over = work(0)
         finally:
             if not over:
-                board.finished[0, 0] = board.round  # it may have failed to report
                 board.wait()
         if board.errors:
-            raise board.errors[0]
+            errors, board.errors = board.errors, []
+            raise errors[0]
 
     def dismiss(self) -> None:
         """End the threads; done by itself when nobody refers to the team any more."""
@@ -80,36 +107,36 @@ class _Board:
     """What the threads of a team share. It does not refer to the team, so that a forgotten team can go.
 
     Attributes:
-        finished: `counters`: how many rounds each thread has finished.
-        round: The number of the present round.
-        work: What to do in it; None ends the threads.
-        errors: What was raised in it by other threads than the caller's.
-        starts: A lock per thread other than the caller's, open once there is work for it.
+        rounds: What they tell each other in compiled code.
+        work: What to do.
+        dismissed: Whether there is nothing more to do.
+        errors: What was raised by other threads than the caller's.
+        alarms: A lock per thread other than the caller's, open to wake it.
     """
 
-    def __init__(self, threads: int) -> None:
-        self.finished = counters(threads)
-        self.round = 0
+    def __init__(self, rounds: Rounds) -> None:
+        self.rounds = rounds
         self.work: Callable[[int], bool] | None = None
+        self.dismissed = False
         self.errors: list[BaseException] = []
-        self.starts = [threading.Lock() for _ in range(1, threads)]
-        for start in self.starts:
-            start.acquire()
+        self.alarms = [threading.Lock() for _ in range(1, len(rounds.finished))]
+        for alarm in self.alarms:
+            alarm.acquire()
+        rounds.asleep[1:, 0] = 1
 
-    def start(self, work: Callable[[int], bool] | None) -> None:
-        """Begin a round."""
-        self.round += 1
-        self.work = work
-        self.errors = []
-        for start in self.starts:
-            start.release()
+    def wake(self) -> None:
+        """Wake those who sleep; one that has just found something to do will not sleep next time."""
+        for thread, alarm in enumerate(self.alarms, 1):
+            if self.rounds.asleep[thread, 0] and alarm.locked():
+                alarm.release()
 
     def wait(self) -> None:
         """Wait until the round is over. An interrupt waits too: the threads still write to the caller's arrays."""
         interrupt: KeyboardInterrupt | None = None
         while True:
             try:
-                while not _all_finished(self.finished, self.round, _LOOKS):
+                while not _others_have_finished(self.rounds):
+                    self.wake()
                     time.sleep(0)
                 break
             except KeyboardInterrupt as error:
@@ -120,63 +147,94 @@ class _Board:
 
 def _dismiss(board: _Board, helpers: list[threading.Thread]) -> None:
     """End the threads, before the interpreter takes itself apart around them."""
-    board.start(None)
+    board.dismissed = True
+    _end(board.rounds)
+    board.wake()
     for helper in helpers:
         if helper is not threading.current_thread():
             helper.join()
 
 
 def _serve(board: _Board, thread: int) -> None:
-    """Work, round by round."""
-    while True:
-        board.starts[thread - 1].acquire()
-        if board.work is None:
+    """Work, and sleep when there has been nothing to do for a while."""
+    while not board.dismissed:
+        board.alarms[thread - 1].acquire()
+        if board.dismissed or board.work is None:
             return
         try:
             board.work(thread)
         except BaseException as error:  # the caller raises it
             board.errors.append(error)
-            _report_failure(board.finished, thread)
+            _give_up(board.rounds, thread)
 
 
 @kernel
-def report(finished: NDArray[np.int64], thread: int) -> bool:
+def enter(rounds: Rounds, thread: int) -> bool:
+    """Begin a round, or take part in it; what was written before it began is seen by whoever takes part.
+
+    Args:
+        rounds: `Team.rounds`.
+        thread: The thread. The caller's, 0, begins a round; others wait for that.
+
+    Returns:
+        False if there was none for a while: it has to return, to sleep.
+    """
+    if thread == 0:
+        fetch_add(rounds.begun, 0, 1)
+        return True
+    exchange(rounds.asleep, thread, 0)
+    done = fetch(rounds.finished, thread)
+    for _ in range(rounds.looks):
+        begun = fetch(rounds.begun, 0)
+        if begun != done:
+            return begun != _DISMISSED
+    exchange(rounds.asleep, thread, 1)
+    if fetch(rounds.begun, 0) <= done:
+        return False
+    exchange(rounds.asleep, thread, 0)  # one has begun in between, perhaps by a caller who did not see that
+    return True
+
+
+@kernel
+def leave(rounds: Rounds, thread: int) -> bool:
     """End a thread's part of a round; what it has written before is seen by whoever sees that.
 
     Args:
-        finished: `Team.finished`.
+        rounds: `Team.rounds`.
         thread: The thread. The caller's, 0, waits for the others, as long as it is worth while without sleeping.
 
     Returns:
-        Whether all threads have reported.
+        Whether all threads have ended theirs, as far as is known.
     """
-    rounds = fetch_add(finished, thread, 1) + 1
-    if thread == 0:
-        return _look(finished, rounds, _LOOKS)
-    for _ in range(_PAUSE):
-        fetch_add(finished, thread, 0)
-    return False
-
-
-@threaded_kernel
-def _report_failure(finished: NDArray[np.int64], thread: int) -> None:
-    """Report for a thread that could not."""
-    fetch_add(finished, thread, 1)
-
-
-@threaded_kernel
-def _all_finished(finished: NDArray[np.int64], rounds: int, looks: int) -> bool:
-    """Look up to so many times whether all threads but the first have finished so many rounds."""
-    return _look(finished, rounds, looks)
+    fetch_add(rounds.finished, thread, 1)
+    return thread == 0 and _look(rounds)
 
 
 @kernel
-def _look(finished: NDArray[np.int64], rounds: int, looks: int) -> bool:
-    """Do what `_all_finished` does."""
+def _look(rounds: Rounds) -> bool:
+    """Look whether the other threads have finished the round, until they have or that takes long."""
+    begun = fetch(rounds.begun, 0)
     thread = 1
-    for _ in range(looks):
-        while thread < len(finished) and fetch_add(finished, thread, 0) == rounds:
-            thread += 1
-        if thread >= len(finished):
+    for _ in range(rounds.looks + len(rounds.finished)):
+        if thread == len(rounds.finished):
             return True
+        thread += fetch(rounds.finished, thread) == begun
     return False
+
+
+@threaded_kernel
+def _others_have_finished(rounds: Rounds) -> bool:
+    return _look(rounds)
+
+
+@threaded_kernel
+def _end(rounds: Rounds) -> None:
+    """Tell the threads that there will be no more rounds."""
+    exchange(rounds.begun, 0, _DISMISSED)
+
+
+@threaded_kernel
+def _give_up(rounds: Rounds, thread: int) -> None:
+    """Sleep, and report for a thread that could not."""
+    exchange(rounds.asleep, thread, 1)
+    exchange(rounds.finished, thread, fetch(rounds.begun, 0))

@@ -18,7 +18,7 @@ from llmsched_gym._jit import direct
 from llmsched_gym.envs.atomic import counters
 from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.memory import EpisodeMemory
-from llmsched_gym.envs.parked import Parked
+from llmsched_gym.envs.parked import Parked, store
 from llmsched_gym.envs.reward import reward
 from llmsched_gym.envs.scheduling_env import Observation, SchedulingEnv, reset_info
 from llmsched_gym.envs.simulated_episode import NO_TOKENS, SimulatedEpisode
@@ -28,7 +28,7 @@ from llmsched_gym.envs.vector_kernels import (
     BelievingEpisodeArrays,
     EpisodeArrays,
     Seen,
-    Shares,
+    Step,
     new_progress,
     step_believing_episodes,
     step_episodes,
@@ -101,9 +101,11 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._parked: Parked | None = None
         profilers = [self._one.profiler.for_thread() for _ in range(self._threads)] if self._one.profiler else []
         self._inferences = Parked([profiler.inference for profiler in profilers]) if profilers else None
-        self._team = Team(self._threads)
-        self._kernel: Any = None  # machine code of a step, once there are arrays for it
-        self._shares = Shares(counters(self._threads), False, self._team.finished)
+        self._team = Team(self._threads, _processors())
+        self._taken, self._backwards = counters(self._threads), False
+        self._step: Parked | None = None  # what the threads do
+        self._store: Any = None  # machine code that writes it down, once there are arrays for it
+        self._work: Any = None  # machine code that does it
         self._progress = new_progress(self.num_envs)
         self._over = self._progress.over
         self._actions = np.zeros(self.num_envs, np.int64)
@@ -257,20 +259,32 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         np.maximum(self._actions, -1, out=self._actions)  # illegal all the same, but not `NO_DECISION`
 
     def _advance(self, skipped: NDArray[np.bool_], fresh: bool) -> None:
-        """Let all threads step until every sub-environment has been stepped; arguments as of `step_episodes`."""
+        """Let all threads step until every sub-environment has been stepped; arguments as of `Step`."""
         assert self._parked is not None
         floats, integers = self._nothing
         optional = {"nodes": floats, "edges": integers, "truth": floats}
-        seen = Seen(**optional | self._seen)
-        self._shares.taken[:] = 0
-        self._shares = self._shares._replace(backwards=not self._shares.backwards)
-        common = seen, fresh, self._actions, skipped, self._one.placements, self._progress, self._shares
-        believing = self._inferences is not None
-        arguments = (self._parked, self._inferences, *common) if believing else (self._parked, *common)
-        if self._kernel is None:
-            self._kernel = direct(step_believing_episodes if believing else step_episodes, 0, *arguments)
-        kernel = self._kernel
-        self._team.run(lambda thread: kernel(thread, *arguments))
+        self._taken[:] = 0
+        self._backwards = not self._backwards
+        step = Step(
+            self._parked,
+            self._inferences or 0,
+            Seen(**optional | self._seen),
+            fresh,
+            self._actions,
+            skipped,
+            self._one.placements,
+            self._progress,
+            self._taken,
+            self._backwards,
+        )
+        if self._step is None:
+            self._step = Parked([step])
+            self._store = direct(store, self._step, 0, step)
+            arguments = self._step, self._team.rounds
+            kernel = direct(step_believing_episodes if self._inferences else step_episodes, 0, *arguments)
+            self._work = lambda thread: kernel(thread, *arguments)
+        self._store(self._step, 0, step)
+        self._team.run(self._work)
 
     def _rewards(self) -> NDArray[np.float64]:
         now = self._progress

@@ -20,7 +20,7 @@ from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.observation import write_graph, write_truth
 from llmsched_gym.envs.parked import load
 from llmsched_gym.envs.simulated_episode import carry_out, observe, show_beliefs
-from llmsched_gym.envs.team import report
+from llmsched_gym.envs.team import Rounds, enter, leave
 from llmsched_gym.profiler.beliefs import refresh
 from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.integers import wide
@@ -122,120 +122,100 @@ class BelievingEpisodeArrays(NamedTuple):
     believed: tuple[Layout, bool, Rows, Rows, Rows]
 
 
-class Shares(NamedTuple):
-    """How the threads share out the episodes of a step.
+class Step(NamedTuple):
+    """What the threads do in one round.
 
     Attributes:
-        taken: `counters`, one per thread: how many episodes of its share have been taken. The caller sets it to 0.
-        backwards: Whether shares are stepped from back to front.
-        finished: `Team.finished`.
-    """
-
-    taken: NDArray[np.int64]
-    backwards: bool
-    finished: NDArray[np.int64]
-
-
-@inlined_kernel
-def _next(shares: Shares, thread: int, helped: int, episodes: int) -> tuple[int, int]:
-    """Take an episode for a thread that has finished its own share and those of `helped - 1` others, or none.
-
-    Returns:
-        (episode, or -1 if none is left; how many shares are finished now).
-    """
-    threads = len(shares.taken)
-    while helped < threads:
-        share = (thread + helped) % threads
-        first, end = share * episodes // threads, (share + 1) * episodes // threads
-        k = fetch_add(shares.taken, share, 1)
-        if k < end - first:
-            return (end - 1 - k if shares.backwards else first + k), helped
-        helped += 1
-    return -1, helped
-
-
-@threaded_kernel
-def step_episodes(
-    thread: int,
-    episodes: Any,
-    seen: Seen,
-    fresh: bool,
-    actions: NDArray[np.int64],
-    skipped: NDArray[np.bool_],
-    placements: int,
-    progress: Progress,
-    shares: Shares,
-) -> bool:
-    """Carry out one decision in each episode, and write what is seen then.
-
-    Args:
-        thread: The number of this thread.
-        episodes: Parked `EpisodeArrays` rows.
+        episodes: Parked `BelievingEpisodeArrays` rows, or, without a profiler, `EpisodeArrays` rows.
+        inferences: Parked `Inference` rows, one per thread; without a profiler, 0.
         seen: The observations; written.
         fresh: Whether they hold anything. If not, they hold the last ones.
         actions: One per episode; other negative numbers than `NO_DECISION` are illegal actions.
         skipped: Episodes to leave alone.
         placements: 1, or the number of executors where actions choose one.
         progress: Written.
-        shares: What each thread has to do.
+        taken: `counters`, one per thread: how many episodes of its share have been taken. The caller sets it to 0.
+        backwards: Whether shares are stepped from back to front.
+    """
+
+    episodes: Any
+    inferences: Any
+    seen: Seen
+    fresh: bool
+    actions: NDArray[np.int64]
+    skipped: NDArray[np.bool_]
+    placements: int
+    progress: Progress
+    taken: NDArray[np.int64]
+    backwards: bool
+
+
+@inlined_kernel
+def _next(step: Step, thread: int, helped: int) -> tuple[int, int]:
+    """Take an episode for a thread that has finished its own share and those of `helped - 1` others, or none.
 
     Returns:
-        What `report` does.
+        (episode, or -1 if none is left; how many shares are finished now).
     """
-    row, helped = _next(shares, thread, 0, len(actions))
-    while row >= 0:
-        if not skipped[row]:
-            episode = load(episodes, row)
-            state = episode.state
-            _decide(state, episode.simulation, episode.tokens, seen, row, fresh, wide(actions[row]), placements)
-            _finish(state, episode.stage_beliefs, seen, row, wide(actions[row]), progress)
-        row, helped = _next(shares, thread, helped, len(actions))
-    return report(shares.finished, thread)
+    threads, episodes = len(step.taken), len(step.actions)
+    while helped < threads:
+        share = (thread + helped) % threads
+        first, end = share * episodes // threads, (share + 1) * episodes // threads
+        k = fetch_add(step.taken, share, 1)
+        if k < end - first:
+            return (end - 1 - k if step.backwards else first + k), helped
+        helped += 1
+    return -1, helped
 
 
 @threaded_kernel
-def step_believing_episodes(
-    thread: int,
-    episodes: Any,
-    inferences: Any,
-    seen: Seen,
-    fresh: bool,
-    actions: NDArray[np.int64],
-    skipped: NDArray[np.bool_],
-    placements: int,
-    progress: Progress,
-    shares: Shares,
-) -> bool:
-    """Do as `step_episodes` does, and keep beliefs up to date.
+def step_episodes(thread: int, steps: Any, rounds: Rounds) -> bool:
+    """Carry out one decision in each episode, and write what is seen then, in every round (`Team.run`).
 
     Args:
         thread: The number of this thread.
-        episodes: Parked `BelievingEpisodeArrays` rows.
-        inferences: Parked `Inference` rows, one per thread.
-        seen: The observations, as of `step_episodes`.
-        fresh: Likewise.
-        actions: One per episode.
-        skipped: Episodes to leave alone.
-        placements: 1, or the number of executors where actions choose one.
-        progress: Written.
-        shares: Likewise.
+        steps: A parked `Step`, read in every round.
+        rounds: Of the team.
 
     Returns:
-        What `report` does.
+        What `leave` does.
     """
-    inference = load(inferences, thread)
-    row, helped = _next(shares, thread, 0, len(actions))
-    while row >= 0:
-        if not skipped[row]:
-            episode = load(episodes, row)
-            state, simulation = episode.state, episode.simulation
-            layout, soft, jobs, stages, counts = episode.believed
-            _decide(state, simulation, layout.tokens, seen, row, fresh, wide(actions[row]), placements)
-            refresh(state, inference, layout, soft, jobs, stages, counts)
-            show_beliefs(state, simulation, jobs, stages, seen.candidates[row], seen.jobs[row])
-            _finish(state, stages, seen, row, wide(actions[row]), progress)
-        row, helped = _next(shares, thread, helped, len(actions))
-    return report(shares.finished, thread)
+    going, over = enter(rounds, thread), True
+    while going:
+        step = load(steps, 0)
+        row, helped = _next(step, thread, 0)
+        while row >= 0:
+            if not step.skipped[row]:
+                episode, action = load(step.episodes, row), wide(step.actions[row])
+                _decide(episode.state, episode.simulation, episode.tokens, step, row, action)
+                _finish(episode.state, episode.stage_beliefs, step, row, action)
+            row, helped = _next(step, thread, helped)
+        over = leave(rounds, thread)
+        going = thread > 0 and enter(rounds, thread)
+    return over
+
+
+@threaded_kernel
+def step_believing_episodes(thread: int, steps: Any, rounds: Rounds) -> bool:
+    """Do as `step_episodes` does, and keep beliefs up to date."""
+    going, over = enter(rounds, thread), True
+    while going:
+        step = load(steps, 0)
+        inference = load(step.inferences, thread)
+        row, helped = _next(step, thread, 0)
+        while row >= 0:
+            if not step.skipped[row]:
+                episode, action = load(step.episodes, row), wide(step.actions[row])
+                state, simulation = episode.state, episode.simulation
+                layout, soft, jobs, stages, counts = episode.believed
+                _decide(state, simulation, layout.tokens, step, row, action)
+                refresh(state, inference, layout, soft, jobs, stages, counts)
+                show_beliefs(state, simulation, jobs, stages, step.seen.candidates[row], step.seen.jobs[row])
+                _finish(state, stages, step, row, action)
+            row, helped = _next(step, thread, helped)
+        over = leave(rounds, thread)
+        going = thread > 0 and enter(rounds, thread)
+    return over
 
 
 @inlined_kernel
@@ -243,14 +223,13 @@ def _decide(
     state: ClusterState,
     simulation: Simulation,
     tokens: NDArray[np.int32],
-    seen: Seen,
+    step: Step,
     row: int,
-    fresh: bool,
     action: int,
-    placements: int,
 ) -> None:
     """Carry out a decision, if there is one, and fill all of the tables but the profiler's columns."""
-    _clear(seen, row, fresh)
+    seen, placements = step.seen, step.placements
+    _clear(seen, row, step.fresh)
     candidates, jobs, mask = seen.candidates[row], seen.jobs[row], seen.action_mask[row]
     if action != NO_DECISION:
         carry_out(state, simulation, action, placements, candidates, mask)
@@ -277,8 +256,9 @@ def _clear(seen: Seen, row: int, fresh: bool) -> None:
 
 
 @inlined_kernel
-def _finish(state: ClusterState, stage_beliefs: Rows, seen: Seen, row: int, action: int, progress: Progress) -> None:
+def _finish(state: ClusterState, stage_beliefs: Rows, step: Step, row: int, action: int) -> None:
     """Write the parts of the observation that are not always asked for, and the progress."""
+    seen, progress = step.seen, step.progress
     if seen.nodes.shape[1] > 0:
         write_graph(state, stage_beliefs, seen.nodes[row], seen.edges[row], seen.system[row])
     if seen.truth.shape[1] > 0:

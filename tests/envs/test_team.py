@@ -13,83 +13,108 @@ import pytest
 
 from llmsched_gym._jit import threaded_kernel
 from llmsched_gym.envs.atomic import counters, fetch_add
-from llmsched_gym.envs.team import Team, report
+from llmsched_gym.envs.team import Rounds, Team, enter, leave
 
 
 @threaded_kernel
-def count(numbers: np.ndarray, times: int, finished: np.ndarray, thread: int) -> bool:
+def count(numbers: np.ndarray, times: int, failing: np.ndarray, rounds: Rounds, thread: int) -> bool:
     """Add 1 to a number that all threads add to."""
-    for _ in range(times):
-        fetch_add(numbers, 1, 1)
-    return report(finished, thread)
-
-
-@threaded_kernel
-def end(finished: np.ndarray, thread: int) -> bool:
-    """Do nothing more."""
-    return report(finished, thread)
+    going, over = enter(rounds, thread), True
+    while going:
+        if failing[0] == thread:
+            raise ValueError("no decision")
+        for _ in range(times):
+            fetch_add(numbers, 1, 1)
+        over = leave(rounds, thread)
+        going = thread > 0 and enter(rounds, thread)
+    return over
 
 
 def helpers() -> int:
     return sum(thread.name.startswith("llmsched-gym team") for thread in threading.enumerate())
 
 
+class Counting:
+    """A team that counts."""
+
+    def __init__(self, threads: int, times: int, processors: int | None = None) -> None:
+        self.numbers, self.failing = counters(3), np.array([-1])
+        self.entered: list[int] = []
+        self.team = team = Team(threads, threads if processors is None else processors)
+        arguments, entered = (self.numbers, times, self.failing, team.rounds), self.entered
+
+        def work(thread: int) -> bool:
+            entered.append(thread)
+            return count(*arguments, thread)
+
+        self.work = work
+
+    def run(self) -> None:
+        self.team.run(self.work)
+
+    @property
+    def counted(self) -> int:
+        return int(self.numbers[1, 0])
+
+
+@pytest.mark.parametrize("processors", [1, 5], ids=["sleeping", "looking"])
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_nothing_is_lost_between_threads(threads: int) -> None:
-    team, numbers = Team(threads), counters(3)
-    for _ in range(50):
-        team.run(lambda thread: count(numbers, 1000, team.finished, thread))
-    assert numbers[:, 0].tolist() == [0, 50 * 1000 * threads, 0]
-    assert not numbers[:, 1:].any()
-    team.dismiss()
+def test_nothing_is_lost_between_threads(threads: int, processors: int) -> None:
+    one = Counting(threads, 1000, processors)
+    for n in range(1, 51):
+        one.run()
+        assert one.counted == n * 1000 * threads  # the slowest thread has ended too
+    assert not one.numbers[:, 1:].any()
+    one.team.dismiss()
 
 
-def test_a_round_ends_when_the_slowest_thread_has_ended() -> None:
-    team, ended = Team(3), set()
+def test_threads_sleep_in_the_end_and_wake_up_again() -> None:
+    one = Counting(3, 10)
+    for n in range(1, 6):
+        one.run()
+        assert one.counted == n * 30
+        while not one.team.rounds.asleep[1:, 0].all():
+            time.sleep(0.001)
+    assert sorted(one.entered) == [0] * 5 + [1] * 5 + [2] * 5
+    one.team.dismiss()
 
-    def work(thread: int) -> bool:
-        time.sleep(0.02 * thread)
-        ended.add(thread)
-        return end(team.finished, thread)
 
-    for _ in range(3):
-        ended.clear()
-        team.run(work)
-        assert ended == {0, 1, 2}
-    team.dismiss()
+def test_a_thread_that_is_awake_goes_on_without_being_woken() -> None:
+    one = Counting(2, 10)
+    while one.entered.count(0) < 10_000 and one.entered.count(0) < one.entered.count(1) + 100:
+        one.run()
+    assert one.entered.count(0) >= one.entered.count(1) + 100
+    assert one.counted == 20 * one.entered.count(0)
+    one.team.dismiss()
 
 
 @pytest.mark.parametrize("failing", [0, 1])
 def test_errors_reach_the_caller_and_the_team_goes_on(failing: int) -> None:
-    team, done = Team(2), []
-
-    def work(thread: int) -> bool:
-        if thread == failing:
-            raise ValueError("no decision")
-        time.sleep(0.01)
-        done.append(thread)
-        return end(team.finished, thread)
-
-    with pytest.raises(ValueError, match="no decision"):
-        team.run(work)
-    assert done == [1 - failing]
-    failing = -1
-    team.run(work)
-    assert sorted(done[1:]) == [0, 1]
-    team.dismiss()
+    one = Counting(2, 10)
+    one.run()
+    one.failing[0] = failing
+    for n in range(3):
+        with pytest.raises(ValueError, match="no decision"):
+            one.run()
+        assert one.counted == 20 + 10 * (n + 1)
+    one.failing[0] = -1
+    one.run()
+    assert one.counted == 70
+    one.team.dismiss()
 
 
 def test_threads_end_with_the_team() -> None:
     before = helpers()
-    team = Team(4)
-    team.run(lambda thread: end(team.finished, thread))
+    one = Counting(4, 1)
+    one.run()
     assert helpers() == before + 3
-    team.dismiss()
-    team.dismiss()
+    one.team.dismiss()
+    one.team.dismiss()
     assert helpers() == before
     with pytest.raises(RuntimeError, match="closed"):
-        team.run(lambda thread: end(team.finished, thread))
-    forgotten = Team(2)
+        one.run()
+    forgotten = Counting(2, 1)
+    forgotten.run()
     assert helpers() == before + 1
     del forgotten
     gc.collect()
@@ -97,6 +122,6 @@ def test_threads_end_with_the_team() -> None:
 
 
 def test_a_program_ends_with_threads_that_nobody_has_ended() -> None:
-    program = "from llmsched_gym.envs.team import Team; team = Team(3); print('end')"
+    program = "from llmsched_gym.envs.team import Team; team = Team(3, 3); print('end')"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stdout, result.stderr) == (0, "end\n", "")
