@@ -172,7 +172,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             self.cluster.check_serves(self._fixed)
         self._graph = observation == "graph"
         self._privileged = privileged
-        self.reward_name = reward
+        self.reward_index = REWARDS.index(reward)
         made = self._fixed.provenance if self._fixed is not None else {}
         time_scale = made.get("time_scale", time_scale)
         self.profiler = load_profiler(profiler, time_scale, made.get("token_divisor", self.scenario.token_divisor))
@@ -357,7 +357,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         area_ns, now_ns = episode.area_ns, episode.now_ns
         passed_ns, waited_ns = now_ns - self._now_ns, area_ns - self._area_ns
         self._area_ns, self._now_ns = area_ns, now_ns
-        return reward(self.reward_name, passed_ns, waited_ns, area_ns, done, len(episode.state.jobs))
+        return reward(self.reward_index, passed_ns, waited_ns, area_ns, done, len(episode.state.jobs))
 
 
 def reset_info(seed: int, workload: Workload) -> dict[str, Any]:

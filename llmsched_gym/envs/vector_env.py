@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import direct
 from llmsched_gym.envs.atomic import counters
-from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.memory import EpisodeMemory
 from llmsched_gym.envs.parked import Parked, store
-from llmsched_gym.envs.reward import reward
+from llmsched_gym.envs.returned import ReturnedArrays
 from llmsched_gym.envs.scheduling_env import Observation, SchedulingEnv, reset_info
 from llmsched_gym.envs.simulated_episode import NO_TOKENS, SimulatedEpisode
 from llmsched_gym.envs.team import Team
@@ -38,6 +37,7 @@ from llmsched_gym.scenario import Scenario
 from llmsched_gym.workloads.splits import check_seed
 from llmsched_gym.workloads.workload import Workload
 
+_PRESENT = ("_action_mask", "_time_s", "_hidden_candidates", "_illegal_actions")  # infos that every step has, for all
 _PER_THREAD = 8  # sub-environments below which another thread costs more than it brings
 
 
@@ -90,9 +90,9 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self.single_action_space = self._one.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._copy = copy
         arrays: Any = create_empty_array(self.single_observation_space, self.num_envs)
         self._seen: Observation = arrays
+        self._returned = ReturnedArrays(arrays) if copy else None
         self._nothing = np.zeros((self.num_envs, 0, 1), np.float32), np.zeros((self.num_envs, 0, 1), np.int32)
         self._episodes: list[SimulatedEpisode] = []
         self._workloads: list[Workload] = []
@@ -102,12 +102,12 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         profilers = [self._one.profiler.for_thread() for _ in range(self._threads)] if self._one.profiler else []
         self._inferences = Parked([profiler.inference for profiler in profilers]) if profilers else None
         self._team = Team(self._threads, _processors())
-        self._taken, self._backwards = counters(self._threads), False
+        self._taken = counters(self._threads)
         self._step: Parked | None = None  # what the threads do
+        self._written: tuple[Observation, NDArray[np.bool_], bool] | None = None  # what of it changes, as last written
         self._store: Any = None  # machine code that writes it down, once there are arrays for it
         self._work: Any = None  # machine code that does it
         self._progress = new_progress(self.num_envs)
-        self._over = self._progress.over
         self._actions = np.zeros(self.num_envs, np.int64)
         self._none = np.zeros(self.num_envs, np.bool_)
 
@@ -150,7 +150,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         chosen = _reset_mask(options, self.num_envs)
         if not self._episodes and not chosen.all():
             raise gym.error.ResetNeeded("the first reset is of all sub-environments")
-        if self._copy:
+        if self._returned is not None:
             self._seen = {name: array.copy() for name, array in self._seen.items()}
         rows = np.flatnonzero(chosen).tolist()
         begun = [self._begin(i, seeds[i]) for i in rows]
@@ -175,10 +175,10 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             raise gym.error.ClosedEnvironmentError("step() was called after close()")
         if len(self._episodes) < self.num_envs:
             raise gym.error.ResetNeeded("call reset() before step()")
-        ended = self._over.copy()
         own: dict[str, Any] = {}
         self._take_actions(actions)
-        if ended.any():
+        if self._progress.over.any():
+            ended = self._progress.over.copy()
             which = np.flatnonzero(ended).tolist()
             if self._mode is AutoresetMode.DISABLED:
                 advice = "reset them (options={'reset_mask': ...})"
@@ -186,15 +186,23 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             for i in which:
                 own = self._add_info(own, self._begin(i), i)
             self._actions[ended] = NO_DECISION
-        if self._copy:
-            self._seen = {name: np.empty_like(array) for name, array in self._seen.items()}
-        self._advance(self._none, self._copy)
-        terminations = self._over.copy()
-        rewards = self._rewards()
+        fresh = False
+        if self._returned is not None:
+            self._seen, used = self._returned.take()
+            fresh = not used
+        self._advance(self._none, fresh)
+        now = self._progress
+        rewards, terminations = now.rewards.copy(), now.over.copy()
         if terminations.any():
             own = self._end(terminations, own)
-        observation = dict(self._seen)
-        return observation, rewards, terminations, np.zeros(self.num_envs, np.bool_), self._infos(observation) | own
+        infos = {
+            "action_mask": self._seen["action_mask"],
+            "time_s": now.time_s.copy(),
+            "hidden_candidates": now.hidden_candidates.copy(),
+            "illegal_actions": now.illegal_actions.copy(),
+        }
+        infos |= dict.fromkeys(_PRESENT, np.ones(self.num_envs, np.bool_)) | own
+        return dict(self._seen), rewards, terminations, np.zeros(self.num_envs, np.bool_), infos
 
     def _end(self, terminations: NDArray[np.bool_], infos: dict[str, Any]) -> dict[str, Any]:
         """Add the results of episodes that are over to `infos`; begins the next ones if they are due in this step."""
@@ -229,7 +237,6 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             self._episodes.append(episode)
             self._workloads.append(workload)
         self._episodes[i], self._workloads[i] = episode, workload
-        self._progress.n_jobs[i] = workload.n_jobs
         if self._parked is None:
             self._parked = Parked([self._arrays(i)], self.num_envs)
         else:
@@ -260,11 +267,16 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     def _advance(self, skipped: NDArray[np.bool_], fresh: bool) -> None:
         """Let all threads step until every sub-environment has been stepped; arguments as of `Step`."""
+        written = self._written
+        if written is None or written[0] is not self._seen or written[1] is not skipped or written[2] != fresh:
+            self._write(skipped, fresh)
+        self._team.run(self._work)
+
+    def _write(self, skipped: NDArray[np.bool_], fresh: bool) -> None:
+        """Write down what the threads do."""
         assert self._parked is not None
         floats, integers = self._nothing
         optional = {"nodes": floats, "edges": integers, "truth": floats}
-        self._taken[:] = 0
-        self._backwards = not self._backwards
         step = Step(
             self._parked,
             self._inferences or 0,
@@ -273,9 +285,9 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             self._actions,
             skipped,
             self._one.placements,
+            self._one.reward_index,
             self._progress,
             self._taken,
-            self._backwards,
         )
         if self._step is None:
             self._step = Parked([step])
@@ -284,30 +296,16 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             kernel = direct(step_believing_episodes if self._inferences else step_episodes, 0, *arguments)
             self._work = lambda thread: kernel(thread, *arguments)
         self._store(self._step, 0, step)
-        self._team.run(self._work)
-
-    def _rewards(self) -> NDArray[np.float64]:
-        now = self._progress
-        return reward(self._one.reward_name, now.passed_ns, now.waited_ns, now.area_ns, now.over, now.n_jobs)
+        self._written = self._seen, skipped, fresh
 
     def _info(self, i: int) -> dict[str, Any]:
         """Return what every info of a sub-environment has."""
         return {
             "action_mask": self._seen["action_mask"][i],
-            "time_s": float(self._progress.now_ns[i] * 1e-9),
-            "hidden_candidates": int(self._seen["system"][i, System.HIDDEN_CANDIDATES]),
+            "time_s": float(self._progress.time_s[i]),
+            "hidden_candidates": int(self._progress.hidden_candidates[i]),
             "illegal_actions": int(self._progress.illegal_actions[i]),
         }
-
-    def _infos(self, observation: Observation) -> dict[str, Any]:
-        """Return the same for all, as arrays."""
-        infos = {
-            "action_mask": observation["action_mask"],
-            "time_s": self._progress.now_ns * 1e-9,
-            "hidden_candidates": observation["system"][:, System.HIDDEN_CANDIDATES].astype(np.int64),
-            "illegal_actions": self._progress.illegal_actions.copy(),
-        }
-        return infos | dict.fromkeys([f"_{name}" for name in infos], np.ones(self.num_envs, np.bool_))
 
 
 def _autoreset_mode(given: str | AutoresetMode) -> AutoresetMode:

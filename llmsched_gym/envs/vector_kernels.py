@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import inlined_kernel, threaded_kernel
 from llmsched_gym.backends.simulator import Simulation
 from llmsched_gym.cluster.state import ClusterState, Rows
-from llmsched_gym.envs.atomic import fetch_add
+from llmsched_gym.envs.atomic import fetch, fetch_add
 from llmsched_gym.envs.columns import System
 from llmsched_gym.envs.observation import write_graph, write_truth
 from llmsched_gym.envs.parked import load
+from llmsched_gym.envs.reward import reward
 from llmsched_gym.envs.simulated_episode import carry_out, observe, show_beliefs
 from llmsched_gym.envs.team import Rounds, enter, leave
 from llmsched_gym.profiler.beliefs import refresh
@@ -29,37 +30,47 @@ _CANDIDATES: Final = int(System.CANDIDATES)
 _JOB_ROWS: Final = int(System.JOB_ROWS)
 _NODES: Final = int(System.NODES)
 _EDGES: Final = int(System.EDGES)
+_HIDDEN: Final = int(System.HIDDEN_CANDIDATES)
+
+_reward = inlined_kernel(reward)
 
 NO_DECISION: Final = -2
 """In the place of an action: the episode has just begun, and is only looked at."""
 
 
 class Progress(NamedTuple):
-    """What rewards and infos are made of: one number per episode.
+    """Rewards, infos and what they are made of: one number per episode.
 
     Attributes:
+        rewards: float64. Of the last decision.
+        time_s: float64. The time.
+        hidden_candidates: int64. Ready stages beyond the observation window.
+        illegal_actions: int64.
+        over: bool. All jobs are finished.
         now_ns: int64. The time.
         area_ns: int64. Jobs in the system, integrated over time.
-        passed_ns: int64. By how much the time has grown with the last decision.
-        waited_ns: int64. By how much the integral has.
-        illegal_actions: int64.
-        n_jobs: int64.
-        over: bool. All jobs are finished.
     """
 
+    rewards: NDArray[np.float64]
+    time_s: NDArray[np.float64]
+    hidden_candidates: NDArray[np.int64]
+    illegal_actions: NDArray[np.int64]
+    over: NDArray[np.bool_]
     now_ns: NDArray[np.int64]
     area_ns: NDArray[np.int64]
-    passed_ns: NDArray[np.int64]
-    waited_ns: NDArray[np.int64]
-    illegal_actions: NDArray[np.int64]
-    n_jobs: NDArray[np.int64]
-    over: NDArray[np.bool_]
 
 
 def new_progress(episodes: int) -> Progress:
     """Return zeros."""
-    numbers = (np.zeros(episodes, np.int64) for _ in range(len(Progress._fields) - 1))
-    return Progress(*numbers, over=np.zeros(episodes, np.bool_))
+    return Progress(
+        rewards=np.zeros(episodes),
+        time_s=np.zeros(episodes),
+        hidden_candidates=np.zeros(episodes, np.int64),
+        illegal_actions=np.zeros(episodes, np.int64),
+        over=np.zeros(episodes, np.bool_),
+        now_ns=np.zeros(episodes, np.int64),
+        area_ns=np.zeros(episodes, np.int64),
+    )
 
 
 class Seen(NamedTuple):
@@ -133,9 +144,9 @@ class Step(NamedTuple):
         actions: One per episode; other negative numbers than `NO_DECISION` are illegal actions.
         skipped: Episodes to leave alone.
         placements: 1, or the number of executors where actions choose one.
+        reward: Position in `REWARDS`.
         progress: Written.
-        taken: `counters`, one per thread: how many episodes of its share have been taken. The caller sets it to 0.
-        backwards: Whether shares are stepped from back to front.
+        taken: `counters`, one per thread: how many episodes of its share have been taken.
     """
 
     episodes: Any
@@ -145,14 +156,30 @@ class Step(NamedTuple):
     actions: NDArray[np.int64]
     skipped: NDArray[np.bool_]
     placements: int
+    reward: int
     progress: Progress
     taken: NDArray[np.int64]
-    backwards: bool
 
 
 @inlined_kernel
-def _next(step: Step, thread: int, helped: int) -> tuple[int, int]:
+def _enter(thread: int, steps: Any, rounds: Rounds) -> bool:
+    """Begin a round, or take part in it; arguments as of `step_episodes`, result as of `enter`."""
+    if thread == 0:  # nobody takes anything between two rounds
+        step = load(steps, 0)
+        for share in range(len(step.taken)):
+            step.taken[share, 0] = 0
+    return enter(rounds, thread)
+
+
+@inlined_kernel
+def _next(step: Step, round_: int, thread: int, helped: int) -> tuple[int, int]:
     """Take an episode for a thread that has finished its own share and those of `helped - 1` others, or none.
+
+    Args:
+        step: What to do.
+        round_: Number of the round: shares are stepped from front to back, and from back to front in every other one.
+        thread: The thread.
+        helped: How many shares it knows to be finished.
 
     Returns:
         (episode, or -1 if none is left; how many shares are finished now).
@@ -163,7 +190,7 @@ def _next(step: Step, thread: int, helped: int) -> tuple[int, int]:
         first, end = share * episodes // threads, (share + 1) * episodes // threads
         k = fetch_add(step.taken, share, 1)
         if k < end - first:
-            return (end - 1 - k if step.backwards else first + k), helped
+            return (end - 1 - k if round_ & 1 else first + k), helped
         helped += 1
     return -1, helped
 
@@ -180,16 +207,16 @@ def step_episodes(thread: int, steps: Any, rounds: Rounds) -> bool:
     Returns:
         What `leave` does.
     """
-    going, over = enter(rounds, thread), True
+    going, over = _enter(thread, steps, rounds), True
     while going:
-        step = load(steps, 0)
-        row, helped = _next(step, thread, 0)
+        step, round_ = load(steps, 0), fetch(rounds.begun, 0)
+        row, helped = _next(step, round_, thread, 0)
         while row >= 0:
             if not step.skipped[row]:
                 episode, action = load(step.episodes, row), wide(step.actions[row])
                 _decide(episode.state, episode.simulation, episode.tokens, step, row, action)
                 _finish(episode.state, episode.stage_beliefs, step, row, action)
-            row, helped = _next(step, thread, helped)
+            row, helped = _next(step, round_, thread, helped)
         over = leave(rounds, thread)
         going = thread > 0 and enter(rounds, thread)
     return over
@@ -198,11 +225,11 @@ def step_episodes(thread: int, steps: Any, rounds: Rounds) -> bool:
 @threaded_kernel
 def step_believing_episodes(thread: int, steps: Any, rounds: Rounds) -> bool:
     """Do as `step_episodes` does, and keep beliefs up to date."""
-    going, over = enter(rounds, thread), True
+    going, over = _enter(thread, steps, rounds), True
     while going:
-        step = load(steps, 0)
+        step, round_ = load(steps, 0), fetch(rounds.begun, 0)
         inference = load(step.inferences, thread)
-        row, helped = _next(step, thread, 0)
+        row, helped = _next(step, round_, thread, 0)
         while row >= 0:
             if not step.skipped[row]:
                 episode, action = load(step.episodes, row), wide(step.actions[row])
@@ -212,7 +239,7 @@ def step_believing_episodes(thread: int, steps: Any, rounds: Rounds) -> bool:
                 refresh(state, inference, layout, soft, jobs, stages, counts)
                 show_beliefs(state, simulation, jobs, stages, step.seen.candidates[row], step.seen.jobs[row])
                 _finish(state, stages, step, row, action)
-            row, helped = _next(step, thread, helped)
+            row, helped = _next(step, round_, thread, helped)
         over = leave(rounds, thread)
         going = thread > 0 and enter(rounds, thread)
     return over
@@ -264,10 +291,13 @@ def _finish(state: ClusterState, stage_beliefs: Rows, step: Step, row: int, acti
     if seen.truth.shape[1] > 0:
         write_truth(state, seen.truth[row])
     clock = state.clock[0]
-    decided = action != NO_DECISION
-    progress.passed_ns[row] = clock.now_ns - progress.now_ns[row] if decided else 0
-    progress.waited_ns[row] = clock.area_ns - progress.area_ns[row] if decided else 0
+    decided, done = action != NO_DECISION, clock.done == len(state.jobs)
+    passed_ns = clock.now_ns - progress.now_ns[row] if decided else 0
+    waited_ns = clock.area_ns - progress.area_ns[row] if decided else 0
+    progress.rewards[row] = _reward(step.reward, passed_ns, waited_ns, clock.area_ns, done, len(state.jobs))
+    progress.time_s[row] = clock.now_ns * 1e-9
+    progress.hidden_candidates[row] = int(seen.system[row, _HIDDEN])
+    progress.illegal_actions[row] = clock.illegal_actions
+    progress.over[row] = done
     progress.now_ns[row] = clock.now_ns
     progress.area_ns[row] = clock.area_ns
-    progress.illegal_actions[row] = clock.illegal_actions
-    progress.over[row] = clock.done == len(state.jobs)
