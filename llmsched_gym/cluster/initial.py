@@ -210,6 +210,7 @@ def _fill_stages(
         stage.n_reveals = source.n_reveals
         stage.status = _BLOCKED if source.revealer < 0 else _HIDDEN
         stage.row = -1
+        stage.next_prompt_tokens = given_tasks[source.first_task].prompt_tokens if source.n_tasks > 0 else 0
         stage.pool = regular_pool
         if source.kind == _DYNAMIC:
             stage.pool = -1

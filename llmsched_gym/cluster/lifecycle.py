@@ -61,7 +61,9 @@ def start_task(state: ClusterState, stage: int, executor: int, now_ns: int) -> i
         row.status = _RUNNING
         row.start_ns = now_ns
     row.started_tasks += 1
-    if row.started_tasks == row.n_tasks:
+    if row.started_tasks < row.n_tasks:
+        row.next_prompt_tokens = state.tasks[task + 1].prompt_tokens
+    else:
         _leave_ready(state, stage)
     job.waiting_tasks -= 1
     _occupy(state, job, task, executor, now_ns)

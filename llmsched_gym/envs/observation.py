@@ -138,7 +138,7 @@ def write_tables(
         candidates[i, _C_RUNNING] = stage.started_tasks - stage.done_tasks
         candidates[i, _C_DONE] = stage.done_tasks
         candidates[i, _C_READY] = (now_ns - stage.ready_ns) * _SECONDS
-        candidates[i, _C_PROMPT] = state.tasks[stage.first_task + stage.started_tasks].prompt_tokens
+        candidates[i, _C_PROMPT] = stage.next_prompt_tokens
         candidates[i, _C_WORK] = stage.work_ns * _SECONDS
         candidates[i, _C_DURATION] = stage.duration_ns * _SECONDS
         candidates[i, _C_PATH] = stage.path_ns * _SECONDS
