@@ -105,7 +105,10 @@ STAGE_STATE: Final = np.dtype(
         ("first_reveal", "i4"),
         ("n_reveals", "i4"),
         ("row", "i4"),  # its node row in the latest graph observation
-        ("next_prompt_tokens", "i4"),  # of the next task to start: rows of tasks are too many to stay near the processor
+        (
+            "next_prompt_tokens",
+            "i4",
+        ),  # of the next task to start: rows of tasks are far from the processor
     ],
     align=True,
 )

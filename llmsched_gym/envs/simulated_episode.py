@@ -19,7 +19,7 @@ from llmsched_gym.envs.episode import Episode, Tables
 from llmsched_gym.envs.memory import EpisodeMemory, room_for
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
 from llmsched_gym.envs.parked import Parked, load
-from llmsched_gym.profiler.beliefs import any_stale, refresh
+from llmsched_gym.profiler.beliefs import BeliefRows, any_stale, refresh
 from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.features import Inference
 from llmsched_gym.profiler.profiler import Profiler
@@ -39,9 +39,7 @@ class Believed(NamedTuple):
         inference: The profiles.
         layout: How jobs map to them.
         soft: Whether running stages are evidence.
-        jobs: `BELIEF` rows.
-        stages: `STAGE_BELIEF` rows.
-        counts: What `refresh` counts.
+        rows: What is believed.
     """
 
     state: ClusterState
@@ -49,9 +47,7 @@ class Believed(NamedTuple):
     inference: Inference
     layout: Layout
     soft: bool
-    jobs: Rows
-    stages: Rows
-    counts: Rows
+    rows: BeliefRows
 
 
 NO_TOKENS: Final = np.zeros(0, np.int32)
@@ -290,6 +286,6 @@ def show_beliefs(
 def believe(episode: Any, candidates: NDArray[np.float32], jobs: NDArray[np.float32]) -> None:
     """Infer anew what has changed in parked `Believed`, and fill the profiler's columns."""
     believed = load(episode, 0)
-    state, simulation, inference, layout, soft, job_beliefs, stage_beliefs, counts = believed
-    refresh(state, inference, layout, soft, job_beliefs, stage_beliefs, counts)
-    show_beliefs(state, simulation, job_beliefs, stage_beliefs, candidates, jobs)
+    state, simulation, inference, layout, soft, rows = believed
+    refresh(state, inference, layout, soft, rows)
+    show_beliefs(state, simulation, rows.jobs, rows.stages, candidates, jobs)

@@ -251,9 +251,9 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
     def _arrays(self, i: int) -> EpisodeArrays | BelievingEpisodeArrays:
         """Return all arrays of a sub-environment."""
         episode = self._episodes[i]
-        common = episode.state, episode.simulation, episode.job_beliefs, episode.stage_beliefs
+        common = episode.state, episode.simulation
         if episode.beliefs is None:
-            return EpisodeArrays(*common, NO_TOKENS)
+            return EpisodeArrays(*common, episode.stage_beliefs, NO_TOKENS)
         return BelievingEpisodeArrays(*common, episode.beliefs.arguments[1:])
 
     def _take_actions(self, actions: NDArray[np.int64]) -> None:

@@ -22,7 +22,7 @@ from llmsched_gym.envs.parked import load
 from llmsched_gym.envs.reward import reward
 from llmsched_gym.envs.simulated_episode import carry_out, observe, show_beliefs
 from llmsched_gym.envs.team import Rounds, enter, leave
-from llmsched_gym.profiler.beliefs import refresh
+from llmsched_gym.profiler.beliefs import BeliefRows, refresh
 from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.integers import wide
 
@@ -103,14 +103,12 @@ class EpisodeArrays(NamedTuple):
     Attributes:
         state: The cluster.
         simulation: The simulator.
-        job_beliefs: No rows.
         stage_beliefs: No rows.
         tokens: No rows.
     """
 
     state: ClusterState
     simulation: Simulation
-    job_beliefs: Rows
     stage_beliefs: Rows
     tokens: NDArray[np.int32]
 
@@ -121,16 +119,12 @@ class BelievingEpisodeArrays(NamedTuple):
     Attributes:
         state: The cluster.
         simulation: The simulator.
-        job_beliefs: `BELIEF` rows.
-        stage_beliefs: `STAGE_BELIEF` rows.
         believed: Arguments of `refresh` after the profiles.
     """
 
     state: ClusterState
     simulation: Simulation
-    job_beliefs: Rows
-    stage_beliefs: Rows
-    believed: tuple[Layout, bool, Rows, Rows, Rows]
+    believed: tuple[Layout, bool, BeliefRows]
 
 
 class Step(NamedTuple):
@@ -234,11 +228,11 @@ def step_believing_episodes(thread: int, steps: Any, rounds: Rounds) -> bool:
             if not step.skipped[row]:
                 episode, action = load(step.episodes, row), wide(step.actions[row])
                 state, simulation = episode.state, episode.simulation
-                layout, soft, jobs, stages, counts = episode.believed
+                layout, soft, rows = episode.believed
                 _decide(state, simulation, layout.tokens, step, row, action)
-                refresh(state, inference, layout, soft, jobs, stages, counts)
-                show_beliefs(state, simulation, jobs, stages, step.seen.candidates[row], step.seen.jobs[row])
-                _finish(state, stages, step, row, action)
+                refresh(state, inference, layout, soft, rows)
+                show_beliefs(state, simulation, rows.jobs, rows.stages, step.seen.candidates[row], step.seen.jobs[row])
+                _finish(state, rows.stages, step, row, action)
             row, helped = _next(step, round_, thread, helped)
         over = leave(rounds, thread)
         going = thread > 0 and enter(rounds, thread)

@@ -10,14 +10,15 @@ relaxed step by step (`inference.condition`), down to the prior. Both are counte
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.cluster.state import ClusterState, Rows, StageStatus
-from llmsched_gym.profiler.evidence import Evidence, Layout, collect
+from llmsched_gym.profiler.cache import EvidenceCache
+from llmsched_gym.profiler.evidence import EVIDENCE, OPEN, Layout, collect
 from llmsched_gym.profiler.features import (
     ENTROPY,
     HIGH,
@@ -40,6 +41,7 @@ from llmsched_gym.profiler.features import (
 from llmsched_gym.profiler.inference import condition
 from llmsched_gym.profiler.integers import wide
 from llmsched_gym.workloads.template import StageKind
+from llmsched_gym.workloads.workload import Workload
 
 HISTORY_DEVIATIONS: Final = 1.6448536269514722
 """Standard deviations from the historical mean to the ends of its interval, of a normal law at `features.INTERVAL`."""
@@ -61,6 +63,10 @@ BELIEF: Final = np.dtype(
         ("history_llm_s", "f8"),  # LLM time in `remaining_ns`, batch-1 seconds
         ("history_llm_iterations", "f8"),  # the same in iterations with a batch of one
         ("history_deviation_s", "f8"),  # standard deviation of the same sum without evidence and correlations
+        ("first_evidence", "i4"),  # where its `EVIDENCE` rows start
+        ("listed", "i4"),  # number of its `OPEN` rows
+        ("slot", "i4"),  # of the cache that its evidence was last found in; -1: none
+        ("cached_app", "i4"),  # number of its application there
     ],
     align=True,
 )
@@ -79,6 +85,40 @@ STAGE_BELIEF: Final = np.dtype(
     align=True,
 )
 """One row per stage; valid while it is known and not finished."""
+
+
+class BeliefRows(NamedTuple):
+    """All that `refresh` writes.
+
+    Attributes:
+        jobs: `BELIEF` rows.
+        stages: `STAGE_BELIEF` rows.
+        evidence: `EVIDENCE` rows.
+        listed: `OPEN` rows, one per stage.
+        counts: int64 (3,). Jobs without a profile, updates, updates with evidence that the profile cannot explain.
+    """
+
+    jobs: Rows
+    stages: Rows
+    evidence: Rows
+    listed: Rows
+    counts: NDArray[np.int64]
+
+
+def make_rows(layout: Layout, workload: Workload) -> BeliefRows:
+    """Allocate them for a workload, of whose jobs nothing is believed yet."""
+    apps = layout.apps[workload.jobs["app"]]
+    ends = np.cumsum(np.where(apps >= 0, np.diff(layout.first_variable)[apps], 0))
+    jobs = np.zeros(workload.n_jobs, BELIEF)
+    jobs["open_stages"] = -1
+    jobs["slot"] = -1
+    jobs["first_evidence"][1:] = ends[:-1]
+    stages = len(workload.stages)
+    counts = np.zeros(3, np.int64)
+    return BeliefRows(
+        jobs, np.zeros(stages, STAGE_BELIEF), np.zeros(ends[-1], EVIDENCE), np.zeros(stages, OPEN), counts
+    )
+
 
 _READY: Final = int(StageStatus.READY)
 _RUNNING: Final = int(StageStatus.RUNNING)
@@ -111,9 +151,7 @@ def any_stale(state: ClusterState, jobs: Rows) -> bool:
 
 
 @inlined_kernel
-def refresh(
-    state: ClusterState, inference: Inference, layout: Layout, soft: bool, jobs: Rows, stages: Rows, counts: Rows
-) -> None:
+def refresh(state: ClusterState, inference: Inference, layout: Layout, soft: bool, rows: BeliefRows) -> None:
     """Bring the beliefs of all jobs in the system up to date.
 
     Args:
@@ -121,44 +159,81 @@ def refresh(
         inference: Profiles.
         layout: Of the workload; ``layout.tokens`` is up to date.
         soft: Whether running stages are evidence.
-        jobs: `BELIEF` rows.
-        stages: `STAGE_BELIEF` rows.
-        counts: int64 (3,). Jobs without a profile, updates, updates with evidence that the profile cannot explain.
+        rows: Written.
     """
-    bank, cache, evidence = inference.bank, inference.cache, inference.evidence
+    bank, cache = inference.bank, inference.cache
     for i in range(state.clock[0].active):
         job = state.active[i]
-        if not is_stale(state, jobs, job):
+        if not is_stale(state, rows.jobs, job):
             continue
         app = wide(layout.apps[state.jobs[job].app])
         if app < 0:
-            _expect_history(state, job, jobs, stages, counts)
+            _expect_history(state, job, rows)
             continue
-        check_ns = collect(state, layout, job, soft, evidence)
+        belief = rows.jobs[job]
+        check_ns, changed = collect(state, layout, job, soft, belief, rows.evidence, rows.listed)
         n: int = bank.first_variable[app + 1] - bank.first_variable[app]
-        key = evidence.key[: 2 * n]
-        slot = look_up(inference, app, key)
-        calibrated = slot < 0
-        if calibrated:
-            slot = infer(inference, app, key)
+        key = inference.key[: 2 * n]
+        slot, calibrated = -1, False
+        if not changed:
+            slot = _recall(cache, belief, rows.evidence, n)
+        if slot < 0:
+            _write_key(rows.evidence, wide(belief.first_evidence), key)
+            slot = look_up(inference, app, key)
+            calibrated = slot < 0
+            if calibrated:
+                slot = infer(inference, app, key)
+            _remember(cache, slot, belief, rows.evidence, n)
         values = cache.values[slot]
-        v = _missing(state, layout, job, values)
+        v = _missing(state, job, belief, rows.listed, values)
         if v >= 0 and not calibrated:
+            _write_key(rows.evidence, wide(belief.first_evidence), key)
             condition(bank, app, key[:n], inference.work)
         while v >= 0:
             infer_reduction(inference, app, v, values)
-            v = _missing(state, layout, job, values)
-        _believe(state, layout, evidence, inference.prior, values, job, jobs, stages, counts)
-        jobs[job].check_ns = check_ns
+            v = _missing(state, job, belief, rows.listed, values)
+        _believe(state, layout, inference.prior, values, job, rows)
+        belief.check_ns = check_ns
 
 
 @kernel
-def _expect_history(state: ClusterState, job: int, jobs: Rows, stages: Rows, counts: Rows) -> None:
+def _write_key(evidence: Rows, first: int, key: NDArray[np.uint16]) -> None:
+    """Write down the evidence of a job as inference takes it."""
+    n = len(key) // 2
+    for v in range(n):
+        key[v] = evidence[first + v].mask
+        key[n + v] = evidence[first + v].left
+
+
+@kernel
+def _recall(cache: EvidenceCache, belief: Rows, evidence: Rows, n: int) -> int:
+    """Return the slot of a job's evidence, which is as it was when it was last looked up; -1 if it is not there now."""
+    slot = belief.slot
+    if slot < 0 or slot >= len(cache.apps) or cache.apps[slot] != belief.cached_app:
+        return -1
+    for v in range(n):
+        if cache.keys[slot, v] != evidence[belief.first_evidence + v].word:
+            return -1
+    cache.counts[1] += 1
+    return wide(slot)
+
+
+@kernel
+def _remember(cache: EvidenceCache, slot: int, belief: Rows, evidence: Rows, n: int) -> None:
+    """Note where the evidence of a job is in the cache, and under which key."""
+    belief.slot = slot
+    belief.cached_app = cache.apps[slot]
+    for v in range(n):
+        evidence[belief.first_evidence + v].word = cache.keys[slot, v]
+
+
+@kernel
+def _expect_history(state: ClusterState, job: int, rows: BeliefRows) -> None:
     """Believe the historical mean."""
-    row, belief = state.jobs[job], jobs[job]
+    row, belief = state.jobs[job], rows.jobs[job]
     if belief.open_stages < 0:
-        counts[0] += 1
-    _mark(state, job, jobs)
+        rows.counts[0] += 1
+    _mark(state, job, rows.jobs)
     belief.level = -1
     belief.check_ns = np.iinfo(np.int64).max
     seconds = row.remaining_ns * 1e-9
@@ -169,7 +244,7 @@ def _expect_history(state: ClusterState, job: int, jobs: Rows, stages: Rows, cou
     belief.upper_quartile_s = seconds
     belief.high_s = seconds
     for s in range(row.first_stage, row.first_stage + row.n_stages):
-        stages[s].work_s = state.stages[s].work_ns * 1e-9
+        rows.stages[s].work_s = state.stages[s].work_ns * 1e-9
 
 
 @kernel
@@ -181,40 +256,33 @@ def _mark(state: ClusterState, job: int, jobs: Rows) -> None:
 
 @inlined_kernel
 def _believe(
-    state: ClusterState,
-    layout: Layout,
-    evidence: Evidence,
-    prior: Prior,
-    values: NDArray[np.float64],
-    job: int,
-    jobs: Rows,
-    stages: Rows,
-    counts: Rows,
+    state: ClusterState, layout: Layout, prior: Prior, values: NDArray[np.float64], job: int, rows: BeliefRows
 ) -> None:
     """Write the belief of one job, from the features of its evidence."""
-    belief = jobs[job]
-    _mark(state, job, jobs)
-    app = wide(layout.apps[state.jobs[job].app])
-    first = int(layout.first_variable[app])
+    belief, evidence = rows.jobs[job], rows.evidence
+    _mark(state, job, rows.jobs)
+    owner = state.jobs[job]
+    app = wide(layout.apps[owner.app])
+    first, at = int(layout.first_variable[app]), belief.first_evidence
     n: int = layout.first_variable[app + 1] - first
     belief.level = int(values[LEVEL])
-    counts[1] += 1
-    counts[2] += belief.level > 0
+    rows.counts[1] += 1
+    rows.counts[2] += belief.level > 0
     llm_s, regular_s, received_s, variance = 0.0, 0.0, 0.0, 0.0
     for v in range(n):
-        if evidence.key[n + v] == 0 or layout.kinds[first + v] == _DYNAMIC:
+        row = evidence[at + v]
+        if row.left == 0 or layout.kinds[first + v] == _DYNAMIC:
             continue
         mean_s = values[JOB_NUMBERS + v * VARIABLE_NUMBERS + MEAN]
-        had_s = _had_s(evidence, n, v, mean_s)
+        had_s = _had_s(row, mean_s)
         received_s += had_s
         left_s = max(mean_s - had_s, 0.0)
         if layout.kinds[first + v] == _LLM:
             llm_s += left_s
         else:
             regular_s += left_s
-        known = evidence.times[v] > 0
-        variance += evidence.unfinished[v] * prior.variance_once[first + v] if known else prior.variance[first + v]
-    latency = layout.latency_ps[state.jobs[job].app]
+        variance += row.unfinished * prior.variance_once[first + v] if row.times > 0 else prior.variance[first + v]
+    latency = layout.latency_ps[owner.app]
     belief.llm_s = llm_s
     belief.llm_iterations = llm_s * 1e12 / max(latency[0] + latency[1], 1)
     belief.regular_s = regular_s
@@ -224,43 +292,40 @@ def _believe(
     belief.upper_quartile_s = max(values[UPPER_QUARTILE] - received_s, 0.0)
     belief.high_s = max(values[HIGH] - received_s, 0.0)
     belief.history_deviation_s = np.sqrt(variance)
-    owner = state.jobs[job]
     history_llm_s = 0.0
-    for s in range(owner.first_stage, owner.first_stage + owner.n_stages):
-        row = state.stages[s]
-        if row.status >= _DONE or (row.status == _HIDDEN and row.planned == 1):
-            continue
-        node = layout.first_node[owner.app] + row.node
-        history_llm_s += row.work_ns * 1e-9 * layout.llm_share[node]
-        v = layout.variable[node]
-        at = JOB_NUMBERS + v * VARIABLE_NUMBERS
-        left_s = max(values[at + MEAN] - _had_s(evidence, n, wide(v), float(values[at + MEAN])), 0.0)
-        stages[s].work_s = left_s / max(evidence.unfinished[v], 1)
-        stages[s].entropy_bits = values[at + ENTROPY]
-        computed = not np.isnan(values[at + SUM])
-        stages[s].reduction_sum = values[at + SUM] if computed else 0.0
-        stages[s].reduction_product = values[at + PRODUCT] if computed else 0.0
-        stages[s].history_reduction = prior.reduction[first + v]
+    for k in range(owner.first_stage, owner.first_stage + belief.listed):
+        s, v = wide(rows.listed[k].stage), wide(rows.listed[k].variable)
+        stage, told = state.stages[s], rows.stages[s]
+        history_llm_s += stage.work_ns * 1e-9 * layout.llm_share[layout.first_node[owner.app] + stage.node]
+        values_at = JOB_NUMBERS + v * VARIABLE_NUMBERS
+        mean_s = float(values[values_at + MEAN])
+        left_s = max(mean_s - _had_s(evidence[at + v], mean_s), 0.0)
+        told.work_s = left_s / max(evidence[at + v].unfinished, 1)
+        told.entropy_bits = values[values_at + ENTROPY]
+        computed = not np.isnan(values[values_at + SUM])
+        told.reduction_sum = values[values_at + SUM] if computed else 0.0
+        told.reduction_product = values[values_at + PRODUCT] if computed else 0.0
+        told.history_reduction = prior.reduction[first + v]
     belief.history_llm_s = history_llm_s
     belief.history_llm_iterations = history_llm_s * 1e12 / max(latency[0] + latency[1], 1)
 
 
 @kernel
-def _had_s(evidence: Evidence, n: int, v: int, mean_s: float) -> float:
+def _had_s(row: Rows, mean_s: float) -> float:
     """What the unfinished stages of a variable have had of their mean: what they received, or what calls lack of it."""
-    if evidence.key[n + v] > 1:
-        return mean_s - evidence.calls_left_ns[v] * 1e-9
-    return evidence.received_ns[v] * 1e-9
+    if row.left > 1:
+        return mean_s - row.calls_left_ns * 1e-9
+    return row.received_ns * 1e-9
 
 
 @inlined_kernel
-def _missing(state: ClusterState, layout: Layout, job: int, values: NDArray[np.float64]) -> int:
+def _missing(state: ClusterState, job: int, belief: Rows, listed: Rows, values: NDArray[np.float64]) -> int:
     """Return a variable with tasks to start whose uncertainty reduction is not known; -1 if there is none."""
-    owner = state.jobs[job]
-    for s in range(owner.first_stage, owner.first_stage + owner.n_stages):
-        row = state.stages[s]
-        if row.status in (_READY, _RUNNING) and row.started_tasks < row.n_tasks:
-            v = int(layout.variable[layout.first_node[owner.app] + row.node])
+    first = state.jobs[job].first_stage
+    for k in range(first, first + belief.listed):
+        stage = state.stages[listed[k].stage]
+        if stage.status in (_READY, _RUNNING) and stage.started_tasks < stage.n_tasks:
+            v = wide(listed[k].variable)
             if np.isnan(values[JOB_NUMBERS + v * VARIABLE_NUMBERS + SUM]):
                 return v
     return -1

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.cluster.initial import task_work_ns
 from llmsched_gym.cluster.latency import LatencyProfile
-from llmsched_gym.cluster.state import FAR, ClusterState, StageStatus, TaskStatus
+from llmsched_gym.cluster.state import FAR, ClusterState, Rows, StageStatus, TaskStatus
 from llmsched_gym.profiler.bank import ProfileBank
 from llmsched_gym.profiler.integers import wide
 from llmsched_gym.profiler.profile import MAX_STATES, SLICES, Profile
@@ -97,31 +97,34 @@ class StateTables(NamedTuple):
     repeats: NDArray[np.int32]
 
 
-class Evidence(NamedTuple):
-    """The evidence of one job; scratch, filled anew for each. One entry per variable of the application.
+EVIDENCE: Final = np.dtype(
+    [
+        ("settled_ns", "i8"),  # batch-1 work that its finished stages have received
+        ("received_ns", "i8"),  # the same, and what unfinished ones have received
+        ("calls_left_ns", "f8"),  # what unfinished calls of a candidate are still expected to take, one by one
+        ("due_ns", "i8"),  # in how long one of them may have outlasted more of its slices; FAR if none
+        ("times", "i4"),  # stages of the job that are known to belong to the variable
+        ("unfinished", "i4"),  # how many of them are not finished
+        ("running", "i4"),  # their running tasks
+        ("planned", "i4"),  # for sizes of plans: the plan is known (1) or not (0)
+        ("word", "u4"),  # under which it was last found in the cache
+        ("mask", "u2"),  # the states that are possible
+        ("left", "u2"),  # what is still to come, as `sampling.remaining` has it
+        ("skipped", "?"),  # the stage is known to be skipped
+    ],
+    align=True,
+)
+"""One row per job and variable of its application, grouped by job. Beliefs depend on `mask` and `left`."""
 
-    Attributes:
-        key: uint16 (2 * variables,) The masks, then what is still to come, as `sampling.remaining` has it: what beliefs
-            depend on.
-        received_ns: int64. Batch-1 work that the stages of the variable have received.
-        calls_left_ns: float64. What unfinished calls of a candidate are still expected to take, one by one.
-        due_ns: int64. In how long one of them may have outlasted more of its slices; FAR if none.
-        times: int32. Stages of the job that are known to belong to the variable.
-        unfinished: int32. How many of them are not finished.
-        running: int32. Their running tasks.
-        skipped: bool. The stage is known to be skipped.
-        planned: int32. For sizes of plans: the plan is known (1) or not (0).
-    """
-
-    key: NDArray[np.uint16]
-    received_ns: NDArray[np.int64]
-    calls_left_ns: NDArray[np.float64]
-    due_ns: NDArray[np.int64]
-    times: NDArray[np.int32]
-    unfinished: NDArray[np.int32]
-    running: NDArray[np.int32]
-    skipped: NDArray[np.bool_]
-    planned: NDArray[np.int32]
+OPEN: Final = np.dtype(
+    [
+        ("stage", "i4"),
+        ("variable", "i2"),
+        ("told", "?"),  # it is known, and no plan: what it has received is evidence
+    ],
+    align=True,
+)
+"""Unfinished stages of a job, known or to be expected, in the first rows of its stages."""
 
 
 def make_layout(
@@ -214,122 +217,103 @@ def _llm_share(history: NDArray[Any], clock: LatencyProfile) -> NDArray[np.float
     return np.where(total_ns > 0.0, llm_ns / np.where(total_ns > 0.0, total_ns, 1.0), 0.0)
 
 
-def make_evidence(variables: int) -> Evidence:
-    """Allocate the evidence of a job with up to that many variables."""
-    return Evidence(
-        key=np.zeros(2 * variables, np.uint16),
-        received_ns=np.zeros(variables, np.int64),
-        calls_left_ns=np.zeros(variables),
-        due_ns=np.zeros(variables, np.int64),
-        times=np.zeros(variables, np.int32),
-        unfinished=np.zeros(variables, np.int32),
-        running=np.zeros(variables, np.int32),
-        skipped=np.zeros(variables, np.bool_),
-        planned=np.zeros(variables, np.int32),
-    )
-
-
 @inlined_kernel
-def collect(state: ClusterState, layout: Layout, job: int, soft: bool, evidence: Evidence) -> int:
-    """Read the evidence of a job whose application has a profile.
+def collect(
+    state: ClusterState, layout: Layout, job: int, soft: bool, belief: Rows, evidence: Rows, listed: Rows
+) -> tuple[int, bool]:
+    """Bring the evidence of a job up to date, whose application has a profile.
 
     Args:
         state: The cluster.
         layout: Of the workload.
         job: Row of the job.
         soft: Whether what running stages have received so far counts.
-        evidence: Filled.
+        belief: The job's `beliefs.BELIEF` row.
+        evidence: `EVIDENCE` rows of the workload.
+        listed: `OPEN` rows of the workload, one per stage.
 
     Returns:
-        The earliest time (ns) at which a stage that runs can have outlasted another state; FAR if none runs.
+        The earliest time (ns) at which a stage that runs can have outlasted another state, FAR if none runs; and
+        whether `mask` or `left` of any variable is another one than before.
     """
-    app = state.jobs[job].app
-    first = int(layout.first_variable[layout.apps[app]])
-    n = layout.first_variable[layout.apps[app] + 1] - first
-    for v in range(n):
-        evidence.received_ns[v] = 0
-        evidence.calls_left_ns[v] = 0.0
-        evidence.due_ns[v] = _FAR
-        evidence.times[v] = 0
-        evidence.unfinished[v] = 0
-        evidence.running[v] = 0
-        evidence.skipped[v] = False
-        evidence.planned[v] = 0
-    _read_stages(state, layout, job, soft, evidence)
-    _read_plans(state, layout, job, evidence)
-    due_ns = _FAR
-    for v in range(n):
-        everything = (1 << layout.states[first + v]) - 1
-        present = everything - 1 if layout.absent[first + v] else everything
-        mask, unfinished = everything, 1
-        if layout.kinds[first + v] == _DYNAMIC:
-            if evidence.planned[v] > 0 or evidence.skipped[v]:
-                unfinished = 0
-                mask = everything - present  # "absent", or nothing that this network can explain
-                if evidence.times[v] > 0:
-                    mask = 1 << _bin(layout, first + v, wide(evidence.times[v]))
-        elif evidence.skipped[v]:
-            mask, unfinished = everything - present, 0
-        elif evidence.times[v] > 1 and present != layout.once[first + v]:
-            mask = 1 << _repeated(layout, first + v, wide(evidence.times[v]))
-            unfinished = 1 + evidence.unfinished[v] if evidence.unfinished[v] > 0 else 0
-            due_ns = min(due_ns, evidence.due_ns[v])
-        elif evidence.times[v] > 0:
-            if evidence.unfinished[v] == 0:
-                mask, unfinished = 1 << _bin(layout, first + v, evidence.received_ns[v]), 0
-            else:
-                mask = wide(layout.once[first + v])
-                if soft:
-                    lowest = _bin(layout, first + v, evidence.received_ns[v])
-                    mask &= ~((1 << lowest) - 1)
-                    if evidence.running[v] > 0 and layout.ends[first + v, lowest] != _FAR:
-                        left_ns = layout.ends[first + v, lowest] - evidence.received_ns[v]
-                        due_ns = min(due_ns, left_ns // evidence.running[v])
-        evidence.key[v] = mask
-        evidence.key[n + v] = unfinished
+    owner = state.jobs[job]
+    first = wide(layout.first_variable[layout.apps[owner.app]])
+    at = belief.first_evidence
+    # What is known of other stages than those that run changes only when one is finished or skipped.
+    anew = belief.open_stages != owner.open_stages
+    n = wide(layout.first_variable[layout.apps[owner.app] + 1]) - first
+    if anew:
+        _read_stages(state, layout, job, belief, at, n, evidence, listed)
+        _read_plans(state, layout, job, at, evidence)
+    _read_work(state, layout, job, soft, belief, at, evidence, listed)
+    due_ns, changed = _FAR, False
+    if anew:
+        for v in range(n):
+            own_due_ns, differs = _judge(layout, first + v, evidence[at + v], soft)
+            due_ns = min(due_ns, own_due_ns)
+            changed |= differs
+    else:
+        for k in range(owner.first_stage, owner.first_stage + belief.listed):
+            v = wide(listed[k].variable)
+            if listed[k].told and (state.stages[listed[k].stage].started_tasks > 0 or evidence[at + v].times > 1):
+                own_due_ns, differs = _judge(layout, first + v, evidence[at + v], soft)
+                due_ns = min(due_ns, own_due_ns)
+                changed |= differs
     if due_ns == _FAR:
-        return _FAR
-    return state.clock[0].now_ns + max(due_ns, _PATIENCE_NS)
+        return _FAR, changed
+    return state.clock[0].now_ns + max(due_ns, _PATIENCE_NS), changed
 
 
 @inlined_kernel
-def _read_stages(state: ClusterState, layout: Layout, job: int, soft: bool, evidence: Evidence) -> None:
-    """Sum up what is known of the stages of a job, and what they have received, by variable."""
+def _read_stages(
+    state: ClusterState, layout: Layout, job: int, belief: Rows, at: int, n: int, evidence: Rows, listed: Rows
+) -> None:
+    """List the open stages of a job, and count those that are known and what finished ones received, by variable."""
+    for v in range(n):
+        row = evidence[at + v]
+        row.settled_ns = 0
+        row.received_ns = 0
+        row.calls_left_ns = 0.0
+        row.due_ns = _FAR
+        row.times = 0
+        row.unfinished = 0
+        row.running = 0
+        row.planned = 0
+        row.skipped = False
     owner = state.jobs[job]
+    end = owner.first_stage
     for s in range(owner.first_stage, owner.first_stage + owner.n_stages):
         stage = state.stages[s]
         node = layout.first_node[owner.app] + stage.node
         v = layout.variable[node]
-        if stage.status == _HIDDEN or stage.kind == _DYNAMIC:
+        told = stage.status != _HIDDEN and stage.kind != _DYNAMIC
+        if stage.status < _DONE and (stage.status != _HIDDEN or stage.planned == 0):
+            listed[end].stage = s
+            listed[end].variable = v
+            listed[end].told = told
+            end += 1
+        if not told:
             continue
+        row = evidence[at + v]
         if stage.status == _SKIPPED:
-            evidence.skipped[v] = True
+            row.skipped = True
             continue
         if layout.plan[node] >= 0:
-            evidence.planned[layout.plan[node]] = 1
-            evidence.times[layout.plan[node]] += 1
-        evidence.times[v] += 1
+            evidence[at + layout.plan[node]].planned = 1
+            evidence[at + layout.plan[node]].times += 1
+        row.times += 1
         if stage.status != _DONE:
-            evidence.unfinished[v] += 1
-        had_ns, running = 0, 0
+            row.unfinished += 1
+            continue
+        # Rows of tasks that ended long ago are far from the processor, so those of finished stages are not read.
         for task in range(stage.first_task, stage.first_task + stage.started_tasks):
-            # Rows of tasks that ended long ago are far from the processor, so those of finished stages are not read.
-            if stage.status == _DONE or state.tasks[task].status == _TASK_DONE:
-                had_ns += layout.work_ns[task]
-            elif state.tasks[task].status == _TASK_RUNNING:
-                had_ns += received_ns(state, layout, owner.app, task)
-                running += 1
-        evidence.received_ns[v] += had_ns
-        evidence.running[v] += running
-        if layout.plan[node] >= 0 and stage.status != _DONE:
-            row = wide(layout.first_variable[layout.apps[owner.app]] + v)
-            evidence.calls_left_ns[v] += _call_left_ns(layout, row, had_ns, soft)
-            if soft and running > 0:
-                evidence.due_ns[v] = min(evidence.due_ns[v], _call_due_ns(layout, row, had_ns) // running)
+            row.settled_ns += layout.work_ns[task]
+        row.received_ns = row.settled_ns
+    belief.listed = end - owner.first_stage
 
 
 @inlined_kernel
-def _read_plans(state: ClusterState, layout: Layout, job: int, evidence: Evidence) -> None:
+def _read_plans(state: ClusterState, layout: Layout, job: int, at: int, evidence: Rows) -> None:
     """Note empty plans, plans that will not be made, and the candidates that a plan leaves out."""
     owner = state.jobs[job]
     for s in range(owner.first_stage, owner.first_stage + owner.n_stages):
@@ -337,13 +321,90 @@ def _read_plans(state: ClusterState, layout: Layout, job: int, evidence: Evidenc
         if stage.kind == _DYNAMIC:
             size = layout.variable[layout.first_node[owner.app] + stage.node]
             if stage.status == _DONE:
-                evidence.planned[size] = 1
+                evidence[at + size].planned = 1
             elif stage.status == _SKIPPED:
-                evidence.skipped[size] = True
+                evidence[at + size].skipped = True
     for node in range(layout.first_node[owner.app], layout.first_node[owner.app + 1]):
         size = layout.plan[node]
-        if size >= 0 and (evidence.planned[size] == 1 or evidence.skipped[size]):
-            evidence.skipped[layout.variable[node]] = evidence.times[layout.variable[node]] == 0
+        if size >= 0 and (evidence[at + size].planned == 1 or evidence[at + size].skipped):
+            row = evidence[at + layout.variable[node]]
+            row.skipped = row.times == 0
+
+
+@inlined_kernel
+def _read_work(
+    state: ClusterState, layout: Layout, job: int, soft: bool, belief: Rows, at: int, evidence: Rows, listed: Rows
+) -> None:
+    """Sum up what the open stages of a job have received, by variable."""
+    owner = state.jobs[job]
+    first, end = owner.first_stage, owner.first_stage + belief.listed
+    for k in range(first, end):
+        if listed[k].told:
+            row = evidence[at + listed[k].variable]
+            row.received_ns = row.settled_ns
+            row.calls_left_ns = 0.0
+            row.due_ns = _FAR
+            row.running = 0
+    for k in range(first, end):
+        if not listed[k].told:
+            continue
+        stage = state.stages[listed[k].stage]
+        planned = layout.plan[layout.first_node[owner.app] + stage.node] >= 0
+        if stage.started_tasks == 0 and not planned:
+            continue
+        row = evidence[at + listed[k].variable]
+        had_ns, running = 0, 0
+        for task in range(stage.first_task, stage.first_task + stage.started_tasks):
+            if state.tasks[task].status == _TASK_DONE:
+                had_ns += layout.work_ns[task]
+            elif state.tasks[task].status == _TASK_RUNNING:
+                had_ns += received_ns(state, layout, owner.app, task)
+                running += 1
+        row.received_ns += had_ns
+        row.running += running
+        if planned:
+            v = wide(layout.first_variable[layout.apps[owner.app]] + listed[k].variable)
+            row.calls_left_ns += _call_left_ns(layout, v, had_ns, soft)
+            if soft and running > 0:
+                row.due_ns = min(row.due_ns, _call_due_ns(layout, v, had_ns) // running)
+
+
+@kernel
+def _judge(layout: Layout, v: int, row: Rows, soft: bool) -> tuple[int, bool]:
+    """Find the states of a variable of the bank that are possible, and what of it is still to come.
+
+    Returns:
+        In how long (ns) it can have outlasted another state, FAR if it does not run; and whether anything differs.
+    """
+    everything = (1 << layout.states[v]) - 1
+    present = everything - 1 if layout.absent[v] else everything
+    mask, left, due_ns = everything, 1, _FAR
+    if layout.kinds[v] == _DYNAMIC:
+        if row.planned > 0 or row.skipped:
+            left = 0
+            mask = everything - present  # "absent", or nothing that this network can explain
+            if row.times > 0:
+                mask = 1 << _bin(layout, v, wide(row.times))
+    elif row.skipped:
+        mask, left = everything - present, 0
+    elif row.times > 1 and present != layout.once[v]:
+        mask = 1 << _repeated(layout, v, wide(row.times))
+        left = 1 + row.unfinished if row.unfinished > 0 else 0
+        due_ns = row.due_ns
+    elif row.times > 0:
+        if row.unfinished == 0:
+            mask, left = 1 << _bin(layout, v, row.received_ns), 0
+        else:
+            mask = wide(layout.once[v])
+            if soft:
+                lowest = _bin(layout, v, row.received_ns)
+                mask &= ~((1 << lowest) - 1)
+                if row.running > 0 and layout.ends[v, lowest] != _FAR:
+                    due_ns = (layout.ends[v, lowest] - row.received_ns) // row.running
+    differs = row.mask != mask or row.left != left
+    row.mask = mask
+    row.left = left
+    return due_ns, differs
 
 
 @kernel

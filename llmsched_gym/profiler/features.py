@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.profiler.bank import ProfileBank, Workspace
 from llmsched_gym.profiler.cache import EvidenceCache, claim, find
-from llmsched_gym.profiler.evidence import Evidence
 from llmsched_gym.profiler.inference import condition
 from llmsched_gym.profiler.information import entropy, reduction
 from llmsched_gym.profiler.integers import wide
@@ -68,7 +67,7 @@ class Inference(NamedTuple):
         work: Scratch of the inference.
         cache: Features by evidence.
         prior: Without evidence.
-        evidence: Scratch: evidence of one job.
+        key: Scratch: uint16 (2 * variables,) Evidence of one job: the masks, then what is still to come.
         words: Scratch: the same as a key of the cache; uint32, per variable.
         unfinished: Scratch: uint16, per variable; see `sampling.remaining`.
         nothing_s: float64 zeros, per variable.
@@ -78,7 +77,7 @@ class Inference(NamedTuple):
     work: Workspace
     cache: EvidenceCache
     prior: Prior
-    evidence: Evidence
+    key: NDArray[np.uint16]
     words: NDArray[np.uint32]
     unfinished: NDArray[np.uint16]
     nothing_s: NDArray[np.float64]
@@ -88,8 +87,8 @@ def fill_prior(inference: Inference) -> None:
     """Compute ``inference.prior``: once per process, so that the loops are not worth compiling with all they call."""
     bank, work, prior = inference.bank, inference.work, inference.prior
     for app, (first, end) in enumerate(pairwise(bank.first_variable.tolist())):
-        inference.evidence.key[: end - first] = 0xFFFF
-        condition(bank, app, inference.evidence.key[: end - first], work)
+        inference.key[: end - first] = 0xFFFF
+        condition(bank, app, inference.key[: end - first], work)
         for v in range(first, end):
             prior.variance[v] = _variance(bank, work, v, 0)
             prior.variance_once[v] = float(bank.calls[v].var())

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from llmsched_gym.cluster.state import ClusterState
 from llmsched_gym.errors import InputError
 from llmsched_gym.profiler.bank import make_bank, make_workspace
-from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF, refresh
+from llmsched_gym.profiler.beliefs import BeliefRows, make_rows, refresh
 from llmsched_gym.profiler.cache import make_cache
-from llmsched_gym.profiler.evidence import Layout, StateTables, make_evidence, make_layout, state_tables
+from llmsched_gym.profiler.evidence import Layout, StateTables, make_layout, state_tables
 from llmsched_gym.profiler.features import JOB_NUMBERS, VARIABLE_NUMBERS, Inference, Prior, fill_prior
 from llmsched_gym.profiler.profile import Profile
 from llmsched_gym.profiler.store import check_template, list_profiles, load_profile, read_profile
@@ -46,7 +46,7 @@ class Profiler:
         inference = shared._replace(
             work=make_workspace(shared.bank),
             cache=make_cache(shared.cache.keys.shape[1], shared.cache.values.shape[1]),
-            evidence=make_evidence(len(shared.unfinished)),
+            key=shared.key.copy(),
             words=shared.words.copy(),
             unfinished=shared.unfinished.copy(),
         )
@@ -90,7 +90,7 @@ def make_profiler(profiles: Iterable[Profile], strict: Iterable[str] = ()) -> Pr
         work=make_workspace(bank),
         cache=make_cache(widest, JOB_NUMBERS + VARIABLE_NUMBERS * widest),
         prior=Prior(np.zeros(n), np.zeros(n), np.zeros(n)),
-        evidence=make_evidence(widest),
+        key=np.zeros(2 * widest, np.uint16),
         words=np.zeros(widest, np.uint32),
         unfinished=np.zeros(widest, np.uint16),
         nothing_s=np.zeros(widest),
@@ -133,8 +133,7 @@ class EpisodeBeliefs:
     """What a profiler says about the jobs of one episode.
 
     Attributes:
-        jobs: `BELIEF` rows.
-        stages: `STAGE_BELIEF` rows.
+        rows: All that is written.
         layout: How the jobs map to the profiles; the backend fills ``layout.tokens``.
 
     Args:
@@ -153,25 +152,33 @@ class EpisodeBeliefs:
             for app, template in enumerate(workload.templates)
             if (profile := profiler.find(template)) is not None
         }
-        self._counts = np.zeros(3, np.int64)
         self.layout = make_layout(workload, found, profiler.inference.bank, profiler.states)
-        self.jobs: NDArray[Any] = np.zeros(workload.n_jobs, BELIEF)
-        self.jobs["open_stages"] = -1
-        self.stages: NDArray[Any] = np.zeros(len(workload.stages), STAGE_BELIEF)
+        self.rows = make_rows(self.layout, workload)
         self._profiler, self._soft = profiler, soft_evidence
 
     @property
-    def arguments(self) -> tuple[Inference, Layout, bool, NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def jobs(self) -> NDArray[Any]:
+        """`BELIEF` rows."""
+        return self.rows.jobs
+
+    @property
+    def stages(self) -> NDArray[Any]:
+        """`STAGE_BELIEF` rows."""
+        return self.rows.stages
+
+    @property
+    def arguments(self) -> tuple[Inference, Layout, bool, BeliefRows]:
         """Arguments of `beliefs.refresh` after the state."""
-        return self._profiler.inference, self.layout, self._soft, self.jobs, self.stages, self._counts
+        return self._profiler.inference, self.layout, self._soft, self.rows
 
     def arrays(self) -> list[NDArray[Any]]:
         """Return the arrays that belong to this episode alone."""
-        return [self.jobs, self.stages, self._counts, self.layout.work_ns, self.layout.tokens]
+        return [*self.rows, self.layout.work_ns, self.layout.tokens]
 
     def move(self, place: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
         """Move them to where `place` copies them."""
-        self.jobs, self.stages, self._counts, work_ns, tokens = map(place, self.arrays())
+        *rows, work_ns, tokens = map(place, self.arrays())
+        self.rows = BeliefRows(*rows)
         self.layout = self.layout._replace(work_ns=work_ns, tokens=tokens)
 
     def refresh(self, state: ClusterState) -> None:
@@ -185,4 +192,5 @@ class EpisodeBeliefs:
             ``unprofiled_jobs``; ``belief_updates`` and, of these, ``unseen_evidence``: the profile held what was seen
             for impossible, so that part of it was given up.
         """
-        return dict(zip(("unprofiled_jobs", "belief_updates", "unseen_evidence"), map(int, self._counts), strict=True))
+        names = "unprofiled_jobs", "belief_updates", "unseen_evidence"
+        return dict(zip(names, map(int, self.rows.counts), strict=True))

@@ -22,7 +22,7 @@ def write_relevant(bank: ProfileBank, app: int, key: NDArray[np.uint16], words: 
     Args:
         bank: Profiles.
         app: Index of the application in the bank.
-        key: `Evidence.key`: masks, and what is still to come.
+        key: `Inference.key`: masks, and what is still to come.
         words: uint32 (variables of the application,) Filled; both in one number per variable.
 
     Returns:

@@ -13,7 +13,8 @@ from llmsched_gym.cluster.state import FAR, JobStatus
 from llmsched_gym.envs.columns import Candidate, Job
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import InputError
-from llmsched_gym.profiler.evidence import collect, make_evidence
+from llmsched_gym.profiler.beliefs import make_rows
+from llmsched_gym.profiler.evidence import collect
 from llmsched_gym.profiler.fit import profiling_jobs
 from llmsched_gym.profiler.profiler import load_profiler, make_profiler, shipped_profiler
 from llmsched_gym.profiler.store import list_profiles, load_profile, save_profile
@@ -48,9 +49,11 @@ def evidence_of(env: SchedulingEnv, job: int, *, soft: bool = True) -> tuple[np.
     layout = beliefs.layout
     app = layout.apps[env.workload.jobs["app"][job]]
     n = int(layout.first_variable[app + 1] - layout.first_variable[app])
-    evidence = make_evidence(n)
-    check_ns = collect(env.episode.state, layout, job, soft, evidence)
-    return evidence.key[:n].copy(), evidence.key[n:].astype(bool), check_ns
+    rows = make_rows(layout, env.workload)
+    belief = rows.jobs[job]
+    check_ns, _ = collect(env.episode.state, layout, job, soft, belief, rows.evidence, rows.listed)
+    evidence = rows.evidence[belief["first_evidence"] :][:n]
+    return evidence["mask"].copy(), evidence["left"].astype(bool), check_ns
 
 
 @pytest.mark.parametrize("application", list_profiles())
