@@ -33,7 +33,10 @@ class ReturnedArrays:
     def take(self) -> tuple[dict[str, NDArray[Any]], bool]:
         """Return arrays to fill, which nobody else holds, and whether they hold an earlier observation."""
         for arrays in self._kept:
-            if all(sys.getrefcount(array) == _OURS for array in arrays.values()):
+            for array in arrays.values():
+                if sys.getrefcount(array) != _OURS:
+                    break
+            else:
                 return arrays, True
         arrays = {name: np.empty_like(array) for name, array in self._example.items()}
         if len(self._kept) < _KEPT:
