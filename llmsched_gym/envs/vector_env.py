@@ -23,7 +23,6 @@ from llmsched_gym.envs.scheduling_env import Observation, SchedulingEnv, reset_i
 from llmsched_gym.envs.simulated_episode import NO_TOKENS, SimulatedEpisode
 from llmsched_gym.envs.team import Team
 from llmsched_gym.envs.vector_kernels import (
-    NO_DECISION,
     BelievingEpisodeArrays,
     EpisodeArrays,
     Seen,
@@ -37,7 +36,6 @@ from llmsched_gym.scenario import Scenario
 from llmsched_gym.workloads.splits import check_seed
 from llmsched_gym.workloads.workload import Workload
 
-_PRESENT = ("_action_mask", "_time_s", "_hidden_candidates", "_illegal_actions")  # infos that every step has, for all
 _PER_THREAD = 8  # sub-environments below which another thread costs more than it brings
 
 
@@ -108,8 +106,11 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._store: Any = None  # machine code that writes it down, once there are arrays for it
         self._work: Any = None  # machine code that does it
         self._progress = new_progress(self.num_envs)
+        self._any_over = False
         self._actions = np.zeros(self.num_envs, np.int64)
+        self._begun = np.zeros(self.num_envs, np.bool_)
         self._none = np.zeros(self.num_envs, np.bool_)
+        self._all = np.ones(self.num_envs, np.bool_)
 
     @property
     def episodes(self) -> Sequence[SimulatedEpisode]:
@@ -177,7 +178,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             raise gym.error.ResetNeeded("call reset() before step()")
         own: dict[str, Any] = {}
         self._take_actions(actions)
-        if self._progress.over.any():
+        if self._any_over:
             ended = self._progress.over.copy()
             which = np.flatnonzero(ended).tolist()
             if self._mode is AutoresetMode.DISABLED:
@@ -185,7 +186,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
                 raise gym.error.ResetNeeded(f"the episodes of {which} are over: {advice}")
             for i in which:
                 own = self._add_info(own, self._begin(i), i)
-            self._actions[ended] = NO_DECISION
+            self._begun[:] = ended
         fresh = False
         if self._returned is not None:
             self._seen, used = self._returned.take()
@@ -193,15 +194,20 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._advance(self._none, fresh)
         now = self._progress
         rewards, terminations = now.rewards.copy(), now.over.copy()
-        if terminations.any():
+        if self._any_over:
             own = self._end(terminations, own)
+        present = self._all.copy()
         infos = {
             "action_mask": self._seen["action_mask"],
+            "_action_mask": present,
             "time_s": now.time_s.copy(),
+            "_time_s": present,
             "hidden_candidates": now.hidden_candidates.copy(),
+            "_hidden_candidates": present,
             "illegal_actions": now.illegal_actions.copy(),
+            "_illegal_actions": present,
+            **own,
         }
-        infos |= dict.fromkeys(_PRESENT, np.ones(self.num_envs, np.bool_)) | own
         return dict(self._seen), rewards, terminations, np.zeros(self.num_envs, np.bool_), infos
 
     def _end(self, terminations: NDArray[np.bool_], infos: dict[str, Any]) -> dict[str, Any]:
@@ -245,7 +251,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     def _look(self, begun: NDArray[np.bool_]) -> None:
         """Write the first observations of some episodes."""
-        self._actions[:] = NO_DECISION
+        self._begun[:] = begun
         self._advance(~begun, fresh=True)
 
     def _arrays(self, i: int) -> EpisodeArrays | BelievingEpisodeArrays:
@@ -257,13 +263,13 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         return BelievingEpisodeArrays(*common, episode.beliefs.arguments[1:])
 
     def _take_actions(self, actions: NDArray[np.int64]) -> None:
-        """Keep the actions; those out of range become -1, which is illegal too."""
+        """Keep the actions."""
         given = np.asarray(actions)
         if given.shape != (self.num_envs,) or given.dtype.kind not in "iu":
             shape = f"{given.dtype} of shape {given.shape}"
             raise InputError("environment", "actions", shape, f"integers of shape ({self.num_envs},)")
         self._actions[:] = given
-        np.maximum(self._actions, -1, out=self._actions)  # illegal all the same, but not `NO_DECISION`
+        self._begun[:] = False
 
     def _advance(self, skipped: NDArray[np.bool_], fresh: bool) -> None:
         """Let all threads step until every sub-environment has been stepped; arguments as of `Step`."""
@@ -271,6 +277,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         if written is None or written[0] is not self._seen or written[1] is not skipped or written[2] != fresh:
             self._write(skipped, fresh)
         self._team.run(self._work)
+        self._any_over = bool(self._progress.over.any())
 
     def _write(self, skipped: NDArray[np.bool_], fresh: bool) -> None:
         """Write down what the threads do."""
@@ -283,6 +290,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             Seen(**optional | self._seen),
             fresh,
             self._actions,
+            self._begun,
             skipped,
             self._one.placements,
             self._one.reward_index,

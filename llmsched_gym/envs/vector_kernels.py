@@ -34,9 +34,6 @@ _HIDDEN: Final = int(System.HIDDEN_CANDIDATES)
 
 _reward = inlined_kernel(reward)
 
-NO_DECISION: Final = -2
-"""In the place of an action: the episode has just begun, and is only looked at."""
-
 
 class Progress(NamedTuple):
     """Rewards, infos and what they are made of: one number per episode.
@@ -135,7 +132,8 @@ class Step(NamedTuple):
         inferences: Parked `Inference` rows, one per thread; without a profiler, 0.
         seen: The observations; written.
         fresh: Whether they hold anything. If not, they hold the last ones.
-        actions: One per episode; other negative numbers than `NO_DECISION` are illegal actions.
+        actions: One per episode; numbers out of range are illegal actions.
+        begun: Episodes that have just begun: there is no decision yet, they are only looked at.
         skipped: Episodes to leave alone.
         placements: 1, or the number of executors where actions choose one.
         reward: Position in `REWARDS`.
@@ -148,6 +146,7 @@ class Step(NamedTuple):
     seen: Seen
     fresh: bool
     actions: NDArray[np.int64]
+    begun: NDArray[np.bool_]
     skipped: NDArray[np.bool_]
     placements: int
     reward: int
@@ -207,9 +206,9 @@ def step_episodes(thread: int, steps: Any, rounds: Rounds) -> bool:
         row, helped = _next(step, round_, thread, 0)
         while row >= 0:
             if not step.skipped[row]:
-                episode, action = load(step.episodes, row), wide(step.actions[row])
-                _decide(episode.state, episode.simulation, episode.tokens, step, row, action)
-                _finish(episode.state, episode.stage_beliefs, step, row, action)
+                episode = load(step.episodes, row)
+                _decide(episode.state, episode.simulation, episode.tokens, step, row)
+                _finish(episode.state, episode.stage_beliefs, step, row)
             row, helped = _next(step, round_, thread, helped)
         over = leave(rounds, thread)
         going = thread > 0 and enter(rounds, thread)
@@ -226,13 +225,13 @@ def step_believing_episodes(thread: int, steps: Any, rounds: Rounds) -> bool:
         row, helped = _next(step, round_, thread, 0)
         while row >= 0:
             if not step.skipped[row]:
-                episode, action = load(step.episodes, row), wide(step.actions[row])
+                episode = load(step.episodes, row)
                 state, simulation = episode.state, episode.simulation
                 layout, soft, rows = episode.believed
-                _decide(state, simulation, layout.tokens, step, row, action)
+                _decide(state, simulation, layout.tokens, step, row)
                 refresh(state, inference, layout, soft, rows)
                 show_beliefs(state, simulation, rows.jobs, rows.stages, step.seen.candidates[row], step.seen.jobs[row])
-                _finish(state, rows.stages, step, row, action)
+                _finish(state, rows.stages, step, row)
             row, helped = _next(step, round_, thread, helped)
         over = leave(rounds, thread)
         going = thread > 0 and enter(rounds, thread)
@@ -246,14 +245,13 @@ def _decide(
     tokens: NDArray[np.int32],
     step: Step,
     row: int,
-    action: int,
 ) -> None:
     """Carry out a decision, if there is one, and fill all of the tables but the profiler's columns."""
     seen, placements = step.seen, step.placements
     _clear(seen, row, step.fresh)
     candidates, jobs, mask = seen.candidates[row], seen.jobs[row], seen.action_mask[row]
-    if action != NO_DECISION:
-        carry_out(state, simulation, action, placements, candidates, mask)
+    if not step.begun[row]:
+        carry_out(state, simulation, wide(step.actions[row]), placements, candidates, mask)
     observe(state, simulation, tokens, placements, candidates, jobs, seen.executors[row], seen.system[row], mask)
 
 
@@ -277,7 +275,7 @@ def _clear(seen: Seen, row: int, fresh: bool) -> None:
 
 
 @inlined_kernel
-def _finish(state: ClusterState, stage_beliefs: Rows, step: Step, row: int, action: int) -> None:
+def _finish(state: ClusterState, stage_beliefs: Rows, step: Step, row: int) -> None:
     """Write the parts of the observation that are not always asked for, and the progress."""
     seen, progress = step.seen, step.progress
     if seen.nodes.shape[1] > 0:
@@ -285,7 +283,7 @@ def _finish(state: ClusterState, stage_beliefs: Rows, step: Step, row: int, acti
     if seen.truth.shape[1] > 0:
         write_truth(state, seen.truth[row])
     clock = state.clock[0]
-    decided, done = action != NO_DECISION, clock.done == len(state.jobs)
+    decided, done = not step.begun[row], clock.done == len(state.jobs)
     passed_ns = clock.now_ns - progress.now_ns[row] if decided else 0
     waited_ns = clock.area_ns - progress.area_ns[row] if decided else 0
     progress.rewards[row] = _reward(step.reward, passed_ns, waited_ns, clock.area_ns, done, len(state.jobs))
