@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, register_model, unbox
+from numba.np.arrayobj import populate_array
 
 from llmsched_gym._jit import kernel, type_of
 
@@ -43,9 +44,10 @@ def _unbox(numba_type: ParkedType, parked: Any, context: Any) -> NativeValue:
 
 
 class Parked:
-    """Named tuples of arrays, all of one type, in rows.
+    """Named tuples of C-contiguous arrays and numbers, all of one type, in rows.
 
-    The rows hold the addresses of the arrays' memory. The tuples are kept, so that it stays theirs.
+    The rows hold the addresses of the arrays' memory and their lengths, and nothing that follows from the type: they
+    are read anew in every step, and so should be few cache lines. The tuples are kept, so that the memory stays theirs.
 
     Args:
         tuples: The first rows; at least one.
@@ -58,8 +60,7 @@ class Parked:
     def __init__(self, tuples: list[Any], rows: int | None = None) -> None:
         rows = len(tuples) if rows is None else rows
         self._numba_type_ = ParkedType(type_of(tuples[0]))
-        self.address = 0
-        self._memory = np.zeros(rows * row_bytes(self), np.uint8)
+        self._memory = np.zeros(rows * _words(self._numba_type_.content), np.int64)
         self.address = self._memory.ctypes.data
         self._tuples: list[Any] = [None] * rows
         for row, content in enumerate(tuples):
@@ -77,16 +78,71 @@ class Parked:
         self._tuples[row] = content
 
 
+def _parts(content: Any) -> tuple[types.Type, ...]:
+    """Return the types of the parts of a tuple."""
+    return tuple(content)
+
+
+def _words(content: types.Type) -> int:
+    """Return how many numbers of 8 bytes a value takes up in a row: address and lengths of an array, or itself."""
+    if isinstance(content, types.BaseTuple):
+        return sum(map(_words, _parts(content)))
+    if not isinstance(content, types.Array):
+        return 1
+    if content.layout != "C":
+        raise TypeError(f"{content} is not C-contiguous")
+    return 1 + content.ndim
+
+
 def _row(context: Any, builder: Any, content: types.Type, address: Any, row: Any) -> Any:
     """Emit the pointer to a row."""
-    value_type = context.get_value_type(content)
-    size = context.get_constant(types.int64, context.get_abi_sizeof(value_type))
-    return builder.inttoptr(builder.add(address, builder.mul(row, size)), value_type.as_pointer())
+    size = context.get_constant(types.int64, 8 * _words(content))
+    word = context.get_value_type(types.int64).as_pointer()
+    return builder.inttoptr(builder.add(address, builder.mul(row, size)), word)
+
+
+def _emit_read(context: Any, builder: Any, content: types.Type, words: Any) -> Any:
+    """Emit a value that begins at a pointer."""
+    if isinstance(content, types.BaseTuple):
+        parts = []
+        for part in _parts(content):
+            parts.append(_emit_read(context, builder, part, words))
+            words = builder.gep(words, [context.get_constant(types.int64, _words(part))])
+        return context.make_tuple(builder, content, parts)
+    if not isinstance(content, types.Array):
+        return builder.load(builder.bitcast(words, context.get_value_type(content).as_pointer()))
+    array = context.make_array(content)(context, builder)
+    lengths = [
+        builder.load(builder.gep(words, [context.get_constant(types.int64, 1 + axis)])) for axis in range(content.ndim)
+    ]
+    itemsize = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(content.dtype)))
+    strides = [itemsize]
+    for length in reversed(lengths[1:]):
+        strides.insert(0, builder.mul(strides[0], length))
+    data = builder.inttoptr(builder.load(words), array.data.type)
+    populate_array(array, data, lengths, strides, itemsize, None)
+    return array._getvalue()
+
+
+def _emit_write(context: Any, builder: Any, content: types.Type, words: Any, value: Any) -> None:
+    """Emit code that writes a value to a pointer."""
+    if isinstance(content, types.BaseTuple):
+        for position, part in enumerate(_parts(content)):
+            _emit_write(context, builder, part, words, builder.extract_value(value, position))
+            words = builder.gep(words, [context.get_constant(types.int64, _words(part))])
+    elif isinstance(content, types.Array):
+        array = context.make_array(content)(context, builder, value)
+        builder.store(builder.ptrtoint(array.data, words.type.pointee), words)
+        for axis, length in enumerate(cgutils.unpack_tuple(builder, array.shape)):
+            builder.store(length, builder.gep(words, [context.get_constant(types.int64, 1 + axis)]))
+    else:
+        builder.store(value, builder.bitcast(words, value.type.as_pointer()))
 
 
 def _emit_load(_: Any, parked: ParkedType, row: types.Integer) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_row(context, builder, signature.return_type, *arguments))
+        content = signature.return_type
+        return _emit_read(context, builder, content, _row(context, builder, content, *arguments))
 
     return parked.content(parked, types.int64), emit
 
@@ -98,7 +154,8 @@ load: Any = intrinsic(_emit_load)
 def _emit_store(_: Any, parked: ParkedType, row: types.Integer, content: types.Type) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address, at, value = arguments
-        builder.store(value, _row(context, builder, signature.args[2], address, at))
+        content = signature.args[2]
+        _emit_write(context, builder, content, _row(context, builder, content, address, at), value)
         return context.get_dummy_value()
 
     return types.void(parked, types.int64, content), emit
@@ -107,24 +164,7 @@ def _emit_store(_: Any, parked: ParkedType, row: types.Integer, content: types.T
 _store: Any = intrinsic(_emit_store)
 
 
-def _emit_row_bytes(_: Any, parked: ParkedType) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        size = context.get_abi_sizeof(context.get_value_type(signature.args[0].content))
-        return context.get_constant(types.int64, size)
-
-    return types.int64(parked), emit
-
-
-_row_bytes: Any = intrinsic(_emit_row_bytes)
-
-
 @kernel
 def store(parked: Any, row: int, content: Any) -> None:
     """Write a tuple into a row."""
     _store(parked, row, content)
-
-
-@kernel
-def row_bytes(parked: Any) -> int:
-    """Return the size of a row."""
-    return _row_bytes(parked)

@@ -75,7 +75,7 @@ def test_threads_sleep_in_the_end_and_wake_up_again() -> None:
         assert one.counted == n * 30
         while not one.team.rounds.asleep[1:, 0].all():
             time.sleep(0.001)
-    assert sorted(one.entered) == [0] * 5 + [1] * 5 + [2] * 5
+    assert min(one.entered.count(thread) for thread in range(3)) >= 5
     one.team.dismiss()
 
 
