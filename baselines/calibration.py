@@ -17,8 +17,9 @@ import numpy as np
 from llmsched_gym.cluster import lifecycle
 from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.state import ClusterState, StageStatus, TaskStatus
-from llmsched_gym.profiler.evidence import Layout, received_ns
+from llmsched_gym.profiler.evidence import received_ns
 from llmsched_gym.profiler.features import INTERVAL, Inference
+from llmsched_gym.profiler.layout import Layout
 from llmsched_gym.profiler.profiler import EpisodeBeliefs, make_profiler
 from llmsched_gym.profiler.sampling import quantile
 from llmsched_gym.profiler.store import load_profile

@@ -3,9 +3,8 @@
     python benchmarks/vector_environment.py [--num-envs 64] [--async-envs 8] [--threads 2] [--seconds 5] [--json]
 
 The observation is the default one, which is also what learners get: tables with windows of 64 candidates and 64 jobs,
-on `LLMSched/Mixed-v0` with 300 jobs per episode at load 0.9, with the profiler's columns and without. 64
-sub-environments are enough to share out what a step costs beside its decisions, and few enough for what they read most
-to stay in the processors' caches.
+on `LLMSched/Mixed-v0` with 300 jobs per episode at load 0.9, with the profiler's columns and without. More
+sub-environments share out what a step costs beside its decisions, fewer read less memory: about 64 were fastest.
 
 An episode takes about 18,000 random decisions. The native environments first play that long, and a sixteenth of the
 sub-environments is reset every thousand steps: their episodes are then spread evenly from begin to end, as they are in

@@ -105,10 +105,7 @@ STAGE_STATE: Final = np.dtype(
         ("first_reveal", "i4"),
         ("n_reveals", "i4"),
         ("row", "i4"),  # its node row in the latest graph observation
-        (
-            "next_prompt_tokens",
-            "i4",
-        ),  # of the next task to start: rows of tasks are far from the processor
+        ("next_prompt_tokens", "i4"),  # of the next task to start, whose own row is seldom in a cache
     ],
     align=True,
 )

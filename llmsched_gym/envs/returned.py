@@ -19,8 +19,8 @@ _OURS: Final = 3
 class ReturnedArrays:
     """Dictionaries of arrays of the same names and shapes.
 
-    To allocate and clear observations anew in every step takes a third of the time of a step. Here an array whose only
-    reference is ours is used again: views, tensors and infos that share its memory hold a reference too.
+    To allocate and clear observations anew in every step takes time. Here an array whose only reference is ours is used
+    again: views, tensors and infos that share its memory hold a reference too.
 
     Args:
         example: Shapes and types.

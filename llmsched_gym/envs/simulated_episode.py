@@ -20,8 +20,8 @@ from llmsched_gym.envs.memory import EpisodeMemory, room_for
 from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
 from llmsched_gym.envs.parked import Parked, load
 from llmsched_gym.profiler.beliefs import BeliefRows, any_stale, refresh
-from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.features import Inference
+from llmsched_gym.profiler.layout import Layout
 from llmsched_gym.profiler.profiler import Profiler
 from llmsched_gym.workloads.workload import Workload
 

@@ -23,8 +23,8 @@ from llmsched_gym.envs.reward import reward
 from llmsched_gym.envs.simulated_episode import carry_out, observe, show_beliefs
 from llmsched_gym.envs.team import Rounds, enter, leave
 from llmsched_gym.profiler.beliefs import BeliefRows, refresh
-from llmsched_gym.profiler.evidence import Layout
 from llmsched_gym.profiler.integers import wide
+from llmsched_gym.profiler.layout import Layout
 
 _CANDIDATES: Final = int(System.CANDIDATES)
 _JOB_ROWS: Final = int(System.JOB_ROWS)

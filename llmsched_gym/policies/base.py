@@ -36,12 +36,13 @@ class Policy(ABC):
     observation: ObservationMode = "table"
     sources: tuple[Path, ...] = ()
 
-    def reset(self, info: Mapping[str, Any]) -> None:  # noqa: B027 (most policies keep no state between decisions)
+    def reset(self, info: Mapping[str, Any]) -> None:
         """Begin an episode.
 
         Args:
             info: What the environment's ``reset`` returned; ``info["policy_seed"]`` seeds the policy's own randomness.
         """
+        del info  # most policies keep no state between decisions
 
     @abstractmethod
     def act(self, obs: Observation) -> int:

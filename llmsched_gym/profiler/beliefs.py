@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.cluster.state import ClusterState, Rows, StageStatus
 from llmsched_gym.profiler.cache import EvidenceCache
-from llmsched_gym.profiler.evidence import EVIDENCE, OPEN, Layout, collect
+from llmsched_gym.profiler.evidence import EVIDENCE, OPEN, collect
 from llmsched_gym.profiler.features import (
     ENTROPY,
     HIGH,
@@ -40,6 +40,7 @@ from llmsched_gym.profiler.features import (
 )
 from llmsched_gym.profiler.inference import condition
 from llmsched_gym.profiler.integers import wide
+from llmsched_gym.profiler.layout import Layout
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
 
@@ -122,8 +123,6 @@ def make_rows(layout: Layout, workload: Workload) -> BeliefRows:
 
 _READY: Final = int(StageStatus.READY)
 _RUNNING: Final = int(StageStatus.RUNNING)
-_DONE: Final = int(StageStatus.DONE)
-_HIDDEN: Final = int(StageStatus.HIDDEN)
 _DYNAMIC: Final = int(StageKind.DYNAMIC)
 _LLM: Final = int(StageKind.LLM)
 

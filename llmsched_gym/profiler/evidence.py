@@ -14,21 +14,16 @@ and the tokens that running ones have generated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmsched_gym._jit import inlined_kernel, kernel
-from llmsched_gym.cluster.initial import task_work_ns
-from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows, StageStatus, TaskStatus
-from llmsched_gym.profiler.bank import ProfileBank
 from llmsched_gym.profiler.integers import wide
-from llmsched_gym.profiler.profile import MAX_STATES, SLICES, Profile
+from llmsched_gym.profiler.layout import Layout
+from llmsched_gym.profiler.profile import SLICES
 from llmsched_gym.workloads.template import StageKind
-from llmsched_gym.workloads.workload import Workload
 
 PATIENCE_NS: Final = 50_000_000
 """Soft evidence of a running stage may come this much late, so that it need not be looked for at every event."""
@@ -45,56 +40,6 @@ _SKIPPED: Final = int(StageStatus.SKIPPED)
 _TASK_RUNNING: Final = int(TaskStatus.RUNNING)
 _TASK_DONE: Final = int(TaskStatus.DONE)
 _DYNAMIC: Final = int(StageKind.DYNAMIC)
-
-
-class Layout(NamedTuple):
-    """How a workload's jobs map to the variables of a bank; constant during an episode.
-
-    Attributes:
-        apps: int32 (applications,) Index of the application in the bank; -1 for none.
-        first_node: int32 (applications + 1,) Where the nodes of an application start.
-        variable: int32 (nodes,) Variable of a template node, counted within the application.
-        plan: int32 (nodes,) Variable of the size of the plan that the node is a candidate of; -1 for other nodes.
-        latency_ps: int64 (applications, 4) a, b, c and d of the latency profile that the network was fitted with.
-        work_ns: int64 (tasks,) Batch-1 slot time of each task under that latency profile, by truth.
-        llm_share: float64 (nodes,) Share of LLM time in what a node takes by its historical means.
-        ends: int64 (variables of the bank, MAX_STATES) Least value beyond a bin: ns, or planned stages; FAR for the
-            last bin. 0 for "absent".
-        once: int32 (variables of the bank,) Mask of the bins.
-        repeats: int32 (variables of the bank, MAX_STATES) Least number of occurrences of each state: 0 for "absent", 1
-            for bins. Beyond the states none can reach it.
-        calls_ns: float64 (variables of the bank, SLICES) `Variable.calls_s`.
-        tokens: int32 (tasks,) Tokens that running LLM tasks have generated; the backend's to fill.
-        first_variable: As of the bank, and so the others: few arrays cross into compiled code faster than many.
-        states: Number of states of each variable of the bank.
-        absent: State 0 is "absent".
-        kinds: `StageKind`.
-    """
-
-    apps: NDArray[np.int32]
-    first_node: NDArray[np.int32]
-    variable: NDArray[np.int32]
-    plan: NDArray[np.int32]
-    latency_ps: NDArray[np.int64]
-    work_ns: NDArray[np.int64]
-    llm_share: NDArray[np.float64]
-    ends: NDArray[np.int64]
-    once: NDArray[np.int32]
-    repeats: NDArray[np.int32]
-    calls_ns: NDArray[np.float64]
-    tokens: NDArray[np.int32]
-    first_variable: NDArray[np.int32]
-    states: NDArray[np.int32]
-    absent: NDArray[np.bool_]
-    kinds: NDArray[np.int32]
-
-
-class StateTables(NamedTuple):
-    """States of the variables of a bank; see `Layout`."""
-
-    ends: NDArray[np.int64]
-    once: NDArray[np.int32]
-    repeats: NDArray[np.int32]
 
 
 EVIDENCE: Final = np.dtype(
@@ -125,99 +70,6 @@ OPEN: Final = np.dtype(
     align=True,
 )
 """Unfinished stages of a job, known or to be expected, in the first rows of its stages."""
-
-
-def make_layout(
-    workload: Workload, profiles: Mapping[int, tuple[int, Profile]], bank: ProfileBank, states: StateTables
-) -> Layout:
-    """Map a workload to profiles.
-
-    Args:
-        workload: The jobs.
-        profiles: For each application of the workload that has one: its index in the bank, and its profile.
-        bank: All profiles.
-        states: From `state_tables`.
-    """
-    templates = workload.templates
-    first_node = np.cumsum([0, *(len(template.nodes) for template in templates)])
-    variable = np.full(first_node[-1], -1, np.int32)
-    plan = np.full(first_node[-1], -1, np.int32)
-    latency = np.zeros((len(templates), 4), np.int64)
-    llm_share = np.zeros(first_node[-1])
-    for app, (_, profile) in profiles.items():
-        for v, one in enumerate(profile.variables):
-            variable[first_node[app] + one.node] = v
-        for position, node in enumerate(templates[app].nodes):
-            if node.candidate_of is not None:
-                dynamic = templates[app].index[node.candidate_of]
-                plan[first_node[app] + position] = variable[first_node[app] + dynamic]
-        clock = profile.latency
-        latency[app] = clock.iteration_ps, clock.decode_ps, clock.prefill_ps, clock.context_ps
-        llm_share[first_node[app] : first_node[app + 1]] = _llm_share(workload.history[app], clock)
-    return Layout(
-        apps=np.array([profiles[app][0] if app in profiles else -1 for app in range(len(templates))], np.int32),
-        first_node=first_node.astype(np.int32),
-        variable=variable,
-        plan=plan,
-        latency_ps=latency,
-        work_ns=_work_ns(workload, {app: profile.latency for app, (_, profile) in profiles.items()}),
-        llm_share=llm_share,
-        ends=states.ends,
-        once=states.once,
-        repeats=states.repeats,
-        calls_ns=bank.calls * 1e9,
-        tokens=np.zeros(len(workload.tasks), np.int32),
-        first_variable=bank.first_variable,
-        states=bank.states,
-        absent=bank.absent,
-        kinds=bank.kinds,
-    )
-
-
-def _work_ns(workload: Workload, clocks: Mapping[int, LatencyProfile]) -> NDArray[np.int64]:
-    """Slot time of each task under the latency profile of its application; 0 where that has none."""
-    first, *others = clocks.values() or [None]
-    if len(clocks) == len(workload.templates) and all(clock == first for clock in others):  # as usual, and sooner done
-        return task_work_ns(workload.tasks, first)
-    task_app = workload.jobs["app"][workload.stages["job"][workload.tasks["stage"]]]
-    work_ns = np.zeros(len(workload.tasks), np.int64)
-    done: list[LatencyProfile] = []
-    for clock in clocks.values():
-        if clock not in done:
-            apps = [app for app, other in clocks.items() if other == clock]
-            np.copyto(work_ns, task_work_ns(workload.tasks, clock), where=np.isin(task_app, apps))
-            done.append(clock)
-    return work_ns
-
-
-def state_tables(profiles: list[Profile]) -> StateTables:
-    """Lay out the states of the variables of a bank, in its order."""
-    variables = [variable for profile in profiles for variable in profile.variables]
-    ends = np.full((len(variables), MAX_STATES), FAR, np.int64)
-    once = np.zeros(len(variables), np.int32)
-    repeats = np.full((len(variables), MAX_STATES), np.iinfo(np.int32).max, np.int32)
-    for v, variable in enumerate(variables):
-        scale = 1.0 if variable.kind is StageKind.DYNAMIC else 1e9
-        inner = np.ceil(variable.edges_s[1:-1] * scale).astype(np.int64)
-        first, several = int(variable.absent), int(variable.absent) + len(inner) + 1
-        ends[v, first : several - 1] = inner
-        ends[v, :first] = 0
-        once[v] = (1 << several) - (1 << first)
-        repeats[v, :first] = 0
-        repeats[v, first:several] = 1
-        repeats[v, several : variable.states] = variable.repeats
-    return StateTables(ends, once, repeats)
-
-
-def _llm_share(history: NDArray[Any], clock: LatencyProfile) -> NDArray[np.float64]:
-    """Share of LLM time in the historical means of each node; 0 where it takes no time."""
-    llm_ns = (
-        history["output_tokens"] * float(clock.iteration_ps + clock.decode_ps)
-        + history["prefill_tokens"] * float(clock.prefill_ps)
-        + history["context_tokens"] * float(clock.context_ps)
-    ) / 1000.0
-    total_ns = llm_ns + history["seconds"] * 1e9
-    return np.where(total_ns > 0.0, llm_ns / np.where(total_ns > 0.0, total_ns, 1.0), 0.0)
 
 
 @inlined_kernel

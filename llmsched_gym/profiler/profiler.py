@@ -16,8 +16,8 @@ from llmsched_gym.errors import InputError
 from llmsched_gym.profiler.bank import make_bank, make_workspace
 from llmsched_gym.profiler.beliefs import BeliefRows, make_rows, refresh
 from llmsched_gym.profiler.cache import make_cache
-from llmsched_gym.profiler.evidence import Layout, StateTables, make_layout, state_tables
 from llmsched_gym.profiler.features import JOB_NUMBERS, VARIABLE_NUMBERS, Inference, Prior, fill_prior
+from llmsched_gym.profiler.layout import Layout, StateTables, make_layout, state_tables
 from llmsched_gym.profiler.profile import Profile
 from llmsched_gym.profiler.store import check_template, list_profiles, load_profile, read_profile
 from llmsched_gym.workloads.template import ApplicationTemplate

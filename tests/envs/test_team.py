@@ -73,7 +73,9 @@ def test_threads_sleep_in_the_end_and_wake_up_again() -> None:
     for n in range(1, 6):
         one.run()
         assert one.counted == n * 30
+        deadline = time.monotonic() + 60.0
         while not one.team.rounds.asleep[1:, 0].all():
+            assert time.monotonic() < deadline
             time.sleep(0.001)
     assert min(one.entered.count(thread) for thread in range(3)) >= 5
     one.team.dismiss()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -54,15 +55,22 @@ def read_summary(data_dir: Path, name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+_DEEP: Final = re.compile(r"(?<= )(?!github\.com/)([^\s/]+/)[^\s/]+/[^\s;]*")
+"""A path of three parts or more behind the name of its repository."""
+
+
 def provenance(data_dir: Path, name: str) -> Facts:
-    """Source, commit and licence of a data file, from its ``.meta.json`` sidecar or its ``_meta`` member."""
+    """Source, commit and licence of a data file, from its ``.meta.json`` sidecar or its ``_meta`` member.
+
+    Of a deep path within a repository the first folder is named.
+    """
     if name.endswith(".json"):
         meta = read_summary(data_dir, name)["_meta"]
     else:
         meta = read_summary(data_dir, f"{name}.meta.json")
     origins = meta.get("sources", [meta])
     return {
-        key: "; ".join(dict.fromkeys(str(origin[key]) for origin in origins if key in origin))
+        key: "; ".join(dict.fromkeys(_DEEP.sub(r"\1", str(origin[key])) for origin in origins if key in origin))
         for key in ("source", "commit", "licence")
     }
 

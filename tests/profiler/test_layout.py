@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from llmsched_gym.cluster.initial import task_work_ns
-from llmsched_gym.profiler.evidence import make_layout
+from llmsched_gym.profiler.layout import make_layout
 from llmsched_gym.profiler.profiler import shipped_profiler
 from llmsched_gym.scenario import load_scenario
 
