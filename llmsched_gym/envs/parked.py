@@ -13,6 +13,7 @@ import numpy as np
 from numba.core import cgutils, types
 from numba.extending import NativeValue, intrinsic, models, register_model, unbox
 from numba.np.arrayobj import populate_array
+from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel, type_of
 
@@ -76,6 +77,10 @@ class Parked:
             raise TypeError(f"row {row} is of another type than the others")
         store(self, row, content)
         self._tuples[row] = content
+
+    def words(self, row: int) -> NDArray[np.int64]:
+        """Return the numbers that a row consists of; writing to them changes it."""
+        return self._memory.reshape(len(self._tuples), -1)[row]
 
 
 def _parts(content: Any) -> tuple[types.Type, ...]:
