@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from llmsched_gym.cluster.spec import ClusterSpec
-from llmsched_gym.workloads.applications.base import static_block
-from llmsched_gym.workloads.block import JobBlock, Part, assemble
+from llmsched_gym.workloads.assemble import Part, assemble
+from llmsched_gym.workloads.block import JobBlock, static_block
 from llmsched_gym.workloads.history import compute_history
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
 from llmsched_gym.workloads.validate import validate_workload
@@ -97,7 +97,7 @@ def _random_block(rng: np.random.Generator, template: ApplicationTemplate, plann
             gate = slot_of[one.revealed_by]
             revealer[:, slot] = gate
             present[:, slot] = present[:, gate] & (rng.random(n) < 0.5)
-    block = replace(blank, node=node, revealer=revealer, parents=parents, present=present)
+    block = blank._replace(node=node, revealer=revealer, parents=parents, present=present)
     block = draw_tasks(rng, block, np.ones((n, slots), np.bool_))
     return draw_plans(rng, template, planner, block, np.ones(n, np.bool_)) if planner >= 0 else block
 
@@ -125,7 +125,7 @@ def draw_tasks(rng: np.random.Generator, block: JobBlock, where: NDArray[np.bool
         name: np.where(where[:, :, None] if value.ndim == 3 else where, value, getattr(block, name))
         for name, value in fresh.items()
     }
-    return replace(block, **changes)
+    return block._replace(**changes)
 
 
 def draw_plans(
@@ -149,7 +149,7 @@ def draw_plans(
             parents[job, slot, earlier if len(earlier) else [dynamic]] = True
         is_parent = parents[job, first:last, first:last].any(axis=0)
         parents[job, last, first:last] = exists[job, first:last] & ~is_parent
-    return replace(block, exists=exists, node=node, revealer=revealer, parents=parents)
+    return block._replace(exists=exists, node=node, revealer=revealer, parents=parents)
 
 
 def random_cluster(rng: np.random.Generator, *, short_of_kv: bool) -> ClusterSpec:

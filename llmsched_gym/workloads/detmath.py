@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,19 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 
 Floats = NDArray[np.float64]
+
+
+class Curve(NamedTuple):
+    """Points that are joined by lines.
+
+    Attributes:
+        xs: (n,) ascending.
+        ys: (n,).
+    """
+
+    xs: Floats
+    ys: Floats
+
 
 _LN2: Final = 0.6931471805599453
 _ARTANH: Final = tuple(1.0 / k for k in range(21, 0, -2))
@@ -58,23 +71,12 @@ def log(x: Floats | float) -> Floats:
 
 def exp(x: Floats | float) -> Floats:
     """Exponential of `x`, elementwise, relative error below 1e-14 for |x| <= 20 and 2e-13 for |x| < 700."""
-    x = np.asarray(x, dtype=np.float64)
-    power = np.rint(x / _LN2)
-    rest = x - power * _LN2
-    series = np.ones_like(rest)
-    for k in range(16, 0, -1):
-        series = series * rest / k + 1.0
-    return np.ldexp(series, power.astype(np.int64))
+    return _elementwise(_fill_exp, x)
 
 
 def normal_quantile(p: Floats | float) -> Floats:
     """Quantile of the standard normal distribution for 0 < p < 1 (Acklam's rational approximation, error 5e-9)."""
     return _elementwise(_fill_normal_quantile, p)
-
-
-def normal_cdf(x: Floats | float) -> Floats:
-    """Distribution function of the standard normal, by interpolation in a fixed table (error below 1e-5)."""
-    return interpolate(x, *_normal_table())
 
 
 def interpolate(x: Floats | float, xs: Floats, ys: Floats) -> Floats:
@@ -96,11 +98,11 @@ def _elementwise(fill: Callable[..., None], x: Floats | float, *tables: Floats) 
 
 
 @cache
-def _normal_table() -> tuple[Floats, Floats]:
-    """Points of the distribution function."""
+def normal_curve() -> Curve:
+    """Points of the distribution function of the standard normal (error below 1e-5)."""
     tail = np.concatenate([[1e-12, 1e-9, 1e-7], np.linspace(1e-6, 1e-3, 400)])
     p = np.concatenate([tail, np.linspace(1e-3, 0.999, 4001)[1:-1], 1.0 - tail[::-1]])
-    return normal_quantile(p), p
+    return Curve(normal_quantile(p), p)
 
 
 @kernel
@@ -110,16 +112,15 @@ def _fill_log(x: Floats, values: Floats) -> None:
 
 
 @kernel
+def _fill_exp(x: Floats, values: Floats) -> None:
+    for i in range(len(x)):
+        values[i] = exponential(x[i])
+
+
+@kernel
 def _fill_normal_quantile(p: Floats, values: Floats) -> None:
     for i in range(len(p)):
-        q = p[i] - 0.5
-        tail = min(p[i], 1.0 - p[i])
-        if tail >= 0.02425:
-            values[i] = q * _polynomial(_A, q * q) / _polynomial(_B, q * q)
-        else:
-            r = math.sqrt(-2.0 * logarithm(tail))
-            outer = _polynomial(_C, r) / _polynomial(_D, r)
-            values[i] = outer if q < 0.0 else -outer
+        values[i] = quantile_of_normal(p[i])
 
 
 @kernel
@@ -156,6 +157,29 @@ def logarithm(x: float) -> float:
         exponent -= 1
     s = (mantissa - 1.0) / (mantissa + 1.0)  # log m = 2 artanh s, |s| <= 0.1716
     return 2.0 * s * _polynomial(_ARTANH, s * s) + exponent * _LN2
+
+
+@kernel
+def exponential(x: float) -> float:
+    """Return `exp` of one number."""
+    power = np.rint(x / _LN2)
+    rest = x - power * _LN2
+    series = 1.0
+    for k in range(16, 0, -1):
+        series = series * rest / k + 1.0
+    return math.ldexp(series, int(power))
+
+
+@kernel
+def quantile_of_normal(p: float) -> float:
+    """Return `normal_quantile` of one number."""
+    q = p - 0.5
+    tail = min(p, 1.0 - p)
+    if tail >= 0.02425:
+        return q * _polynomial(_A, q * q) / _polynomial(_B, q * q)
+    r = math.sqrt(-2.0 * logarithm(tail))
+    outer = _polynomial(_C, r) / _polynomial(_D, r)
+    return outer if q < 0.0 else -outer
 
 
 @kernel

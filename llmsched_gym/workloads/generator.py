@@ -12,7 +12,7 @@ from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.arrivals import Arrivals, check_rate
-from llmsched_gym.workloads.block import Part, assemble
+from llmsched_gym.workloads.assemble import Part, assemble
 from llmsched_gym.workloads.history import sampled_history
 from llmsched_gym.workloads.splits import SPLITS, check_seed, stream
 from llmsched_gym.workloads.workload import Workload

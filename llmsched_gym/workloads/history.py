@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.applications.base import Application
-from llmsched_gym.workloads.block import Part, assemble
+from llmsched_gym.workloads.assemble import Part, assemble
 from llmsched_gym.workloads.splits import stream
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import HISTORY, Workload

@@ -65,10 +65,48 @@ def number_job_prefixes(tasks: NDArray[Any], stages: NDArray[Any], n_app_prefixe
 
     Ids are dense: application prefixes first, then those that tasks use, by job and local id.
     """
-    chained = np.flatnonzero(tasks["job_prefix"] >= 0)
-    local = tasks["job_prefix"][chained].astype(np.int64)
-    job = stages["job"][tasks["stage"][chained]].astype(np.int64)
-    width = int(local.max(initial=0)) + 1
-    used, dense = np.unique(job * width + local, return_inverse=True)
-    tasks["job_prefix"][chained] = n_app_prefixes + dense
-    return n_app_prefixes + len(used)
+    return _number(tasks, stages, n_app_prefixes, np.empty(len(tasks), np.int64))
+
+
+@kernel
+def _number(tasks: Any, stages: Any, n_prefixes: int, used: NDArray[np.int64]) -> int:
+    """Number the prefixes from `n_prefixes` on; `used` is scratch for the local ids of one job, ascending."""
+    first = 0
+    while first < len(tasks):
+        job = stages[tasks[first].stage].job
+        end, n_used = first, 0
+        while end < len(tasks) and stages[tasks[end].stage].job == job:
+            if tasks[end].job_prefix >= 0:
+                n_used = _insert(used, n_used, tasks[end].job_prefix)
+            end += 1
+        for t in range(first, end):
+            if tasks[t].job_prefix >= 0:
+                tasks[t].job_prefix = n_prefixes + _place(used, n_used, tasks[t].job_prefix)
+        n_prefixes += n_used
+        first = end
+    return n_prefixes
+
+
+@kernel
+def _insert(used: NDArray[np.int64], n_used: int, value: int) -> int:
+    """Insert a value into the first `n_used` ones, which ascend, unless it is there; returns how many there are now."""
+    place = _place(used, n_used, value)
+    if place < n_used and used[place] == value:
+        return n_used
+    for k in range(n_used, place, -1):
+        used[k] = used[k - 1]
+    used[place] = value
+    return n_used + 1
+
+
+@kernel
+def _place(used: NDArray[np.int64], n_used: int, value: int) -> int:
+    """Return how many of the first `n_used` ones, which ascend, are less than a value."""
+    low, high = 0, n_used
+    while low < high:
+        middle = (low + high) // 2
+        if used[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low

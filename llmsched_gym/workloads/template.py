@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Literal
 
 import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
 
 from llmsched_gym.errors import InputError
 
@@ -63,6 +65,30 @@ class ApplicationTemplate:
     def index(self) -> dict[str, int]:
         """Position of each node by name."""
         return {node.name: i for i, node in enumerate(self.nodes)}
+
+    @cached_property
+    def kinds(self) -> NDArray[np.int64]:
+        """int64 (nodes,) `StageKind` of each node."""
+        return np.array([int(node.kind) for node in self.nodes], dtype=np.int64)
+
+    @cached_property
+    def planned(self) -> NDArray[np.bool_]:
+        """Bool (nodes,) Whether a node is a candidate of a plan."""
+        return np.array([node.candidate_of is not None for node in self.nodes])
+
+    @cached_property
+    def edges(self) -> NDArray[np.bool_]:
+        """Bool (nodes, nodes): ``edges[c, p]`` where p is a parent of c."""
+        edges = np.zeros((len(self.nodes), len(self.nodes)), dtype=np.bool_)
+        for child, node in enumerate(self.nodes):
+            edges[child, [self.index[parent] for parent in node.parents]] = True
+        return edges
+
+    @cached_property
+    def revealers(self) -> NDArray[np.int64]:
+        """int64 (nodes,) Node whose completion reveals each one, -1: visible on arrival."""
+        gates = [-1 if node.revealed_by is None else self.index[node.revealed_by] for node in self.nodes]
+        return np.array(gates, dtype=np.int64)
 
     def graph(self) -> nx.DiGraph:
         """Return the template as a directed graph over node names; candidates hang below their dynamic node."""

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 
 from llmsched_gym.workloads.applications.base import Application
-from llmsched_gym.workloads.block import JobBlock, Part, assemble
+from llmsched_gym.workloads.assemble import Part, assemble
+from llmsched_gym.workloads.block import JobBlock, blank_block
 from llmsched_gym.workloads.history import compute_history
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
 from llmsched_gym.workloads.workload import Workload
@@ -136,21 +137,14 @@ def _pipeline(template: ApplicationTemplate, seconds: Sequence[tuple[int, ...]])
     """Jobs whose stages follow each other, one task each, with the given whole seconds per stage."""
     n_slots = len(template.nodes)
     time = np.array(seconds, dtype=np.int64).reshape(-1, n_slots)
-    shape = time.shape
     llm = np.array([node.kind is StageKind.LLM for node in template.nodes])
     tokens = np.where(llm, time, 0)[:, :, None]
-    return JobBlock(
-        exists=np.ones(shape, dtype=np.bool_),
-        node=np.broadcast_to(np.arange(n_slots), shape),
-        present=np.ones(shape, dtype=np.bool_),
-        revealer=np.full(shape, -1),
-        parents=np.broadcast_to(np.eye(n_slots, k=-1, dtype=np.bool_), (*shape, n_slots)),
-        n_tasks=np.ones(shape, dtype=np.int64),
-        prompt_tokens=np.minimum(tokens, 1),
-        output_tokens=tokens,
-        duration_ns=np.where(llm, 0, time * 1_000_000_000)[:, :, None],
-        app_prefix=np.full(n_slots, -1),
-        app_prefix_tokens=np.zeros(shape, dtype=np.int64),
-        job_prefix=np.full(shape, -1),
-        job_prefix_tokens=np.zeros(shape, dtype=np.int64),
-    )
+    block = blank_block(len(time), n_slots, 1)
+    block.exists[:] = block.present[:] = True
+    block.node[:] = np.arange(n_slots)
+    block.parents[:] = np.eye(n_slots, k=-1, dtype=np.bool_)
+    block.n_tasks[:] = 1
+    block.prompt_tokens[:] = np.minimum(tokens, 1)
+    block.output_tokens[:] = tokens
+    block.duration_ns[:] = np.where(llm, 0, time * 1_000_000_000)[:, :, None]
+    return block

@@ -11,8 +11,8 @@ from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, least_loaded, start_task
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import ClusterState, JobStatus, StageStatus
-from llmsched_gym.workloads.applications.base import static_block
-from llmsched_gym.workloads.block import JobBlock, Part, assemble
+from llmsched_gym.workloads.assemble import Part, assemble
+from llmsched_gym.workloads.block import JobBlock, static_block
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
 from llmsched_gym.workloads.workload import HISTORY, Workload
 
@@ -130,7 +130,7 @@ def test_nobody_sees_a_plan_before_it_is_made() -> None:
     parents[0, 1, 0] = parents[0, 2, 1] = parents[0, 3, 2] = parents[0, 4, 3] = parents[0, 4, 1] = True
     block = JobBlock(
         **{
-            **vars(blank),
+            **blank._asdict(),
             "parents": parents,
             "revealer": np.array([[-1, -1, 0, 0, -1]]),
             "n_tasks": np.ones((1, 5), np.int64),

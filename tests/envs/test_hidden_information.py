@@ -19,7 +19,8 @@ from random_workloads import MAX_OUTPUT, SUB_SLOTS, Case, Draft, cases, draw_pla
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import ClusterState, JobStatus, StageStatus, TaskStatus
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
-from llmsched_gym.workloads.block import JobBlock, Part
+from llmsched_gym.workloads.assemble import Part
+from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.workload import Workload
 
 Seen = tuple[dict[str, NDArray[Any]], dict[str, Any]]
@@ -113,7 +114,7 @@ def rewrite_block(
                 running = of_task == TaskStatus.RUNNING
                 output[job, slot, k] = rng.integers(output[job, slot, k] if running else 1, MAX_OUTPUT + 1)
                 duration[job, slot, k] = duration[job, slot, k] * running + rng.integers(0, LATER_NS)
-    block = draw_tasks(rng, replace(block, output_tokens=output, duration_ns=duration), status <= StageStatus.BLOCKED)
+    block = draw_tasks(rng, block._replace(output_tokens=output, duration_ns=duration), status <= StageStatus.BLOCKED)
     present = block.present.copy()
     planned = range(planner + 1, planner + 2 + SUB_SLOTS) if planner >= 0 else range(0)
     for slot in sorted(set(range(present.shape[1])).difference(planned)):  # planned stages are always present
@@ -121,7 +122,7 @@ def rewrite_block(
         at_gate = present[np.arange(len(gate)), np.maximum(gate, 0)]
         optional = (status[:, slot] == StageStatus.HIDDEN) & (gate >= 0)
         present[optional, slot] = (at_gate & (rng.random(len(gate)) < 0.5))[optional]
-    block = replace(block, present=present)
+    block = block._replace(present=present)
     if planner < 0:
         return block
     return draw_plans(rng, part.template, planner, block, status[:, planner] < StageStatus.DONE)

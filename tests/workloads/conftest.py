@@ -72,10 +72,11 @@ def sample_assistant(n: int, rng: np.random.Generator) -> JobBlock:
         prompt_tokens=prompt,
         output_tokens=output,
         duration_ns=duration,
-        app_prefix=np.where(llm, np.where(node == 3, 1, 0), -1),
+        app_prefix=np.where(llm, np.where(node == 3, 1, 0), -1) * np.ones((n, 1), dtype=np.int64),
         app_prefix_tokens=shared,
         job_prefix=job_prefix,
         job_prefix_tokens=np.where(job_prefix >= 0, 120, 0),
+        output_bytes=np.zeros_like(duration),
     )
 
 

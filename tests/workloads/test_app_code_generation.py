@@ -48,11 +48,12 @@ def test_a_present_round_is_revealed_by_the_test_run_before(block: JobBlock) -> 
 def test_prompts_hold_the_latest_attempt(block: JobBlock) -> None:
     """A rewrite's prompt grows with the code, test output and reflection it quotes, token for token."""
     code_1, reflect_2, code_2 = (TEMPLATE.index[name] for name in ("code_1", "reflect_2", "code_2"))
-    output, prompt = block.output_tokens[:, :, 0], block.prompt_tokens[:, :, 0]
-    feedback = block.output_bytes[:, TEMPLATE.index["test_1"], 0] // 4 if block.output_bytes is not None else 0
+    several = rounds_of(block) > 1
+    output, prompt = block.output_tokens[several, :, 0], block.prompt_tokens[several, :, 0]
+    feedback = block.output_bytes[several, TEMPLATE.index["test_1"], 0] // 4
     fixed = prompt[:, reflect_2] - output[:, code_1] - feedback
     assert len(np.unique(fixed)) == 1
-    task = prompt[:, code_1] - block.app_prefix_tokens[:, code_1]
+    task = prompt[:, code_1] - block.app_prefix_tokens[several, code_1]
     fixed = prompt[:, code_2] - output[:, code_1] - feedback - output[:, reflect_2] - task
     assert len(np.unique(fixed)) == 1
 

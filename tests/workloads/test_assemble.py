@@ -12,7 +12,7 @@ import pytest
 
 from llmsched_gym.errors import InputError
 from llmsched_gym.workloads.applications.base import Application
-from llmsched_gym.workloads.block import Part, assemble
+from llmsched_gym.workloads.assemble import Part, assemble
 from llmsched_gym.workloads.history import compute_history
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.toy import TOY_APPLICATIONS

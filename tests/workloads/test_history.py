@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from llmsched_gym.workloads.applications.base import Application
-from llmsched_gym.workloads.block import JobBlock, Part, assemble
+from llmsched_gym.workloads.assemble import Part, assemble
+from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.history import (
     HISTORY_JOBS,
     NOMINAL_PS,
@@ -104,8 +103,7 @@ def test_stage_that_never_ran_and_empty_application(assistant: Application) -> N
 
 def test_order_of_jobs_does_not_matter(assistant: Application) -> None:
     block = assistant.sample(50, np.random.default_rng(4))
-    per_job = {name: value[::-1] for name, value in vars(block).items() if value is not None and name != "app_prefix"}
-    reversed_block = replace(block, **per_job)
+    reversed_block = JobBlock._make(values[::-1] for values in block)
     forward, backward = (compute_history(whole(assistant, b), 0) for b in (block, reversed_block))
     assert np.array_equal(forward, backward)
 

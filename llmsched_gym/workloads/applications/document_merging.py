@@ -8,17 +8,19 @@ share their instructions and the four documents, which come before the draft.
 
 from __future__ import annotations
 
-from functools import partial
-from itertools import pairwise
-from typing import Final
+from itertools import chain, pairwise
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from llmsched_gym._jit import kernel
 from llmsched_gym.workloads import detmath
-from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application, static_block
-from llmsched_gym.workloads.block import JobBlock
-from llmsched_gym.workloads.facts import Ints, load_facts, load_quantiles, normals
+from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application
+from llmsched_gym.workloads.block import JobBlock, static_block
+from llmsched_gym.workloads.detmath import Floats
+from llmsched_gym.workloads.facts import Quantiles, load_facts, load_quantiles
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.variates import normal, quantile, uniforms, whole_quantile
 
 APP_PREFIXES: Final = ("generate", "score", "aggregate", "improve")
 DRAFTS, KEPT, AGGREGATES, IMPROVEMENTS, SCORES_EACH = 5, 3, 5, 10, 3
@@ -26,7 +28,6 @@ DRAFTS, KEPT, AGGREGATES, IMPROVEMENTS, SCORES_EACH = 5, 3, 5, 10, 3
 _GENERATE, _SCORE_GENERATED, _AGGREGATE, _SCORE_AGGREGATED, _IMPROVE, _SCORE_IMPROVED = range(6)
 
 _FACTS: Final = load_facts("document_merging")
-_quantiles: Final = partial(load_quantiles, "document_merging")
 
 
 def _template() -> ApplicationTemplate:
@@ -40,53 +41,174 @@ def _template() -> ApplicationTemplate:
 
 TEMPLATE: Final = _template()
 
+_WRITTEN: Final = (DRAFTS, AGGREGATES, IMPROVEMENTS)
+_SCORES: Final = tuple(written * SCORES_EACH for written in _WRITTEN)
+
+# Of each stage in turn, the same in all jobs: tasks, and the instructions at the start of their prompts.
+_N_TASKS: Final = tuple(chain.from_iterable(zip(_WRITTEN, _SCORES, strict=True)))
+_STEPS: Final = ("generate", "score", "aggregate", "score", "improve", "score")
+_INSTRUCTIONS: Final = tuple(APP_PREFIXES.index(step) for step in _STEPS)
+_INSTRUCTION_TOKENS: Final = tuple(_FACTS["instruction_tokens"]["value"][step] for step in _STEPS)
+
+
+class _Writing(NamedTuple):
+    """A step that writes contracts."""
+
+    overhead_tokens: int
+    """Prompt without documents and contracts."""
+    ratio: Quantiles
+    """Length of a response over the job's expected draft."""
+    longest: int
+    """Limit of a response."""
+
+
+class _Scoring(NamedTuple):
+    """The step that scores them."""
+
+    overhead_tokens: int
+    """Prompt without documents and contract."""
+    response: Quantiles
+    """Tokens of a response."""
+
+
+class _Tables(NamedTuple):
+    """Distributions and constants."""
+
+    document: Quantiles
+    """Tokens of a document."""
+    draft_per_document_token: float
+    draft_job_sd_log: float
+    generate: _Writing
+    aggregate: _Writing
+    improve: _Writing
+    score: _Scoring
+
+
+def _tables() -> _Tables:
+    overhead, longest = _FACTS["overhead_tokens"]["value"], _FACTS["output_limit"]["value"]
+
+    def writing(step: str) -> _Writing:
+        return _Writing(overhead[step], load_quantiles("document_merging", f"{step}_ratio"), longest)
+
+    return _Tables(
+        load_quantiles("document_merging", "document"),
+        _FACTS["draft_per_document_token"]["value"],
+        _FACTS["draft_job_sd_log"]["value"],
+        writing("generate"),
+        writing("aggregate"),
+        writing("improve"),
+        _Scoring(overhead["score"], load_quantiles("document_merging", "score")),
+    )
+
+
+_TABLES: Final = _tables()
+
+
+class _Uniforms(NamedTuple):
+    """Uniforms of `n` jobs for the lengths of their texts, (n, texts) each."""
+
+    documents: Floats
+    verbosity: Floats
+    """(n, 1) for the lengths of all contracts of the job."""
+    drafts: Floats
+    aggregates: Floats
+    improvements: Floats
+    draft_scores: Floats
+    aggregate_scores: Floats
+    improvement_scores: Floats
+
+
+_WIDTHS: Final = (_FACTS["documents"]["value"], 1, *_WRITTEN, *_SCORES)
+"""Uniforms that a job takes from each of these arrays."""
+
 
 def sample(n: int, rng: np.random.Generator) -> JobBlock:
     """Draw `n` document-merging jobs."""
-    block = static_block(TEMPLATE, n, IMPROVEMENTS * SCORES_EACH)
-    documents = _quantiles("document").whole(rng.random((n, _FACTS["documents"]["value"])))
-    total = np.cumsum(documents, axis=1)[:, -1]
-    verbosity = detmath.exp(_FACTS["draft_job_sd_log"]["value"] * normals(rng, n))
-    draft = _FACTS["draft_per_document_token"]["value"] * total * verbosity
-
-    def respond(step: str, count: int) -> Ints:
-        ratio = _quantiles(f"{step}_ratio")(rng.random((n, count)))
-        return np.clip(np.rint(draft[:, None] * ratio).astype(np.int64), 1, _FACTS["output_limit"]["value"])
-
-    drafts, aggregates = respond("generate", DRAFTS), respond("aggregate", AGGREGATES)
-    improvements = respond("improve", IMPROVEMENTS)
-    kept = np.cumsum(drafts[:, :KEPT], axis=1)[:, -1]  # responses are exchangeable, so any are the best
-    for slot, step, content, responses in (
-        (_GENERATE, "generate", total, drafts),
-        (_AGGREGATE, "aggregate", total + kept, aggregates),
-        (_IMPROVE, "improve", total + aggregates[:, 0], improvements),
-    ):
-        _fill(block, slot, step, content[:, None], responses)
-        block.job_prefix[:, slot] = slot
-        block.job_prefix_tokens[:, slot] = block.prompt_tokens[:, slot, 0]
-    for slot, scored in (
-        (_SCORE_GENERATED, drafts),
-        (_SCORE_AGGREGATED, aggregates),
-        (_SCORE_IMPROVED, improvements),
-    ):
-        prompts = np.repeat(total[:, None] + scored, SCORES_EACH, axis=1)
-        _fill(block, slot, "score", prompts, _quantiles("score").whole(rng.random(prompts.shape)))
-        block.job_prefix[:, slot] = _SCORE_GENERATED
-        block.job_prefix_tokens[:, slot] = _FACTS["instruction_tokens"]["value"]["score"] + total
+    block = static_block(TEMPLATE, n, max(_N_TASKS))
+    block.n_tasks[:] = _N_TASKS
+    block.app_prefix[:] = _INSTRUCTIONS
+    block.app_prefix_tokens[:] = _INSTRUCTION_TOKENS
+    _fill(_Uniforms(*uniforms(rng, n, _WIDTHS)), _TABLES, block)
     return block
 
 
-def _fill(block: JobBlock, slot: int, step: str, content: Ints, responses: Ints) -> None:
-    """Set one stage: prompts are overhead and `content` ((n, 1) or a column per response)."""
-    count = responses.shape[1]
-    prompts = np.minimum(_FACTS["overhead_tokens"]["value"][step] + content, MAX_CONTEXT_TOKENS - responses)
-    # Siblings sampled from one prompt see it cut at the same place.
-    prompts = np.min(prompts, axis=1, keepdims=True) if content.shape[1] == 1 else prompts
-    block.n_tasks[:, slot] = count
-    block.prompt_tokens[:, slot, :count] = prompts
-    block.output_tokens[:, slot, :count] = responses
-    block.app_prefix[:, slot] = APP_PREFIXES.index(step)
-    block.app_prefix_tokens[:, slot] = _FACTS["instruction_tokens"]["value"][step]
+@kernel
+def _fill(u: _Uniforms, tables: _Tables, block: JobBlock) -> None:
+    """Fill what differs between jobs.
+
+    Args:
+        u: Uniforms for everything random.
+        tables: Distributions and constants.
+        block: Written.
+    """
+    for job in range(len(block.exists)):
+        documents = 0
+        for document in range(u.documents.shape[1]):
+            documents += whole_quantile(u.documents[job, document], tables.document)
+        verbosity = detmath.exponential(tables.draft_job_sd_log * normal(u.verbosity[job, 0]))
+        draft = tables.draft_per_document_token * documents * verbosity
+
+        _write(block, job, _GENERATE, documents, draft, tables.generate, u.drafts)
+        kept = 0  # responses are exchangeable, so any are the best
+        for task in range(KEPT):
+            kept += block.output_tokens[job, _GENERATE, task]
+        read = documents + kept
+        _write(block, job, _AGGREGATE, read, draft, tables.aggregate, u.aggregates)
+        read = documents + block.output_tokens[job, _AGGREGATE, 0]
+        _write(block, job, _IMPROVE, read, draft, tables.improve, u.improvements)
+
+        _score(block, job, _SCORE_GENERATED, documents, tables.score, u.draft_scores)
+        _score(block, job, _SCORE_AGGREGATED, documents, tables.score, u.aggregate_scores)
+        _score(block, job, _SCORE_IMPROVED, documents, tables.score, u.improvement_scores)
+
+
+@kernel
+def _write(block: JobBlock, job: int, slot: int, read: int, draft: float, step: _Writing, u: Floats) -> None:
+    """Fill a stage that writes contracts: siblings sampled from one prompt.
+
+    Args:
+        block: Written.
+        job: The job.
+        slot: The stage.
+        read: Tokens of the documents and contracts in the prompt.
+        draft: Expected length of the job's drafts.
+        step: What the stage does.
+        u: (n, tasks) uniforms for the responses.
+    """
+    longest = 0
+    for task in range(u.shape[1]):
+        length = np.int64(np.rint(draft * quantile(u[job, task], step.ratio)))
+        response = min(max(length, 1), step.longest)
+        block.output_tokens[job, slot, task] = response
+        longest = max(longest, response)
+    # Siblings see their prompt cut at the same place.
+    prompt = min(step.overhead_tokens + read, MAX_CONTEXT_TOKENS - longest)
+    for task in range(u.shape[1]):
+        block.prompt_tokens[job, slot, task] = prompt
+    block.job_prefix[job, slot] = slot
+    block.job_prefix_tokens[job, slot] = prompt
+
+
+@kernel
+def _score(block: JobBlock, job: int, slot: int, documents: int, step: _Scoring, u: Floats) -> None:
+    """Fill a stage that scores each contract of the stage before it several times.
+
+    Args:
+        block: Written.
+        job: The job.
+        slot: The stage.
+        documents: Tokens of the documents.
+        step: What the stage does.
+        u: (n, tasks) uniforms for the responses.
+    """
+    for task in range(u.shape[1]):
+        contract = block.output_tokens[job, slot - 1, task // SCORES_EACH]
+        response = whole_quantile(u[job, task], step.response)
+        prompt = step.overhead_tokens + documents + contract
+        block.prompt_tokens[job, slot, task] = min(prompt, MAX_CONTEXT_TOKENS - response)
+        block.output_tokens[job, slot, task] = response
+    block.job_prefix[job, slot] = _SCORE_GENERATED
+    block.job_prefix_tokens[job, slot] = block.app_prefix_tokens[job, slot] + documents
 
 
 APPLICATION: Final = Application(TEMPLATE, APP_PREFIXES, sample)

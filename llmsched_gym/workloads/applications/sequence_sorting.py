@@ -8,21 +8,22 @@ whole; with several, the stage's common prefix is the instructions and examples.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from llmsched_gym._jit import kernel
 from llmsched_gym.workloads import detmath
-from llmsched_gym.workloads.applications.base import Application, static_block
-from llmsched_gym.workloads.block import JobBlock
+from llmsched_gym.workloads.applications.base import Application
+from llmsched_gym.workloads.block import JobBlock, static_block
 from llmsched_gym.workloads.detmath import Floats
-from llmsched_gym.workloads.facts import Ints, categorical, load_facts, load_quantiles, normals
+from llmsched_gym.workloads.facts import Ints, Quantiles, load_facts, load_quantiles
+from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.variates import category, normal, quantile, uniforms
 from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 _FACTS: Final = load_facts("sequence_sorting")
-_quantiles: Final = partial(load_quantiles, "sequence_sorting")
 SIZES: Final = tuple(_FACTS["sizes"]["numbers"])
 PART: Final = 16
 TOKENS_PER_NUMBER: Final = 3
@@ -54,78 +55,147 @@ def _template() -> ApplicationTemplate:
 
 TEMPLATE: Final = _template()
 
-_MOST_TASKS: Final = max(
-    SIZES[-1] // PART * _FACTS["sort"]["responses"], SIZES[-1] // SIZES[0] * _FACTS["merge"]["responses"]
+
+class _Stages(NamedTuple):
+    """What the sizes of lists make of the stages, all int64 (sizes, stages)."""
+
+    n_tasks: Ints
+    """0 where lists are too short for the stage."""
+    prompt_tokens: Ints
+    mean_output_tokens: Ints
+    output_bytes: Ints
+    app_prefix: Ints
+    app_prefix_tokens: Ints
+    job_prefix: Ints
+    job_prefix_tokens: Ints
+
+
+def _stages() -> _Stages:
+    table = _Stages(*np.zeros((len(_Stages._fields), len(SIZES), len(TEMPLATE.nodes)), np.int64))
+    table.app_prefix[:] = table.job_prefix[:] = -1
+    for which, numbers in enumerate(SIZES):
+        _set_llm(table, which, "split", "split", which, 1, 1)
+        _set_llm(table, which, "sort", "sort", 0, numbers // PART, _FACTS["sort"]["responses"])
+        _set_score(table, which, "score_sort", numbers // PART, PART)
+        for level, size in enumerate(SIZES):
+            branches = numbers // size
+            improvements = _FACTS["improve"]["last_responses" if branches == 1 else "responses"]
+            for step, responses in (("merge", _FACTS["merge"]["responses"]), ("improve", improvements)):
+                _set_llm(table, which, f"{step}_{size}", step, level, branches, responses)
+                _set_score(table, which, f"score_{step}_{size}", branches, size)
+    return table
+
+
+def _set_llm(table: _Stages, which: int, stage: str, step: str, row: int, branches: int, responses: int) -> None:
+    """Set an LLM stage: `row` of the step's facts, and so many responses to the prompt of each branch."""
+    at = which, TEMPLATE.index[stage]
+    prompt, shared = _FACTS[step]["prompt_tokens"][row], _FACTS["instruction_tokens"]["value"][step][row]
+    siblings = branches == 1 and responses > 1
+    table.n_tasks[at] = branches * responses
+    table.prompt_tokens[at] = prompt
+    table.mean_output_tokens[at] = _FACTS[step]["output_tokens"][row]
+    table.app_prefix[at] = next(i for i, name in enumerate(APP_PREFIXES) if name.startswith(step)) + row
+    table.app_prefix_tokens[at] = shared
+    table.job_prefix[at] = at[1] if siblings else -1
+    table.job_prefix_tokens[at] = prompt if siblings else shared
+
+
+def _set_score(table: _Stages, which: int, stage: str, branches: int, size: int) -> None:
+    """Set a scoring stage: one program per branch, which passes on the best list of `size` numbers."""
+    at = which, TEMPLATE.index[stage]
+    table.n_tasks[at] = branches
+    table.output_bytes[at] = BYTES_PER_TOKEN * TOKENS_PER_NUMBER * size
+
+
+_STAGES: Final = _stages()
+_MOST_TASKS: Final = int(_STAGES.n_tasks.max())
+
+
+class _Tables(NamedTuple):
+    """Distributions."""
+
+    sizes: Floats
+    """Lists of each size, summed up."""
+    verbosity_sd_log: float
+    copied: Quantiles
+    """Output over its mean where a response repeats numbers in order: stages `split` and `sort`."""
+    merged: Quantiles
+    """The same of all later responses."""
+    score_seconds: Quantiles
+
+
+_TABLES: Final = _Tables(
+    np.cumsum(_FACTS["sizes"]["jobs"], dtype=np.float64),
+    _FACTS["response_job_sd_log"]["value"],
+    load_quantiles("sequence_sorting", "response_copied"),
+    load_quantiles("sequence_sorting", "response_merged"),
+    load_quantiles("sequence_sorting", "score_seconds"),
 )
+_LAST_COPIED: Final = TEMPLATE.index["sort"]
 
 
 def sample(n: int, rng: np.random.Generator) -> JobBlock:
     """Draw `n` sorting jobs."""
     block = static_block(TEMPLATE, n, _MOST_TASKS)
-    which = categorical(rng.random(n), _FACTS["sizes"]["jobs"])
-    numbers = np.array(SIZES)[which]
-    verbosity = detmath.exp(_FACTS["response_job_sd_log"]["value"] * normals(rng, n))
-    draw = _Draw(block, verbosity, rng)
-
-    one = np.ones(n, dtype=np.int64)
-    draw.llm("split", "split", which, one, one, "copied")
-    parts = numbers // PART
-    draw.llm("sort", "sort", np.zeros_like(which), parts, _FACTS["sort"]["responses"] * one, "copied")
-    draw.score("score_sort", parts, PART)
-    for level, size in enumerate(SIZES):
-        branches = numbers // size  # 0 where the job's list is shorter: the level is absent
-        improvements = np.where(branches == 1, _FACTS["improve"]["last_responses"], _FACTS["improve"]["responses"])
-        for step, responses in (("merge", _FACTS["merge"]["responses"] * one), ("improve", improvements)):
-            draw.llm(f"{step}_{size}", step, np.full(n, level), branches, responses, "merged")
-            draw.score(f"score_{step}_{size}", branches, size)
+    size, verbosity = uniforms(rng, n, (1, 1))
+    which = np.empty(n, np.int64)
+    _draw_sizes(size, _TABLES, which)
+    widths = _STAGES.n_tasks[which].max(axis=0, initial=0)  # each stage draws for the longest list that there is
+    draws = _TaskDraws(rng.random(n * int(widths.sum())), n * starts(widths), widths)
+    _fill(which, verbosity, draws, _STAGES, _TABLES, block)
     return block
 
 
-class _Draw:
-    """Fills the stages of a block one by one."""
+class _TaskDraws(NamedTuple):
+    """Uniforms of all tasks: (n, width) for each stage in turn."""
 
-    def __init__(self, block: JobBlock, verbosity: Floats, rng: np.random.Generator) -> None:
-        self.block = block
-        self.verbosity = verbosity
-        self.rng = rng
-
-    def llm(self, stage: str, step: str, row: Ints, branches: Ints, responses: Ints, noise: str) -> None:
-        """Set an LLM stage: `row` of the step's facts per job, `responses` to the prompt of each of its `branches`."""
-        block, slot = self.block, TEMPLATE.index[stage]
-        count = branches * responses
-        most = int(count.max(initial=0))
-        factor = _quantiles(f"response_{noise}")(self.rng.random((len(row), most)))
-        tokens = np.array(_FACTS[step]["output_tokens"])[row]
-        prompt = np.array(_FACTS[step]["prompt_tokens"])[row]
-        output = np.maximum(np.rint((tokens * self.verbosity)[:, None] * factor).astype(np.int64), 1)
-        block.present[:, slot] = branches > 0
-        block.n_tasks[:, slot] = count
-        used = np.arange(most) < count[:, None]
-        block.prompt_tokens[:, slot, :most] = np.where(used, prompt[:, None], 0)
-        block.output_tokens[:, slot, :most] = np.where(used, output, 0)
-        shared = np.array(_FACTS["instruction_tokens"]["value"][step])[row]
-        siblings = (branches == 1) & (responses > 1)
-        block.app_prefix[:, slot] = _first_prefix(step) + row
-        block.app_prefix_tokens[:, slot] = shared
-        block.job_prefix[:, slot] = np.where(siblings, slot, -1)
-        block.job_prefix_tokens[:, slot] = np.where(siblings, prompt, shared)
-
-    def score(self, stage: str, branches: Ints, size: int) -> None:
-        """Set a scoring stage: one program per branch, which passes on the best list of `size` numbers."""
-        block, slot = self.block, TEMPLATE.index[stage]
-        most = int(branches.max(initial=0))
-        seconds = _quantiles("score_seconds")(self.rng.random((len(branches), most)))
-        used = np.arange(most) < branches[:, None]
-        block.present[:, slot] = branches > 0
-        block.n_tasks[:, slot] = branches
-        block.duration_ns[:, slot, :most] = np.where(used, np.rint(seconds * 1e9).astype(np.int64), 0)
-        assert block.output_bytes is not None
-        block.output_bytes[:, slot, :most] = np.where(used, BYTES_PER_TOKEN * TOKENS_PER_NUMBER * size, 0)
+    u: Floats
+    first: Ints
+    """Where a stage's begin."""
+    width: Ints
 
 
-def _first_prefix(step: str) -> int:
-    """Position of the first prefix of `step` in `APP_PREFIXES`."""
-    return next(i for i, name in enumerate(APP_PREFIXES) if name.startswith(step))
+@kernel
+def _draw_sizes(size: Floats, tables: _Tables, which: Ints) -> None:
+    for job in range(len(which)):
+        which[job] = category(size[job, 0], tables.sizes)
+
+
+@kernel
+def _fill(which: Ints, verbosity: Floats, draws: _TaskDraws, stages: _Stages, tables: _Tables, block: JobBlock) -> None:
+    """Fill a block.
+
+    Args:
+        which: (n,) Size of each job's list, as a row of `stages`.
+        verbosity: (n, 1) Uniforms for the job's lengths.
+        draws: Uniforms for its tasks.
+        stages: What the size makes of the stages.
+        tables: Distributions.
+        block: Written.
+    """
+    for job in range(len(which)):
+        size = which[job]
+        factor = detmath.exponential(tables.verbosity_sd_log * normal(verbosity[job, 0]))
+        for slot in range(len(draws.width)):
+            used = stages.n_tasks[size, slot]
+            block.present[job, slot] = used > 0
+            block.n_tasks[job, slot] = used
+            block.app_prefix[job, slot] = stages.app_prefix[size, slot]
+            block.app_prefix_tokens[job, slot] = stages.app_prefix_tokens[size, slot]
+            block.job_prefix[job, slot] = stages.job_prefix[size, slot]
+            block.job_prefix_tokens[job, slot] = stages.job_prefix_tokens[size, slot]
+            mean = stages.mean_output_tokens[size, slot]
+            first = int(draws.first[slot] + job * draws.width[slot])
+            for task in range(used):
+                u = draws.u[first + task]
+                if mean > 0:
+                    own = quantile(u, tables.copied if slot <= _LAST_COPIED else tables.merged)
+                    block.prompt_tokens[job, slot, task] = stages.prompt_tokens[size, slot]
+                    block.output_tokens[job, slot, task] = max(np.int64(np.rint(mean * factor * own)), 1)
+                else:
+                    seconds = quantile(u, tables.score_seconds)
+                    block.duration_ns[job, slot, task] = np.int64(np.rint(seconds * 1e9))
+                    block.output_bytes[job, slot, task] = stages.output_bytes[size, slot]
 
 
 APPLICATION: Final = Application(TEMPLATE, APP_PREFIXES, sample)

@@ -11,19 +11,20 @@ the template stays small. Calls of tools that the planner invented (16 % of call
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache, partial
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsched_gym._jit import kernel
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.applications.plans import PlanShapes, link_plan
-from llmsched_gym.workloads.block import JobBlock
-from llmsched_gym.workloads.facts import Ints, load_facts, load_quantiles, normals
+from llmsched_gym.workloads.block import JobBlock, blank_block
+from llmsched_gym.workloads.detmath import Curve, Floats
+from llmsched_gym.workloads.facts import Quantiles, load_facts, load_quantiles
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.variates import category, correlated, level, normal, quantile, uniforms, whole_quantile
 
 MAX_TOOLS: Final = 7
 TOOLS: Final[dict[str, tuple[str, ...]]] = {
@@ -54,113 +55,206 @@ APP_PREFIXES: Final = ("plan_instructions", "answer_instructions")
 _PLAN, _DYNAMIC, _FIRST = 0, 1, 2
 _ANSWER: Final = _FIRST + MAX_TOOLS
 _SLOTS: Final = _ANSWER + 1
-_quantiles: Final = partial(load_quantiles, "task_automation")
+_FIRST_TOOL: Final = TEMPLATE.index["text_analysis"]
+"""Template node of the first candidate; the others follow in the order of `TOOLS`."""
+
+_FACTS: Final = load_facts("task_automation")
+_PREFIX_TOKENS: Final = tuple(_FACTS[f"{name}_tokens"]["value"] for name in APP_PREFIXES)
+
+# Rows of the table of tools, after one for each tool that may come before.
+_FIRST_OF_SEVERAL: Final = len(TOOLS)
+_ALONE: Final = len(TOOLS) + 1
 
 
-@cache
-def _shapes() -> PlanShapes:
-    return PlanShapes.of(load_facts("task_automation")["plan_shapes"]["shapes"], MAX_TOOLS)
+class _Texts(NamedTuple):
+    """What makes the lengths of the request and the plan."""
+
+    size_below: Floats
+    """(8,) share of jobs with fewer tools, among those of several tools."""
+    size_share: Floats
+    """(8,) share of jobs with so many tools, among those of several tools."""
+    request_size: float
+    """Correlation of the request's length with the number of tools, among jobs of several tools."""
+    request_single: Quantiles
+    """Tokens of the request for one tool."""
+    request_several: Quantiles
+    request_plan: float
+    """Correlation of the request's length with the factor of the plan's."""
+    plan_factor: Quantiles
+    plan_constant: float
+    plan_per_tool: float
+    normal_curve: Curve
+
+
+class _Tables(NamedTuple):
+    """Distributions and constants."""
+
+    shapes: PlanShapes
+    texts: _Texts
+    tools: Floats
+    """(12, 10) shares of the tools, summed up: after each tool, of several tools without parent, and alone."""
+    seconds: tuple[Quantiles, ...]
+    """Duration of each tool."""
+    answer: Quantiles
+    """Tokens of the answer."""
+    result_tokens: int
+    """What a tool returns to the answering prompt."""
+
+
+def _texts(shapes: PlanShapes) -> _Texts:
+    weight = np.bincount(shapes.size, weights=shapes.weight, minlength=MAX_TOOLS + 1)
+    weight[1] = 0.0
+    share = weight / np.cumsum(weight)[-1]
+    return _Texts(
+        np.cumsum(share) - share,
+        share,
+        _FACTS["correlations"]["request_size"],
+        load_quantiles("task_automation", "request_tokens_single"),
+        load_quantiles("task_automation", "request_tokens_several"),
+        _FACTS["correlations"]["request_plan_given_size"],
+        load_quantiles("task_automation", "plan_factor"),
+        _FACTS["plan_line"]["constant"],
+        _FACTS["plan_line"]["per_tool"],
+        detmath.normal_curve(),
+    )
+
+
+def _tools() -> Floats:
+    order = _FACTS["tool_order"]
+    summed = np.cumsum(np.array([*order["after"], order["first"], order["alone"]], dtype=np.float64), axis=1)
+    return summed / summed[:, -1:]
+
+
+def _tables() -> _Tables:
+    shapes = PlanShapes.of(_FACTS["plan_shapes"]["shapes"], MAX_TOOLS)
+    return _Tables(
+        shapes,
+        _texts(shapes),
+        _tools(),
+        tuple(load_quantiles("task_automation", f"seconds_{name}") for name in TOOLS),
+        load_quantiles("task_automation", "answer_tokens"),
+        _FACTS["result_tokens"]["value"],
+    )
+
+
+_TABLES: Final = _tables()
+
+
+class _Uniforms(NamedTuple):
+    """Uniforms of `n` jobs, (n, 1) or, for each tool, (n, 7)."""
+
+    plan_shape: Floats
+    within_size: Floats
+    """Where the job is among those with as many tools, as far as the request shows it."""
+    request: Floats
+    plan_factor: Floats
+    tools: Floats
+    answer: Floats
+    seconds: Floats
+
+
+_WIDTHS: Final = (1, 1, 1, 1, MAX_TOOLS, 1, MAX_TOOLS)
+"""Uniforms that a job takes from each of these arrays."""
 
 
 def sample(n: int, rng: np.random.Generator) -> JobBlock:
     """Draw `n` jobs; slots: plan, dynamic, up to seven tools, answer."""
-    facts = load_facts("task_automation")
-    shapes = _shapes()
-    shape = shapes.draw(rng.random(n))
-    size, edges = shapes.size[shape], shapes.edges[shape]
-    request, plan = _texts(facts, size, rng)
-    tool = _tools(facts, size, edges, rng.random((n, MAX_TOOLS)))
-    answer = _quantiles("answer_tokens").whole(rng.random(n))
-    seconds = np.zeros((n, MAX_TOOLS))
-    level = rng.random((n, MAX_TOOLS))
-    for number, name in enumerate(TOOLS):
-        seconds = np.where(tool == number, _quantiles(f"seconds_{name}")(level), seconds)
-
-    member = np.arange(MAX_TOOLS) < size[:, None]
-    exists = np.ones((n, _SLOTS), dtype=bool)
-    exists[:, _FIRST:_ANSWER] = member
-    node = np.zeros((n, _SLOTS), dtype=np.int64)
-    node[:, _DYNAMIC] = TEMPLATE.index["tools"]
-    node[:, _FIRST:_ANSWER] = _FIRST + tool
-    node[:, _ANSWER] = TEMPLATE.index["answer"]
-    revealer = np.full((n, _SLOTS), -1)
-    revealer[:, _FIRST:_ANSWER] = _PLAN
-    parents = np.zeros((n, _SLOTS, _SLOTS), dtype=bool)
-    parents[:, _DYNAMIC, _PLAN] = True
-    link_plan(parents, edges, size, _DYNAMIC, _FIRST, _ANSWER)
-    n_tasks = exists.astype(np.int64)
-    n_tasks[:, _DYNAMIC] = 0
-
-    prefix = [facts[f"{name}_tokens"]["value"] for name in APP_PREFIXES]
-    result_tokens = facts["result_tokens"]["value"]
-    prompt = np.zeros((n, _SLOTS), dtype=np.int64)
-    prompt[:, _PLAN] = prefix[0] + request
-    prompt[:, _ANSWER] = prefix[1] + request + plan + result_tokens * size
-    output = np.zeros((n, _SLOTS), dtype=np.int64)
-    output[:, _PLAN], output[:, _ANSWER] = plan, answer
-    duration = np.zeros((n, _SLOTS), dtype=np.int64)
-    duration[:, _FIRST:_ANSWER] = np.where(member, np.rint(seconds * 1e9), 0.0).astype(np.int64)
-    app_prefix = np.full(_SLOTS, -1)
-    app_prefix[[_PLAN, _ANSWER]] = 0, 1
-    prefix_tokens = np.zeros((n, _SLOTS), dtype=np.int64)
-    prefix_tokens[:, [_PLAN, _ANSWER]] = prefix
-    return JobBlock(
-        exists=exists,
-        node=node,
-        present=exists,
-        revealer=revealer,
-        parents=parents,
-        n_tasks=n_tasks,
-        prompt_tokens=prompt[:, :, None],
-        output_tokens=output[:, :, None],
-        duration_ns=duration[:, :, None],
-        app_prefix=app_prefix,
-        app_prefix_tokens=prefix_tokens,
-        job_prefix=np.full((n, _SLOTS), -1),
-        job_prefix_tokens=prefix_tokens,
-    )
+    block = _block_without_plans(n)
+    _fill(_Uniforms(*uniforms(rng, n, _WIDTHS)), _TABLES, block)
+    return block
 
 
-def _texts(facts: Mapping[str, Any], size: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Tokens of the request and of the plan (n,), given the number of tools.
+def _block_without_plans(n: int) -> JobBlock:
+    """Block of `n` jobs, with all that is the same in every job."""
+    block = blank_block(n, _SLOTS, 1)
+    for slot, name in ((_PLAN, "plan"), (_DYNAMIC, "tools"), (_ANSWER, "answer")):
+        block.exists[:, slot] = block.present[:, slot] = True
+        block.node[:, slot] = TEMPLATE.index[name]
+    block.revealer[:, _FIRST:_ANSWER] = _PLAN
+    block.parents[:, _DYNAMIC, _PLAN] = True
+    for prefix, slot in enumerate((_PLAN, _ANSWER)):
+        block.n_tasks[:, slot] = 1
+        block.app_prefix[:, slot] = prefix
+        block.app_prefix_tokens[:, slot] = block.job_prefix_tokens[:, slot] = _PREFIX_TOKENS[prefix]
+    return block
 
-    Among jobs of several tools, the request's score follows the size, spread evenly over the size's share of the
-    distribution. The plan's length is linear in the size, times a factor that follows the request's score.
+
+@kernel
+def _fill(u: _Uniforms, tables: _Tables, block: JobBlock) -> None:
+    """Fill what differs between jobs.
+
+    Args:
+        u: Uniforms for everything random.
+        tables: Distributions and constants.
+        block: Written.
     """
-    n = len(size)
-    weight = np.bincount(_shapes().size, weights=_shapes().weight, minlength=MAX_TOOLS + 1)
-    weight[1] = 0.0
-    share = weight / np.cumsum(weight)[-1]
-    below = np.cumsum(share) - share
-    level = below[size] + share[size] * rng.random(n)
-    latent = np.where(size > 1, detmath.normal_quantile(np.clip(level, 1e-9, 1.0 - 1e-9)), 0.0)
-    r = np.where(size > 1, facts["correlations"]["request_size"], 0.0)
-    score = r * latent + np.sqrt(1.0 - r * r) * normals(rng, n)
-    request_level = detmath.normal_cdf(score)
-    single, several = (_quantiles(f"request_tokens_{kind}").whole(request_level) for kind in ("single", "several"))
-    request = np.where(size > 1, several, single)
-    r = facts["correlations"]["request_plan_given_size"]
-    factor_score = r * score + np.sqrt(1.0 - r * r) * normals(rng, n)
-    factor = _quantiles("plan_factor")(detmath.normal_cdf(factor_score))
-    line = facts["plan_line"]
-    plan = np.maximum(np.rint((line["constant"] + line["per_tool"] * size) * factor), 1.0).astype(np.int64)
-    return request, plan
+    for job in range(len(block.exists)):
+        shape = category(u.plan_shape[job, 0], tables.shapes.cumulative)
+        size, edges = tables.shapes.size[shape], tables.shapes.edges[shape]
+        score = _request_score(size, u.within_size[job, 0], u.request[job, 0], tables.texts)
+        request = _request_tokens(size, score, tables.texts)
+        plan = _plan_tokens(size, score, u.plan_factor[job, 0], tables.texts)
+
+        block.prompt_tokens[job, _PLAN, 0] = block.app_prefix_tokens[job, _PLAN] + request
+        block.output_tokens[job, _PLAN, 0] = plan
+
+        _choose_tools(block.node[job], size, edges, u.tools[job], tables.tools)
+        for slot in range(_FIRST, _FIRST + size):
+            block.exists[job, slot] = block.present[job, slot] = True
+            block.n_tasks[job, slot] = 1
+            seconds = quantile(u.seconds[job, slot - _FIRST], tables.seconds[block.node[job, slot] - _FIRST_TOOL])
+            block.duration_ns[job, slot, 0] = np.int64(np.rint(seconds * 1e9))
+        link_plan(block.parents[job], edges, size, _DYNAMIC, _FIRST, _ANSWER)
+
+        read = request + plan + tables.result_tokens * size
+        block.prompt_tokens[job, _ANSWER, 0] = block.app_prefix_tokens[job, _ANSWER] + read
+        block.output_tokens[job, _ANSWER, 0] = whole_quantile(u.answer[job, 0], tables.answer)
 
 
-def _tools(facts: Mapping[str, Any], size: Ints, edges: NDArray[np.bool_], u: NDArray[np.float64]) -> Ints:
-    """Candidate number of each planned tool (n, 7): a Markov chain along the edges, first parent first."""
-    counts = facts["tool_order"]
-    rows = np.array([*counts["after"], counts["first"], counts["alone"]], dtype=np.float64)
-    below = np.cumsum(rows, axis=1)
-    below = below / below[:, -1:]
-    first, alone = len(TOOLS), len(TOOLS) + 1
-    tool = np.zeros(u.shape, dtype=np.int64)
-    job = np.arange(len(size))
+@kernel
+def _request_score(size: int, within_size: float, u: float, texts: _Texts) -> float:
+    """Draw the normal score of the request's length.
+
+    Among jobs of several tools it follows their number, spread evenly over the number's share of the distribution.
+    """
+    if size == 1:
+        return normal(u)
+    rank = texts.size_below[size] + texts.size_share[size] * within_size
+    latent = detmath.quantile_of_normal(min(max(rank, 1e-9), 1.0 - 1e-9))
+    return correlated(texts.request_size, latent, u)
+
+
+@kernel
+def _request_tokens(size: int, score: float, texts: _Texts) -> int:
+    lengths = texts.request_single if size == 1 else texts.request_several
+    return whole_quantile(level(score, texts.normal_curve), lengths)
+
+
+@kernel
+def _plan_tokens(size: int, request_score: float, u: float, texts: _Texts) -> int:
+    """Draw the plan's length: linear in the number of tools, times a factor that follows the request's score."""
+    score = correlated(texts.request_plan, request_score, u)
+    factor = quantile(level(score, texts.normal_curve), texts.plan_factor)
+    return max(int(np.rint((texts.plan_constant + texts.plan_per_tool * size) * factor)), 1)
+
+
+@kernel
+def _choose_tools(node: NDArray[np.int64], size: int, edges: NDArray[np.bool_], u: Floats, tools: Floats) -> None:
+    """Draw the tools of a plan: a Markov chain along its edges, where the first parent counts.
+
+    Args:
+        node: (S,) template node of each slot of the job, written for all seven tools, the unused slots among them.
+        size: Number of planned tools.
+        edges: (7, 7) edges among them.
+        u: (7,) uniforms.
+        tools: As in `_Tables`.
+    """
     for k in range(MAX_TOOLS):
-        parent = edges[:, k].argmax(axis=1)
-        row = np.where(edges[:, k].any(axis=1), tool[job, parent], np.where(size == 1, alone, first))
-        tool[:, k] = np.minimum((u[:, k, None] >= below[row]).sum(axis=1), len(TOOLS) - 1)
-    return tool
+        before = _ALONE if size == 1 else _FIRST_OF_SEVERAL
+        for parent in range(k - 1, -1, -1):  # the first one comes last, so it stays
+            if edges[k, parent]:
+                before = node[_FIRST + parent] - _FIRST_TOOL
+        node[_FIRST + k] = _FIRST_TOOL + category(u[k], tools[before])
 
 
 APPLICATION: Final = Application(TEMPLATE, APP_PREFIXES, sample)

@@ -9,26 +9,27 @@ further step likelier, so observation tables differ by whether the job then ends
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import math
 from functools import partial
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from llmsched_gym._jit import kernel
 from llmsched_gym.workloads import detmath
-from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application, static_block
-from llmsched_gym.workloads.block import JobBlock
-from llmsched_gym.workloads.detmath import Floats
-from llmsched_gym.workloads.facts import Ints, categorical, load_facts, load_quantiles, normals
+from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application
+from llmsched_gym.workloads.block import JobBlock, static_block
+from llmsched_gym.workloads.detmath import Curve, Floats
+from llmsched_gym.workloads.facts import Ints, Quantiles, load_facts, load_quantiles
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.variates import category, level, normal, quantile, uniforms, whole_quantile
 from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 MAX_STEPS: Final = 7
+_MAX_SEARCHES: Final = MAX_STEPS - 1
 DATASETS: Final = ("hotpotqa", "fever")
-_THINK: Final = slice(0, None, 2)
-_SEARCH: Final = slice(1, None, 2)
+
+_FACTS: Final = load_facts("web_search")
 _quantiles: Final = partial(load_quantiles, "web_search")
 
 
@@ -45,95 +46,191 @@ TEMPLATE: Final = ApplicationTemplate("web_search", "chain", tuple(_nodes()))
 APP_PREFIXES: Final = ("react_hotpotqa", "react_fever")
 
 
+class _DataSet(NamedTuple):
+    """Facts of one data set. Searches have three tables: of the first, the second, and all later ones."""
+
+    prefix_tokens: int
+    steps: Floats
+    """Jobs of 1, 2, ... steps, summed up."""
+    question: Quantiles
+    first_thought: Quantiles
+    middle_thought: Quantiles
+    final_thought: Quantiles
+    observations: tuple[Quantiles, ...]
+    """Where the job searches again."""
+    last_observations: tuple[Quantiles, ...]
+    """Where the next thought is the final one."""
+    first_of_two_observations: Quantiles
+    """Of the first search, where the job searches exactly once more."""
+    lookup_shares: Floats
+    """Share of actions that look up the page fetched before instead of searching."""
+    thoughts_share: float
+    """Share of the job in the variance of its thoughts' normal scores."""
+    observations_share: float
+    """The same of its observations."""
+    steps_pull: float
+    """Correlation of the first thought with the number of steps."""
+    observation_pull: float
+    """Correlation of a later thought with the observation that it reads."""
+
+
+def _dataset(name: str) -> _DataSet:
+    correlations = _FACTS[f"correlations_{name}"]
+    return _DataSet(
+        prefix_tokens=_FACTS[f"prefix_tokens_{name}"]["value"],
+        steps=np.cumsum(_FACTS[f"steps_{name}"]["counts"], dtype=np.float64),
+        question=_quantiles(f"question_{name}"),
+        first_thought=_quantiles(f"thought_first_{name}"),
+        middle_thought=_quantiles(f"thought_middle_{name}"),
+        final_thought=_quantiles(f"thought_final_{name}"),
+        observations=tuple(_quantiles(f"observation_{k}_more_{name}") for k in (1, 2, 3)),
+        last_observations=tuple(_quantiles(f"observation_{k}_last_{name}") for k in (1, 2, 3)),
+        first_of_two_observations=_quantiles(f"observation_1_soon_{name}"),
+        lookup_shares=np.array(_FACTS[f"lookup_share_{name}"]["by_step"], dtype=np.float64),
+        thoughts_share=correlations["thoughts"],
+        observations_share=correlations["observations"],
+        steps_pull=correlations["steps_first_thought"],
+        observation_pull=correlations["observation_thought"],
+    )
+
+
+class _Tables(NamedTuple):
+    """Distributions."""
+
+    dataset_shares: Floats
+    """Summed up."""
+    datasets: tuple[_DataSet, ...]
+    search_seconds: Quantiles
+    lookup_seconds: float
+    normal_curve: Curve
+
+
+_TABLES: Final = _Tables(
+    np.cumsum(_FACTS["datasets"]["value"]["share"], dtype=np.float64),
+    tuple(_dataset(name) for name in DATASETS),
+    _quantiles("search_seconds"),
+    _FACTS["lookup_seconds"]["value"],
+    detmath.normal_curve(),
+)
+
+
+class _Uniforms(NamedTuple):
+    """Uniforms for `n` jobs, each (n, draws of a job), in the order in which they are drawn."""
+
+    dataset: Floats
+    steps: Floats
+    observations_of_job: Floats
+    """For what all observations of a job share."""
+    observations: Floats
+    """For each observation on its own."""
+    thoughts_of_job: Floats
+    """For what all thoughts of a job share."""
+    thoughts: Floats
+    """For each thought on its own."""
+    lookup: Floats
+    """For whether an action is a look-up."""
+    search_seconds: Floats
+    question: Floats
+
+
+_WIDTHS: Final = (1, 1, 1, _MAX_SEARCHES, 1, MAX_STEPS, _MAX_SEARCHES, _MAX_SEARCHES, 1)
+"""Draws of a job for each field of `_Uniforms`."""
+
+
 def sample(n: int, rng: np.random.Generator) -> JobBlock:
     """Draw `n` jobs; thoughts are slots 0, 2, ..., searches 1, 3, ...; a job's thoughts form one growing context."""
-    facts = load_facts("web_search")
-    dataset = categorical(rng.random(n), facts["datasets"]["value"]["share"])
-    steps = np.empty(n, dtype=np.int64)
-    draw = np.maximum(rng.random(n), 2.0**-54)
-    for number, name in enumerate(DATASETS):
-        mine = dataset == number
-        steps[mine] = 1 + categorical(draw[mine], facts[f"steps_{name}"]["counts"])
-    thoughts, observations = _texts(facts, dataset, steps, detmath.normal_quantile(draw), rng)
-    seconds = _search_seconds(facts, dataset, rng)
-
-    prefix = np.array([facts[f"prefix_tokens_{name}"]["value"] for name in DATASETS])[dataset]
-    question = _by_dataset(facts, "question", dataset, rng.random((n, 1)))[:, 0]
-    thinks = np.arange(MAX_STEPS) < steps[:, None]
-    thoughts = np.where(thinks, thoughts, 0)
-    room = MAX_CONTEXT_TOKENS - prefix - question - thoughts.sum(axis=1)
-    observed = np.minimum(np.cumsum(np.where(thinks[:, 1:], observations, 0), axis=1), room[:, None])
-    written = np.cumsum(thoughts, axis=1)
-    prompt = np.repeat((prefix + question)[:, None], MAX_STEPS, axis=1)
-    prompt[:, 1:] += written[:, :-1] + observed
-
     block = static_block(TEMPLATE, n, n_tasks=1)
-    block.present[:] = np.arange(len(TEMPLATE.nodes)) < 2 * steps[:, None] - 1
-    block.revealer[:] = np.minimum(block.revealer, 2 * (steps[:, None] - 1))  # absent steps: the last thought
-    block.n_tasks[:] = block.present
-    block.prompt_tokens[:, _THINK, 0] = prompt
-    block.output_tokens[:, _THINK, 0] = thoughts
-    block.app_prefix[:, _THINK] = dataset[:, None]
-    block.app_prefix_tokens[:, _THINK] = prefix[:, None]
-    block.job_prefix[:, _THINK] = 0
-    block.job_prefix_tokens[:, _THINK] = prefix[:, None]
-    block.job_prefix_tokens[:, 2::2] = prompt[:, :-1] + thoughts[:, :-1]
-    block.duration_ns[:, _SEARCH, 0] = np.rint(seconds * 1e9).astype(np.int64)
-    output_bytes = np.zeros_like(block.duration_ns)
-    output_bytes[:, _SEARCH, 0] = np.diff(observed, axis=1, prepend=0) * BYTES_PER_TOKEN
-    return replace(block, output_bytes=output_bytes)
+    observations = np.zeros((n, _MAX_SEARCHES), np.int64)
+    _fill(_Uniforms(*uniforms(rng, n, _WIDTHS)), _TABLES, observations, block)
+    return block
 
 
-def _texts(
-    facts: Mapping[str, Any], dataset: Ints, steps: Ints, steps_score: Floats, rng: np.random.Generator
-) -> tuple[Ints, Ints]:
-    """Tokens of each thought (n, 7) and each observation (n, 6), by a Gaussian copula within the job.
+@kernel
+def _fill(u: _Uniforms, tables: _Tables, observations: Ints, block: JobBlock) -> None:
+    """Fill a block; `observations` (n, searches) are zeros, to hold the tokens before they are cut to the context."""
+    for job in range(len(u.dataset)):
+        dataset = category(u.dataset[job, 0], tables.dataset_shares)
+        data = tables.datasets[dataset]
+        steps = 1 + category(u.steps[job, 0], data.steps)
+        last_slot = 2 * (steps - 1)
+        for slot in range(2 * MAX_STEPS - 1):
+            block.present[job, slot] = slot <= last_slot
+            block.n_tasks[job, slot] = slot <= last_slot
+            # The final thought reveals that no further step follows.
+            block.revealer[job, slot] = min(block.revealer[job, slot], last_slot)
+        _draw_texts(job, steps, u, data, tables.normal_curve, observations, block)
+        _draw_seconds(job, u, data.lookup_shares, tables, block)
+        question = whole_quantile(u.question[job, 0], data.question)
+        _grow_context(job, dataset, data.prefix_tokens, question, observations, block)
 
-    Thoughts share a job effect. The first one follows the normal score of the job's steps a little, later ones follow
-    the observation that they read.
+
+@kernel
+def _draw_texts(
+    job: int, steps: int, u: _Uniforms, data: _DataSet, normal_curve: Curve, observations: Ints, block: JobBlock
+) -> None:
+    """Draw the tokens of each thought and each observation of a job, by a Gaussian copula.
+
+    Thoughts share a job effect, and so do observations. The first thought follows the normal score of the job's steps
+    a little, later ones follow the observation that they read.
     """
-    n = len(dataset)
-    strength = {
-        key: np.array([facts[f"correlations_{name}"][key] for name in DATASETS])[dataset][:, None]
-        for key in ("thoughts", "observation_thought", "observations", "steps_first_thought")
-    }
-    common = strength["observations"]
-    seen = np.sqrt(common) * normals(rng, (n, 1)) + np.sqrt(1.0 - common) * normals(rng, (n, MAX_STEPS - 1))
-    share = strength["thoughts"]
-    pull = np.repeat(strength["observation_thought"], MAX_STEPS, axis=1)
-    pull[:, :1] = strength["steps_first_thought"]
-    before = np.concatenate([steps_score[:, None], seen], axis=1)
-    score = np.sqrt(share) * normals(rng, (n, 1)) + pull * before
-    score = score + np.sqrt(1.0 - share - pull * pull) * normals(rng, (n, MAX_STEPS))
-    level, read = detmath.normal_cdf(score), detmath.normal_cdf(seen)
+    thoughts_effect = math.sqrt(data.thoughts_share) * normal(u.thoughts_of_job[job, 0])
+    observations_effect = math.sqrt(data.observations_share) * normal(u.observations_of_job[job, 0])
+    pull, before = data.steps_pull, normal(u.steps[job, 0])
+    for k in range(steps):
+        own = math.sqrt(1.0 - data.thoughts_share - pull * pull) * normal(u.thoughts[job, k])
+        thought = level(thoughts_effect + pull * before + own, normal_curve)
+        if k == steps - 1:
+            block.output_tokens[job, 2 * k, 0] = whole_quantile(thought, data.final_thought)
+            break
+        table = data.first_thought if k == 0 else data.middle_thought
+        block.output_tokens[job, 2 * k, 0] = whole_quantile(thought, table)
 
-    last = steps[:, None] - 1
-    step = np.arange(MAX_STEPS)
-    middle = _by_dataset(facts, "thought_middle", dataset, level)
-    middle[:, :1] = _by_dataset(facts, "thought_first", dataset, level[:, :1])
-    thoughts = np.where(step == last, _by_dataset(facts, "thought_final", dataset, level), middle)
-    observations = np.empty((n, MAX_STEPS - 1), dtype=np.int64)
-    for k in range(MAX_STEPS - 1):
-        table = f"observation_{min(k + 1, 3)}"
-        more, ending = (_by_dataset(facts, f"{table}_{kind}", dataset, read[:, k]) for kind in ("more", "last"))
-        observations[:, k] = np.where(k == last[:, 0] - 1, ending, more)
-    soon = _by_dataset(facts, "observation_1_soon", dataset, read[:, 0])
-    observations[:, 0] = np.where(last[:, 0] == 2, soon, observations[:, 0])
-    return thoughts, observations
+        seen = observations_effect + math.sqrt(1.0 - data.observations_share) * normal(u.observations[job, k])
+        observation = level(seen, normal_curve)
+        if k == steps - 2:
+            observations[job, k] = whole_quantile(observation, data.last_observations[min(k, 2)])
+        elif k == 0 and steps == 3:
+            observations[job, k] = whole_quantile(observation, data.first_of_two_observations)
+        else:
+            observations[job, k] = whole_quantile(observation, data.observations[min(k, 2)])
+        pull, before = data.observation_pull, seen
 
 
-def _search_seconds(facts: Mapping[str, Any], dataset: Ints, rng: np.random.Generator) -> Floats:
-    """Seconds of each action (n, 6): a search, or a look-up in the page that the last search fetched."""
-    shape = (len(dataset), MAX_STEPS - 1)
-    share = np.array([facts[f"lookup_share_{name}"]["by_step"] for name in DATASETS])
-    lookup = rng.random(shape) < share[dataset][:, np.minimum(np.arange(MAX_STEPS - 1), 2)]
-    return np.where(lookup, facts["lookup_seconds"]["value"], _quantiles("search_seconds")(rng.random(shape)))
+@kernel
+def _draw_seconds(job: int, u: _Uniforms, lookup_shares: Floats, tables: _Tables, block: JobBlock) -> None:
+    """Draw how long each action takes: a search, or a look-up in the page that the last search fetched."""
+    for k in range(_MAX_SEARCHES):
+        if u.lookup[job, k] < lookup_shares[min(k, 2)]:
+            seconds = tables.lookup_seconds
+        else:
+            seconds = quantile(u.search_seconds[job, k], tables.search_seconds)
+        block.duration_ns[job, 2 * k + 1, 0] = np.int64(np.rint(seconds * 1e9))
 
 
-def _by_dataset(facts: Mapping[str, Any], table: str, dataset: Ints, u: NDArray[np.float64]) -> Ints:
-    """Whole numbers from the table of each job's data set; `u` (n, ...) uniforms."""
-    hotpotqa, fever = (_quantiles(f"{table}_{name}").whole(u) for name in DATASETS)
-    return np.where(dataset.reshape(-1, *(1,) * (u.ndim - 1)) == 0, hotpotqa, fever)
+@kernel
+def _grow_context(job: int, dataset: int, prefix: int, question: int, observations: Ints, block: JobBlock) -> None:
+    """Set the prompts: each repeats the one before and the thought that it led to, and adds an observation.
+
+    Observations are cut where the context, with all thoughts of the job, would become too long. Absent thoughts and
+    observations have 0 tokens, so that they need no case of their own.
+    """
+    room = MAX_CONTEXT_TOKENS - prefix - question
+    for k in range(MAX_STEPS):
+        room -= block.output_tokens[job, 2 * k, 0]
+    shared, prompt = prefix, prefix + question
+    for k in range(MAX_STEPS):
+        think, search = 2 * k, 2 * k + 1
+        block.app_prefix[job, think] = dataset
+        block.app_prefix_tokens[job, think] = prefix
+        block.job_prefix[job, think] = 0
+        block.job_prefix_tokens[job, think] = shared
+        block.prompt_tokens[job, think, 0] = prompt
+        if k < _MAX_SEARCHES:
+            observed = min(observations[job, k], room)
+            room -= observed
+            block.output_bytes[job, search, 0] = observed * BYTES_PER_TOKEN
+            shared = prompt + block.output_tokens[job, think, 0]
+            prompt = shared + observed
 
 
 APPLICATION: Final = Application(TEMPLATE, APP_PREFIXES, sample)
