@@ -35,7 +35,7 @@ GOAL_MS = 5.0
 def measure(serving: Serving, name: str, present: int) -> list[object]:
     """Run one policy until fewer than `present` jobs are left, and return a row of the table."""
     scenario = load_scenario("planning").replaced(jobs=present + FINISHED, rate=2000.0)
-    workload = scenario.build("eval", 0, serving.cluster)
+    workload = scenario.build("eval", 0)
     env = SchedulingEnv(
         scenario, workload=workload, max_candidates=None, max_jobs=None, backend="vllm", servers=serving
     )

@@ -105,20 +105,21 @@ class Scenario(Config):
         ]
         return self.load * min(saturation_rates(cluster or self.cluster, parts).values())
 
-    def build(self, split: str, seed: int, cluster: ClusterSpec | None = None) -> Workload:
+    def build(self, split: str, seed: int, rate_per_s: float | None = None) -> Workload:
         """Draw the jobs of one seed of a split.
 
         Args:
             split: "train", "eval" or "profile".
             seed: Integer from 0.
-            cluster: What a load is relative to; default: the scenario's cluster.
+            rate_per_s: From `arrival_rate`, where it is known already or the cluster is another one than the
+                scenario's.
 
         Raises:
             InputError: Bad split or seed.
         """
         if self.fixed is not None:
             return shortened(_FIXED[self.fixed](), self.token_divisor)
-        rate = self.arrival_rate(cluster)
+        rate = self.arrival_rate() if rate_per_s is None else rate_per_s
         drawn = generate(self.name, self.applications, self.arrivals, rate, self.jobs, split, seed)
         return shortened(drawn, self.token_divisor)
 

@@ -50,8 +50,9 @@ class Generate:
 
         scenario = load_scenario(self.scenario).replaced(self.jobs, self.load, self.rate)
         scenario.check_split(self.split)
-        cluster = None if self.cluster is None else load_cluster(self.cluster)
-        workload = scenario.build(self.split, self.seed, cluster)
+        cluster = scenario.cluster if self.cluster is None else load_cluster(self.cluster)
+        rate = scenario.arrival_rate(cluster) if scenario.fixed is None else None
+        workload = scenario.build(self.split, self.seed, rate)
         _write(workload, self.output)
         _describe(workload, self.output, self.as_json)
         return 0

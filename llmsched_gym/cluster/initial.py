@@ -55,20 +55,36 @@ def expectations(workload: Workload, profile: LatencyProfile | None) -> NDArray[
         `EXPECTED` rows of all template nodes, by application.
     """
     latency = profile or _NO_LATENCY
-    history = np.concatenate(workload.history)
-    llm_ps = (
-        history["output_tokens"] * float(latency.iteration_ps + latency.decode_ps)
-        + history["prefill_tokens"] * float(latency.prefill_ps)
-        + history["context_tokens"] * float(latency.context_ps)
-    )
-    stage = llm_ps / 1000.0 + history["seconds"] * 1e9
-    expected = np.zeros(len(history), EXPECTED)
-    expected["presence"] = history["presence"]
-    expected["task_work_ns"] = np.rint(stage / np.maximum(history["n_tasks"], 1.0))
-    expected["stage_work_ns"] = np.rint(stage)
-    expected["stage_duration_ns"] = np.rint(stage * history["path_share"])
-    expected["planned"] = [node.candidate_of is not None for template in workload.templates for node in template.nodes]
+    expected = np.zeros(sum(len(template.nodes) for template in workload.templates), EXPECTED)
+    first = 0
+    for template, history in zip(workload.templates, workload.history, strict=True):
+        rows = expected[first : first + len(history)]
+        _fill_expected(history, template.planned, coefficients(latency), rows)
+        first += len(history)
     return expected
+
+
+@kernel
+def _fill_expected(history: Rows, planned: NDArray[np.bool_], latency: NDArray[np.int64], expected: Rows) -> None:
+    for node in range(len(history)):
+        given, row = history[node], expected[node]
+        llm_ps = (
+            given.output_tokens * np.float64(latency[0] + latency[1])
+            + given.prefill_tokens * np.float64(latency[2])
+            + given.context_tokens * np.float64(latency[3])
+        )
+        stage_ns = llm_ps / 1000.0 + given.seconds * 1e9
+        row.presence = given.presence
+        row.task_work_ns = np.rint(stage_ns / max(given.n_tasks, 1.0))
+        row.stage_work_ns = np.rint(stage_ns)
+        row.stage_duration_ns = np.rint(stage_ns * given.path_share)
+        row.planned = planned[node]
+
+
+def coefficients(latency: LatencyProfile) -> NDArray[np.int64]:
+    """Return a, b, c, d and e of a latency profile, in ps."""
+    linear = latency.iteration_ps, latency.decode_ps, latency.prefill_ps, latency.context_ps
+    return np.array([*linear, latency.attention_ps], dtype=np.int64)
 
 
 def task_work_ns(tasks: NDArray[Any], profile: LatencyProfile | None) -> NDArray[np.int64]:
@@ -82,10 +98,8 @@ def task_work_ns(tasks: NDArray[Any], profile: LatencyProfile | None) -> NDArray
         int64 (n,) ns: the duration of a regular task; one prefill iteration and ``output - 1`` decode iterations of
         an LLM task.
     """
-    clock = profile or _NO_LATENCY
-    coefficients = clock.iteration_ps, clock.decode_ps, clock.prefill_ps, clock.context_ps, clock.attention_ps
     work_ns = np.empty(len(tasks), np.int64)
-    _fill_work(tasks, coefficients, work_ns)
+    _fill_work(tasks, coefficients(profile or _NO_LATENCY), work_ns)
     return work_ns
 
 
@@ -153,18 +167,22 @@ def _pools(executors: NDArray[Any], n_pools: int) -> NDArray[Any]:
 
 
 @kernel
-def _fill_work(tasks: Rows, coefficients: tuple[int, int, int, int, int], work_ns: NDArray[np.int64]) -> None:
-    iteration_ps, decode_ps, prefill_ps, context_ps, attention_ps = coefficients
+def _fill_work(tasks: Rows, latency: NDArray[np.int64], work_ns: NDArray[np.int64]) -> None:
     for t in range(len(tasks)):
-        output = np.int64(tasks[t].output_tokens)
-        if output > 0:
-            prefill, context = llm_terms(tasks[t])
-            before = max(tasks[t].prompt_tokens - prefill, 0)
-            llm_ps = output * iteration_ps + (output - 1) * decode_ps + prefill * prefill_ps + context * context_ps
-            llm_ps += (prefill * before + prefill * (prefill - 1) // 2) * attention_ps
-            work_ns[t] = llm_ps // 1000
-        else:
-            work_ns[t] = tasks[t].duration_ns
+        work_ns[t] = slot_time_ns(tasks[t], latency)
+
+
+@kernel
+def slot_time_ns(task: Any, latency: NDArray[np.int64]) -> int:
+    """Return what `task_work_ns` does of one task; `latency` are the coefficients."""
+    output = np.int64(task.output_tokens)
+    if output <= 0:
+        return task.duration_ns
+    prefill, context = llm_terms(task)
+    before = max(task.prompt_tokens - prefill, 0)
+    llm_ps = output * latency[0] + (output - 1) * latency[1] + prefill * latency[2] + context * latency[3]
+    llm_ps += (prefill * before + prefill * (prefill - 1) // 2) * latency[4]
+    return llm_ps // 1000
 
 
 @kernel

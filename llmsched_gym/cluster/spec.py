@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.latency import LatencyProfile, load_profile
 from llmsched_gym.config import Config, Real, Whole, read_yaml
 from llmsched_gym.errors import InputError, from_validation
@@ -141,19 +142,28 @@ class ClusterSpec(Config):
             need_one = f"at least one: workload {workload.name} calls tools"
             raise InputError(source, "executors", "no regular executor", need_one)
         for m, model in enumerate(workload.models):
-            of_model = tasks["model"] == m
-            if not of_model.any():
+            longest = _longest_sequence(tasks, m)
+            if longest < 0:
                 continue
             serving = [group for group in self.llm if self.pools_of(group, workload.models) >> m & 1]
             if not serving:
                 missing = f"no executor with model {model}"
                 raise InputError(source, "executors.model", missing, f"one that serves workload {workload.name}")
-            tokens = tasks["prompt_tokens"].astype(np.int64) + tasks["output_tokens"]
-            need = int(tokens.max(where=of_model, initial=0)) - 1
+            need = longest - 1
             room = min(_usable_kv_tokens(group) for group in serving)
             if need > room:
-                longest = f"the longest prompt with its output in workload {workload.name}"
-                raise InputError(source, "executors.kv_tokens", room, f"at least {need} usable tokens: {longest}")
+                what = f"the longest prompt with its output in workload {workload.name}"
+                raise InputError(source, "executors.kv_tokens", room, f"at least {need} usable tokens: {what}")
+
+
+@kernel
+def _longest_sequence(tasks: Any, model: int) -> int:
+    """Return the most tokens, prompt and output, of a task that asks for a model; -1 if none does."""
+    longest = -1
+    for t in range(len(tasks)):
+        if tasks[t].model == model:
+            longest = max(longest, np.int64(tasks[t].prompt_tokens) + tasks[t].output_tokens)
+    return longest
 
 
 def _usable_kv_tokens(group: LLMExecutors) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -248,7 +249,14 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
 
     def draw(self, seed: int) -> Workload:
         """Return the jobs of the episode of a seed; the environment stays as it is."""
-        return self._fixed or self.scenario.build(self._split, seed, self.cluster).scaled(self._time_scale)
+        if self._fixed is not None:
+            return self._fixed
+        return self.scenario.build(self._split, seed, self._arrival_rate).scaled(self._time_scale)
+
+    @cached_property
+    def _arrival_rate(self) -> float | None:
+        """Jobs per second; None where the scenario's jobs are the same for every seed."""
+        return self.scenario.arrival_rate(self.cluster) if self.scenario.fixed is None else None
 
     def simulate(self, workload: Workload) -> SimulatedEpisode:
         """Return a simulated episode at its first decision; the environment stays as it is."""

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.cluster.initial import task_work_ns
+from llmsched_gym._jit import kernel
+from llmsched_gym.cluster.initial import coefficients, slot_time_ns
 from llmsched_gym.cluster.latency import LatencyProfile
-from llmsched_gym.cluster.state import FAR
+from llmsched_gym.cluster.state import FAR, Rows
 from llmsched_gym.profiler.bank import ProfileBank
 from llmsched_gym.profiler.profile import MAX_STATES, Profile
 from llmsched_gym.workloads.template import StageKind
@@ -25,7 +26,7 @@ class Layout(NamedTuple):
         first_node: int32 (applications + 1,) Where the nodes of an application start.
         variable: int32 (nodes,) Variable of a template node, counted within the application.
         plan: int32 (nodes,) Variable of the size of the plan that the node is a candidate of; -1 for other nodes.
-        latency_ps: int64 (applications, 4) a, b, c and d of the latency profile that the network was fitted with.
+        latency_ps: int64 (applications, 5) a to e of the latency profile that the network was fitted with.
         work_ns: int64 (tasks,) Batch-1 slot time of each task under that latency profile, by truth.
         llm_share: float64 (nodes,) Share of LLM time in what a node takes by its historical means.
         ends: int64 (variables of the bank, MAX_STATES) Least value beyond a bin: ns, or planned stages; FAR for the
@@ -67,22 +68,25 @@ class StateTables(NamedTuple):
     repeats: NDArray[np.int32]
 
 
-def make_layout(
+def map_applications(
     workload: Workload, profiles: Mapping[int, tuple[int, Profile]], bank: ProfileBank, states: StateTables
 ) -> Layout:
-    """Map a workload to profiles.
+    """Map the applications of a workload to profiles.
 
     Args:
         workload: The jobs.
         profiles: For each application of the workload that has one: its index in the bank, and its profile.
         bank: All profiles.
         states: From `state_tables`.
+
+    Returns:
+        The layout of a workload without tasks.
     """
     templates = workload.templates
     first_node = np.cumsum([0, *(len(template.nodes) for template in templates)])
     variable = np.full(first_node[-1], -1, np.int32)
     plan = np.full(first_node[-1], -1, np.int32)
-    latency = np.zeros((len(templates), 4), np.int64)
+    latency = np.zeros((len(templates), 5), np.int64)
     llm_share = np.zeros(first_node[-1])
     for app, (_, profile) in profiles.items():
         for v, one in enumerate(profile.variables):
@@ -91,22 +95,21 @@ def make_layout(
             if node.candidate_of is not None:
                 dynamic = templates[app].index[node.candidate_of]
                 plan[first_node[app] + position] = variable[first_node[app] + dynamic]
-        clock = profile.latency
-        latency[app] = clock.iteration_ps, clock.decode_ps, clock.prefill_ps, clock.context_ps
-        llm_share[first_node[app] : first_node[app + 1]] = _llm_share(workload.history[app], clock)
+        latency[app] = coefficients(profile.latency)
+        llm_share[first_node[app] : first_node[app + 1]] = _llm_share(workload.history[app], profile.latency)
     return Layout(
         apps=np.array([profiles[app][0] if app in profiles else -1 for app in range(len(templates))], np.int32),
         first_node=first_node.astype(np.int32),
         variable=variable,
         plan=plan,
         latency_ps=latency,
-        work_ns=_work_ns(workload, {app: profile.latency for app, (_, profile) in profiles.items()}),
+        work_ns=np.zeros(0, np.int64),
         llm_share=llm_share,
         ends=states.ends,
         once=states.once,
         repeats=states.repeats,
         calls_ns=bank.calls * 1e9,
-        tokens=np.zeros(len(workload.tasks), np.int32),
+        tokens=np.zeros(0, np.int32),
         first_variable=bank.first_variable,
         states=bank.states,
         absent=bank.absent,
@@ -114,17 +117,20 @@ def make_layout(
     )
 
 
-def _work_ns(workload: Workload, clocks: Mapping[int, LatencyProfile]) -> NDArray[np.int64]:
-    """Slot time of each task under the latency profile of its application; 0 where that has none."""
-    task_app = workload.jobs["app"][workload.stages["job"][workload.tasks["stage"]]]
+def lay_out_tasks(mapped: Layout, workload: Workload) -> Layout:
+    """Complete a layout from `map_applications` for a workload of the same applications."""
     work_ns = np.zeros(len(workload.tasks), np.int64)
-    done: list[LatencyProfile] = []
-    for clock in clocks.values():
-        if clock not in done:  # most often all are equal
-            apps = [app for app, other in clocks.items() if other == clock]
-            np.copyto(work_ns, task_work_ns(workload.tasks, clock), where=np.isin(task_app, apps))
-            done.append(clock)
-    return work_ns
+    _fill_work(mapped, workload.jobs, workload.stages, workload.tasks, work_ns)
+    return mapped._replace(work_ns=work_ns, tokens=np.zeros(len(workload.tasks), np.int32))
+
+
+@kernel
+def _fill_work(mapped: Layout, jobs: Rows, stages: Rows, tasks: Rows, work_ns: NDArray[np.int64]) -> None:
+    """Write the slot time of each task under the latency profile of its application; none where that has none."""
+    for t in range(len(tasks)):
+        app = jobs[stages[tasks[t].stage].job].app
+        if mapped.apps[app] >= 0:
+            work_ns[t] = slot_time_ns(tasks[t], mapped.latency_ps[app])
 
 
 def state_tables(profiles: list[Profile]) -> StateTables:

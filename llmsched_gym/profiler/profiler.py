@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from llmsched_gym.profiler.bank import make_bank, make_workspace
 from llmsched_gym.profiler.beliefs import BeliefRows, make_rows, refresh
 from llmsched_gym.profiler.cache import make_cache
 from llmsched_gym.profiler.features import JOB_NUMBERS, VARIABLE_NUMBERS, Inference, Prior, fill_prior
-from llmsched_gym.profiler.layout import Layout, StateTables, make_layout, state_tables
+from llmsched_gym.profiler.layout import Layout, StateTables, lay_out_tasks, map_applications, state_tables
 from llmsched_gym.profiler.profile import Profile
 from llmsched_gym.profiler.store import check_template, list_profiles, load_profile, read_profile
 from llmsched_gym.workloads.template import ApplicationTemplate
@@ -39,6 +39,8 @@ class Profiler:
     strict: frozenset[str]
     inference: Inference
     states: StateTables
+    _mapped: list[tuple[tuple[Any, ...], Layout]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The last applications of a workload, and how they map to the profiles; at most one entry."""
 
     def for_thread(self) -> Profiler:
         """Return a profiler with the same profiles, and scratch and cache of its own, for another thread."""
@@ -68,6 +70,25 @@ class Profiler:
                 raise
             return None
         return profile
+
+    def layout(self, workload: Workload) -> Layout:
+        """Map a workload to the profiles; what depends on its applications alone is kept for the next one.
+
+        Raises:
+            InputError: A profile that the user gave is of another version of its application.
+        """
+        applications = *workload.templates, *workload.history
+        known = self._mapped[0][0] if self._mapped else ()
+        if len(known) != len(applications) or any(a is not b for a, b in zip(known, applications, strict=True)):
+            order = {name: position for position, name in enumerate(self.profiles)}
+            found = {
+                app: (order[template.name], profile)
+                for app, template in enumerate(workload.templates)
+                if (profile := self.find(template)) is not None
+            }
+            mapped = map_applications(workload, found, self.inference.bank, self.states)
+            self._mapped[:] = [(applications, mapped)]
+        return lay_out_tasks(self._mapped[0][1], workload)
 
 
 def make_profiler(profiles: Iterable[Profile], strict: Iterable[str] = ()) -> Profiler:
@@ -146,13 +167,7 @@ class EpisodeBeliefs:
     """
 
     def __init__(self, profiler: Profiler, workload: Workload, soft_evidence: bool) -> None:
-        order = {name: position for position, name in enumerate(profiler.profiles)}
-        found = {
-            app: (order[template.name], profile)
-            for app, template in enumerate(workload.templates)
-            if (profile := profiler.find(template)) is not None
-        }
-        self.layout = make_layout(workload, found, profiler.inference.bank, profiler.states)
+        self.layout = profiler.layout(workload)
         self.rows = make_rows(self.layout, workload)
         self._profiler, self._soft = profiler, soft_evidence
 

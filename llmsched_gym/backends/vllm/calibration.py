@@ -174,7 +174,9 @@ def visiting_log(scenario: Scenario, limits: EngineLimits, count: int, profile: 
         path = Path(folder) / "rough.json"
         profile.save(path)
         cluster = served_cluster(scenario, limits, count, str(path))
-        workload = scenario.replaced(**_fewer(scenario)).build("train", 0, cluster)
+        smaller = scenario.replaced(**_fewer(scenario))
+        rate = smaller.arrival_rate(cluster) if smaller.fixed is None else None
+        workload = smaller.build("train", 0, rate)
         cluster.check_serves(workload)
         state, simulation = simulator.start(workload, cluster)
     simulator.run_fcfs(state, simulation)
