@@ -39,10 +39,11 @@ def test_servers_are_calibrated_and_validated(
     profile = calibrate(asked, tmp_path / "tiny.readings.json", first)
     a, b, c, d = profile.coefficients_ms
     assert first.taken >= 8
-    assert 0.1 < a < 100.0
-    assert 0.0 <= b < 20.0
-    assert 0.0 < c < 5.0
-    assert 0.0 <= d < 0.1
+    # One quick round on a busy machine may share out an iteration among the coefficients in many ways: what it takes
+    # in all is what they say together.
+    assert min(a, b, c, d) >= 0.0
+    assert 0.1 < a + b + 100 * d < 100.0, "an iteration of one sequence of 100 tokens"
+    assert 0.1 < a + 512 * c < 2000.0, "a prefill of 512 tokens"
     assert profile.provenance["engine"].startswith("vLLM ")
     assert profile.provenance["servers"] == 2
     assert limits_of(profile).max_num_seqs == 8
