@@ -13,6 +13,8 @@ from llmsched_gym.workloads.template import ApplicationTemplate
 class JobBlock(NamedTuple):
     """`n` jobs of one application; `S` stage slots in a topological order, up to `T` tasks per slot.
 
+    What tasks are like means nothing under slots that do not exist or are absent, and beyond ``n_tasks``.
+
     Attributes:
         exists: bool (n, S). The slot is a stage of the job: static template stages always exist (an optional one that
             the job skips exists and is not present); slots of a planned sub-DAG exist only when the plan has them.
