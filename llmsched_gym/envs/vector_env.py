@@ -45,9 +45,9 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
     ``gymnasium.make_vec(ID, num_envs=64, vectorization_mode="vector_entry_point", ...)`` makes it. Observations are
     those of one environment with a leading axis; infos are arrays, as `gymnasium.vector.SyncVectorEnv` has them.
 
-    The sub-environments are stepped by several threads. An episode does not depend on which thread steps it. When one is
-    over, one thread draws the jobs of the next, in the time of some thousand decisions, while the others wait: episodes
-    that end at different times make for even steps.
+    The sub-environments are stepped by several threads. An episode does not depend on which thread steps it. When one
+    is over, one thread draws the jobs of the next, in the time of some thousand decisions, while the others wait:
+    episodes that end at different times make for even steps.
 
     Args:
         scenario: As of `SchedulingEnv`.
