@@ -105,14 +105,17 @@ class Scenario(Config):
         ]
         return self.load * min(saturation_rates(cluster or self.cluster, parts).values())
 
+    def rate_for(self, cluster: ClusterSpec) -> float | None:
+        """Return the rate to `build` with where jobs are to run on `cluster`; None where the workload is fixed."""
+        return self.arrival_rate(cluster) if self.fixed is None else None
+
     def build(self, split: str, seed: int, rate_per_s: float | None = None) -> Workload:
         """Draw the jobs of one seed of a split.
 
         Args:
             split: "train", "eval" or "profile".
             seed: Integer from 0.
-            rate_per_s: From `arrival_rate`, where it is known already or the cluster is another one than the
-                scenario's.
+            rate_per_s: From `rate_for`; default: for the scenario's cluster. Says nothing of a fixed workload.
 
         Raises:
             InputError: Bad split or seed.

@@ -51,8 +51,7 @@ class Generate:
         scenario = load_scenario(self.scenario).replaced(self.jobs, self.load, self.rate)
         scenario.check_split(self.split)
         cluster = scenario.cluster if self.cluster is None else load_cluster(self.cluster)
-        rate = scenario.arrival_rate(cluster) if scenario.fixed is None else None
-        workload = scenario.build(self.split, self.seed, rate)
+        workload = scenario.build(self.split, self.seed, scenario.rate_for(cluster))
         _write(workload, self.output)
         _describe(workload, self.output, self.as_json)
         return 0

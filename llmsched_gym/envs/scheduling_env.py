@@ -255,8 +255,8 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
 
     @cached_property
     def _arrival_rate(self) -> float | None:
-        """Jobs per second; None where the scenario's jobs are the same for every seed."""
-        return self.scenario.arrival_rate(self.cluster) if self.scenario.fixed is None else None
+        """Worked out once: it takes as long as drawing the jobs of an application."""
+        return self.scenario.rate_for(self.cluster)
 
     def simulate(self, workload: Workload) -> SimulatedEpisode:
         """Return a simulated episode at its first decision; the environment stays as it is."""

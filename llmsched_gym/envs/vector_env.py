@@ -103,7 +103,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._taken = counters(self._threads)
         self._step: Parked | None = None  # what the threads do
         self._written: tuple[Observation, NDArray[np.bool_], bool] | None = None  # what of it changes, as last written
-        self._known: dict[tuple[int, int], tuple[NDArray[np.int64], Observation, NDArray[np.bool_]]] = {}  # by identity
+        self._kept: dict[int, tuple[NDArray[np.int64], Observation]] = {}  # what was written for which arrays
         self._store: Any = None  # machine code that writes it down, once there are arrays for it
         self._work: Any = None  # machine code that does it
         self._progress = new_progress(self.num_envs)
@@ -281,12 +281,15 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         self._any_over = bool(self._progress.over.any())
 
     def _write(self, skipped: NDArray[np.bool_], fresh: bool) -> None:
-        """Write down what the threads do; for arrays that are written to in turn, as it was written down before."""
+        """Write down what the threads do."""
+        kept = None if fresh else self._kept.get(id(self._seen))
+        if self._step is not None and kept is not None:
+            self._step.words(0)[:] = kept[0]
+        else:
+            self._write_anew(skipped, fresh)
         self._written = self._seen, skipped, fresh
-        known = None if fresh else self._known.get((id(self._seen), id(skipped)))
-        if known is not None and self._step is not None:
-            self._step.words(0)[:] = known[0]
-            return
+
+    def _write_anew(self, skipped: NDArray[np.bool_], fresh: bool) -> None:
         assert self._parked is not None
         floats, integers = self._nothing
         optional = {"nodes": floats, "edges": integers, "truth": floats}
@@ -310,8 +313,8 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             kernel = direct(step_believing_episodes if self._inferences else step_episodes, 0, *arguments)
             self._work = lambda thread: kernel(thread, *arguments)
         self._store(self._step, 0, step)
-        if not fresh:
-            self._known[id(self._seen), id(skipped)] = self._step.words(0).copy(), self._seen, skipped
+        if not fresh:  # these few arrays are written to in turn, and no episode is skipped then
+            self._kept[id(self._seen)] = self._step.words(0).copy(), self._seen
 
     def _info(self, i: int) -> dict[str, Any]:
         """Return what every info of a sub-environment has."""

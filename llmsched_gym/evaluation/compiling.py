@@ -1,14 +1,14 @@
 """Compiled code made ready before a comparison, so that no episode waits for it.
 
-From nothing, compiling takes longer than the episodes of a small comparison. Simulator and inference share hardly any
-code, so that two processes compile them side by side into the cache on disk; every other process only loads.
+From nothing, compiling takes longer than the episodes of a small comparison. Applications share hardly any code, and
+neither do simulator and inference, which both need the applications: two processes compile first these, then those,
+side by side into the cache on disk; every other process only loads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Literal
 
 from llmsched_gym._jit import cache_dir
 from llmsched_gym.cluster.initial import initial_state
@@ -18,6 +18,8 @@ from llmsched_gym.evaluation.workers import run_tasks
 from llmsched_gym.policies.registry import load_policy, policy_names
 from llmsched_gym.profiler.beliefs import refresh
 from llmsched_gym.profiler.profiler import EpisodeBeliefs, shipped_profiler
+from llmsched_gym.workloads.applications import APPLICATIONS
+from llmsched_gym.workloads.history import application_history
 
 
 def make_ready(specs: Sequence[str], workers: int) -> None:
@@ -31,9 +33,10 @@ def make_ready(specs: Sequence[str], workers: int) -> None:
         RunError: A process that compiled was killed.
     """
     if workers > 1 and not _is_compiled():
-        with closing(run_tasks(_compile, [("simulator",), ("inference",)], 2)) as parts:
-            for _ in parts:
-                pass
+        for parts in (tuple(APPLICATIONS), ("simulator", "inference")):
+            with closing(run_tasks(_compile, [(part,) for part in parts], 2)) as compiled:
+                for _ in compiled:
+                    pass
     for spec in specs:
         warm_up(spec)
 
@@ -43,11 +46,13 @@ def _is_compiled() -> bool:
     return any(cache_dir().rglob(f"beliefs.{refresh.__name__}-*.nbi"))
 
 
-def _compile(part: Literal["simulator", "inference"]) -> None:
+def _compile(part: str) -> None:
     if part == "simulator":
         _compile_simulator()
-    else:
+    elif part == "inference":
         _compile_inference()
+    else:
+        application_history(part)
 
 
 def _compile_simulator() -> None:

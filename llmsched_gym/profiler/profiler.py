@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from operator import is_not
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,17 @@ class Profiler:
         return profile
 
     def layout(self, workload: Workload) -> Layout:
-        """Map a workload to the profiles; what depends on its applications alone is kept for the next one.
+        """Map a workload to the profiles.
+
+        What depends on its applications alone is kept for the next one, which most often has the same (not where times
+        or tokens are scaled: these workloads have historical means of their own).
 
         Raises:
             InputError: A profile that the user gave is of another version of its application.
         """
         applications = *workload.templates, *workload.history
-        known = self._mapped[0][0] if self._mapped else ()
-        if len(known) != len(applications) or any(a is not b for a, b in zip(known, applications, strict=True)):
+        known, mapped = self._mapped[0] if self._mapped else ((), None)
+        if mapped is None or len(known) != len(applications) or any(map(is_not, known, applications)):
             order = {name: position for position, name in enumerate(self.profiles)}
             found = {
                 app: (order[template.name], profile)
@@ -88,7 +92,7 @@ class Profiler:
             }
             mapped = map_applications(workload, found, self.inference.bank, self.states)
             self._mapped[:] = [(applications, mapped)]
-        return lay_out_tasks(self._mapped[0][1], workload)
+        return lay_out_tasks(mapped, workload)
 
 
 def make_profiler(profiles: Iterable[Profile], strict: Iterable[str] = ()) -> Profiler:

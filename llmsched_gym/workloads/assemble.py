@@ -54,6 +54,9 @@ def assemble(
         history: One `HISTORY` array per part; empty only on the way to computing it.
         models: Names of the models.
         provenance: How the jobs were made.
+
+    Raises:
+        ValueError: A block is not as `JobBlock` says.
     """
     arrival = np.concatenate([part.arrival_ns for part in parts])
     app = np.repeat(np.arange(len(parts)), [len(part.arrival_ns) for part in parts])
@@ -75,13 +78,16 @@ def assemble(
     n_app_prefixes = 0
     for part, row in zip(parts, ranks, strict=True):
         if part.block is not None:
-            placed.append(_place(part.template, part.block, row, jobs["first_stage"][row], n_app_prefixes))
+            first_stage = jobs["first_stage"][row].astype(np.int64)
+            block = in_one_layout(part.block, part.template.name)
+            placed.append(PlacedJobs(row, first_stage, part.template.kinds, n_app_prefixes, block))
         n_app_prefixes += part.n_prefixes
     stages = np.zeros(int(jobs["n_stages"].sum()), dtype=STAGE)
     edges = np.empty((sum(np.count_nonzero(one.block.parents) for one in placed), 2), dtype=np.int64)
     n_edges = 0
     for one in placed:
-        n_edges = fill_stages(one, stages, edges, n_edges, np.empty(one.block.exists.shape[1], dtype=np.int64))
+        scratch = np.empty(one.block.exists.shape[1], dtype=np.int64)
+        n_edges = fill_stages(one, stages, edges, n_edges, scratch)
     stages["first_task"] = starts(stages["n_tasks"])
     children, reveals = link_stages(stages, edges[:n_edges])
 
@@ -102,21 +108,3 @@ def assemble(
         n_prefixes=number_job_prefixes(tasks, stages, n_app_prefixes),
         provenance=dict(provenance or {}),
     )
-
-
-def _place(
-    template: ApplicationTemplate,
-    block: JobBlock,
-    job: NDArray[np.int64],
-    first_stage: NDArray[np.int32],
-    first_prefix: int,
-) -> PlacedJobs:
-    """Lay out a block for compiled loops.
-
-    Raises:
-        ValueError: Some slot has more tasks than there is room for.
-    """
-    room = block.prompt_tokens.shape[2]
-    if (block.n_tasks > room).any():
-        raise ValueError(f"{template.name}: a slot has {block.n_tasks.max()} tasks, but its arrays hold {room}")
-    return PlacedJobs(job, first_stage.astype(np.int64), template.kinds, first_prefix, in_one_layout(block))

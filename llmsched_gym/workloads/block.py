@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,9 +93,35 @@ def static_block(template: ApplicationTemplate, n: int, n_tasks: int) -> JobBloc
     return block
 
 
-def in_one_layout(block: JobBlock) -> JobBlock:
-    """Return a block of C-contiguous, writable arrays of int64 or bool: another layout would be compiled for anew."""
-    return JobBlock(*(_laid_out(values) for values in block))
+def repeated(job: JobBlock, n: int) -> JobBlock:
+    """Block of `n` jobs that are all like the one of a block."""
+    return JobBlock._make(np.repeat(values, n, axis=0) for values in job)
+
+
+def in_one_layout(block: JobBlock, source: str) -> JobBlock:
+    """Return a block of C-contiguous, writable arrays of int64 or bool: another layout would be compiled for anew.
+
+    Args:
+        block: From a sampler.
+        source: What it belongs to, for the message.
+
+    Raises:
+        ValueError: An array is of another shape or type than `JobBlock` says, or a slot has more tasks than room.
+    """
+    (n, slots), room = block.exists.shape, block.prompt_tokens.shape[-1]
+    for name, values in zip(JobBlock._fields, block, strict=True):
+        shape = (n, slots, slots) if name == "parents" else (n, slots, room) if name in _PER_TASK else (n, slots)
+        kind = "b" if name in _BOOLEAN else "iu"
+        if values.shape != shape or values.dtype.kind not in kind:
+            expected = f"{'bool' if name in _BOOLEAN else 'integers'} of shape {shape}"
+            raise ValueError(f"{source}: {name} is {values.dtype} of shape {values.shape}; expected {expected}")
+    if (block.n_tasks > room).any():
+        raise ValueError(f"{source}: a slot has {block.n_tasks.max()} tasks, but its arrays hold {room}")
+    return JobBlock._make(_laid_out(values) for values in block)
+
+
+_BOOLEAN: Final = frozenset(("exists", "present", "parents"))
+_PER_TASK: Final = frozenset(("prompt_tokens", "output_tokens", "duration_ns", "output_bytes"))
 
 
 def _laid_out(values: NDArray[Any]) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 class Curve(NamedTuple):

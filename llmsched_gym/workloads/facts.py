@@ -9,12 +9,10 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.detmath import Floats
-
-Ints = NDArray[np.int64]
 
 
 @cache

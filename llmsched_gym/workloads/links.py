@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import allocating_kernel, kernel
 
 
 def starts(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
@@ -63,50 +63,40 @@ def _link(stages: Any, edges: NDArray[np.int64], children: NDArray[np.int32], re
 def number_job_prefixes(tasks: NDArray[Any], stages: NDArray[Any], n_app_prefixes: int) -> int:
     """Turn job-local prefix ids into workload-wide ones, in place, and return the number of prefixes in all.
 
-    Ids are dense: application prefixes first, then those that tasks use, by job and local id.
+    Ids are dense: application prefixes first, then those that tasks use, by job and local id. The tasks of a job are
+    adjacent.
     """
     return _number(tasks, stages, n_app_prefixes, np.empty(len(tasks), np.int64))
 
 
-@kernel
+@allocating_kernel
 def _number(tasks: Any, stages: Any, n_prefixes: int, used: NDArray[np.int64]) -> int:
-    """Number the prefixes from `n_prefixes` on; `used` is scratch for the local ids of one job, ascending."""
+    """Number the prefixes from `n_prefixes` on; `used` is scratch for the local ids of one job."""
     first = 0
     while first < len(tasks):
         job = stages[tasks[first].stage].job
         end, n_used = first, 0
         while end < len(tasks) and stages[tasks[end].stage].job == job:
             if tasks[end].job_prefix >= 0:
-                n_used = _insert(used, n_used, tasks[end].job_prefix)
+                used[n_used] = tasks[end].job_prefix
+                n_used += 1
             end += 1
+        n_used = _sort_out(used[:n_used])
         for t in range(first, end):
             if tasks[t].job_prefix >= 0:
-                tasks[t].job_prefix = n_prefixes + _place(used, n_used, tasks[t].job_prefix)
+                tasks[t].job_prefix = n_prefixes + np.searchsorted(used[:n_used], tasks[t].job_prefix)
         n_prefixes += n_used
         first = end
     return n_prefixes
 
 
-@kernel
-def _insert(used: NDArray[np.int64], n_used: int, value: int) -> int:
-    """Insert a value into the first `n_used` ones, which ascend, unless it is there; returns how many there are now."""
-    place = _place(used, n_used, value)
-    if place < n_used and used[place] == value:
-        return n_used
-    for k in range(n_used, place, -1):
-        used[k] = used[k - 1]
-    used[place] = value
-    return n_used + 1
-
-
-@kernel
-def _place(used: NDArray[np.int64], n_used: int, value: int) -> int:
-    """Return how many of the first `n_used` ones, which ascend, are less than a value."""
-    low, high = 0, n_used
-    while low < high:
-        middle = (low + high) // 2
-        if used[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+@allocating_kernel
+def _sort_out(values: NDArray[np.int64]) -> int:
+    """Bring the different values to the front, in ascending order; returns how many there are."""
+    values.sort()
+    different = 0
+    for k in range(len(values)):
+        if k == 0 or values[k] != values[different - 1]:
+            values[different] = values[k]
+            different += 1
+    return different

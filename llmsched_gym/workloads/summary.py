@@ -20,13 +20,13 @@ def summarize(workload: Workload) -> list[dict[str, Any]]:
         (``prefix_share``), and ``rounds_mean``, ``rounds_max``: one more than the number of gates that let a job go on.
     """
     jobs, stages, tasks = workload.jobs, workload.stages, workload.tasks
-    planned = np.concatenate([[node.candidate_of is not None for node in t.nodes] for t in workload.templates])
+    planned = np.concatenate([template.planned for template in workload.templates])
     first_node = np.cumsum([0, *(len(template.nodes) for template in workload.templates)])
     stage_planned = planned[first_node[jobs["app"][stages["job"]]] + stages["node"]]
     present = stages["present"] == 1
     task_job = stages["job"][tasks["stage"]]
 
-    def per_job(owner: NDArray[np.integer], values: NDArray[np.integer]) -> NDArray[np.int64]:
+    def per_job(owner: NDArray[np.integer], values: NDArray[np.integer | np.bool_]) -> NDArray[np.int64]:
         sums = np.zeros(len(jobs), dtype=np.int64)
         np.add.at(sums, owner, values)
         return sums

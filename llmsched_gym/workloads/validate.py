@@ -86,7 +86,7 @@ def _check_stages(workload: Workload, source: object) -> None:
     sizes = np.array([len(template.nodes) for template in workload.templates])
     node = stages["node"]
     _require((node >= 0) & (node < sizes[app]), source, "stages[{}].node", node, "a stage of the application")
-    kinds = np.concatenate([[int(n.kind) for n in template.nodes] for template in workload.templates])
+    kinds = np.concatenate([template.kinds for template in workload.templates])
     kind = kinds[starts(sizes)[app] + node]
     _require(stages["kind"] == kind, source, "stages[{}].kind", stages["kind"], "the kind in the template")
     present = stages["present"]

@@ -1,6 +1,6 @@
 """Random variates of the applications' samplers: uniform ones from NumPy, all others compiled from these.
 
-A sampler draws all its uniforms first, one array after the other, and then makes its jobs one by one in a kernel.
+A sampler draws uniforms, one array after the other, and then makes its jobs one by one in a kernel.
 Everything is made of +, −, ×, ÷, square roots and table look-up, so that a seed gives the same jobs on every machine.
 """
 
@@ -38,8 +38,20 @@ def quantile(u: float, table: Quantiles) -> float:
 
 @kernel
 def whole_quantile(u: float, table: Quantiles) -> int:
-    """Return the value of a distribution at a probability, rounded to a whole number of at least 1."""
-    return max(int(np.rint(quantile(u, table))), 1)
+    """Return the value of a distribution at a probability, as `whole`."""
+    return whole(quantile(u, table))
+
+
+@kernel
+def whole(value: float) -> int:
+    """Return a number rounded to a whole one of at least 1."""
+    return max(int(np.rint(value)), 1)
+
+
+@kernel
+def nanoseconds(seconds: float) -> int:
+    """Return a time in whole nanoseconds."""
+    return int(np.rint(seconds * 1e9))
 
 
 @kernel

@@ -8,7 +8,7 @@ import numpy as np
 
 from llmsched_gym.cluster.initial import task_work_ns
 from llmsched_gym.profiler.layout import lay_out_tasks, map_applications
-from llmsched_gym.profiler.profiler import shipped_profiler
+from llmsched_gym.profiler.profiler import make_profiler, shipped_profiler
 from llmsched_gym.scenario import load_scenario
 
 
@@ -27,3 +27,12 @@ def test_the_work_of_tasks_is_that_under_the_latency_of_their_applications_profi
     layout = lay_out_tasks(mapped, workload)
     assert layout.work_ns.tolist() == expected.tolist()
     assert 0 < np.count_nonzero(expected) < len(expected)
+
+
+def test_one_profiler_maps_workloads_of_different_applications_in_turn() -> None:
+    shared = shipped_profiler()
+    for scenario in ("mixed", "chain", "mixed", "chain", "chain"):
+        workload = load_scenario(scenario).replaced(jobs=5).build("eval", 0)
+        layout, own = shared.layout(workload), make_profiler(shared.profiles.values()).layout(workload)
+        for name, found, expected in zip(layout._fields, layout, own, strict=True):
+            assert found.tolist() == expected.tolist(), name

@@ -13,6 +13,7 @@ import pytest
 from llmsched_gym.errors import InputError
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.assemble import Part, assemble
+from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.history import compute_history
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.toy import TOY_APPLICATIONS
@@ -97,6 +98,28 @@ def test_more_tasks_than_the_arrays_hold_are_refused(assistant: Application) -> 
     part = Part(assistant.template, len(assistant.prefixes), np.zeros(2, np.int64), block)
     with pytest.raises(ValueError, match=r"a slot has .* tasks, but its arrays hold"):
         assemble("too many", [part])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda block: {"app_prefix": block.app_prefix[0]},
+            r"app_prefix is int64 of shape \(9,\); expected integers of",
+        ),
+        (lambda block: {"present": block.present[:1]}, r"present is bool of shape \(1, 9\); expected bool of shape"),
+        (lambda block: {"exists": block.exists.astype(int)}, r"exists is int64 of shape \(2, 9\); expected bool"),
+        (lambda block: {"output_tokens": block.output_tokens[:, :, :1]}, "output_tokens is int64 of shape"),
+        (lambda block: {"duration_ns": block.duration_ns / 2}, "duration_ns is float64 of shape"),
+    ],
+)
+def test_arrays_of_another_shape_or_type_are_refused(
+    assistant: Application, change: Callable[[JobBlock], dict[str, Any]], message: str
+) -> None:
+    block = assistant.sample(2, np.random.default_rng(0))
+    part = Part(assistant.template, len(assistant.prefixes), np.zeros(2, np.int64), block._replace(**change(block)))
+    with pytest.raises(ValueError, match=f"assistant: {message}"):
+        assemble("misshapen", [part])
 
 
 def test_ties_go_by_turn_else_by_part(assistant: Application) -> None:

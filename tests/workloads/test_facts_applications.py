@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmsched_gym.workloads import applications
+from llmsched_gym.workloads import applications, detmath, variates
 from llmsched_gym.workloads.applications import APPLICATIONS, Application
 from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS
 from llmsched_gym.workloads.block import JobBlock
@@ -47,7 +47,7 @@ def used_tasks(block: JobBlock) -> np.ndarray:
 
 def kinds(application: Application, block: JobBlock) -> np.ndarray:
     """(n, S) stage kinds."""
-    return np.array([int(node.kind) for node in application.template.nodes])[block.node]
+    return application.template.kinds[block.node]
 
 
 def test_template_is_valid_and_named(application: Application) -> None:
@@ -104,14 +104,12 @@ def test_regular_tasks_take_time(application: Application, block: JobBlock) -> N
 
 
 def test_prefixes_lie_inside_prompts(application: Application, block: JobBlock) -> None:
-    shape = block.exists.shape
     llm = block.exists & block.present & (kinds(application, block) == StageKind.LLM)
     prompt = np.where(used_tasks(block), block.prompt_tokens, MAX_CONTEXT_TOKENS).min(axis=2)
-    app_prefix = np.broadcast_to(block.app_prefix, shape)
     assert np.all(block.app_prefix_tokens[llm] <= block.job_prefix_tokens[llm])
     assert np.all(block.job_prefix_tokens[llm] <= prompt[llm])
-    assert np.all(app_prefix[llm] < len(application.prefixes))
-    assert np.all((app_prefix >= 0) | (block.app_prefix_tokens == 0) | ~llm)
+    assert np.all(block.app_prefix[llm] < len(application.prefixes))
+    assert np.all((block.app_prefix >= 0) | (block.app_prefix_tokens == 0) | ~llm)
 
 
 PLATFORM_DEPENDENT = {
@@ -120,19 +118,29 @@ PLATFORM_DEPENDENT = {
 }
 """NumPy functions whose last bit differs between processors."""
 
+EXACT = {"sqrt", "frexp", "ldexp"}
+"""Functions of ``math`` whose last bit does not."""
 
-@pytest.mark.parametrize("path", sorted(Path(applications.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+SAMPLERS = [*sorted(Path(applications.__file__).parent.glob("*.py")), Path(variates.__file__), Path(detmath.__file__)]
+
+
+@pytest.mark.parametrize("path", SAMPLERS, ids=lambda path: path.stem)
 def test_samplers_use_no_function_that_differs_between_processors(path: Path) -> None:
     """Rounding to tokens hides a last bit almost always, so drawing jobs cannot show this."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
-    numpy_names = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "np"}
-    assert not numpy_names & PLATFORM_DEPENDENT
+    used: dict[str, set[str]] = {"np": set(), "math": set()}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in used:
+            used[node.value.id].add(node.attr)
+    assert not used["np"] & PLATFORM_DEPENDENT
+    assert used["math"] <= EXACT
+    powers = [node for node in nodes if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow)]
+    assert all(isinstance(node.left, ast.Constant) and isinstance(node.right, ast.UnaryOp) for node in powers)
     assert not any(isinstance(node, ast.MatMult) for node in nodes)
 
 
-def test_jobs_do_not_depend_on_the_processor_or_the_hash_seed() -> None:
-    """The same seed draws the same jobs with NumPy's SIMD kernels switched off and another hash seed."""
+def test_jobs_do_not_depend_on_the_processor_or_the_hash_seed(tmp_path: Path) -> None:
+    """The same seed draws the same jobs with code for any processor, NumPy's SIMD switched off and another hash seed."""
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import numpy as np\n"
@@ -144,6 +152,9 @@ def test_jobs_do_not_depend_on_the_processor_or_the_hash_seed() -> None:
     disabled = " ".join(name for name in umath.__cpu_dispatch__ if umath.__cpu_features__[name])
     environment = os.environ | {
         "PYTHONHASHSEED": "77",
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+        "LLMSCHED_GYM_CACHE": str(tmp_path),
         "NPY_DISABLE_CPU_FEATURES": disabled,
         "PYTHONWARNINGS": "ignore",
     }

@@ -175,8 +175,7 @@ def visiting_log(scenario: Scenario, limits: EngineLimits, count: int, profile: 
         profile.save(path)
         cluster = served_cluster(scenario, limits, count, str(path))
         smaller = scenario.replaced(**_fewer(scenario))
-        rate = smaller.arrival_rate(cluster) if smaller.fixed is None else None
-        workload = smaller.build("train", 0, rate)
+        workload = smaller.build("train", 0, smaller.rate_for(cluster))
         cluster.check_serves(workload)
         state, simulation = simulator.start(workload, cluster)
     simulator.run_fcfs(state, simulation)

@@ -18,10 +18,19 @@ from llmsched_gym._jit import kernel
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.block import JobBlock, static_block
-from llmsched_gym.workloads.detmath import Curve, Floats
-from llmsched_gym.workloads.facts import Ints, Quantiles, load_facts, load_quantiles
+from llmsched_gym.workloads.detmath import Curve, Floats, Ints
+from llmsched_gym.workloads.facts import Quantiles, load_facts, load_quantiles
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
-from llmsched_gym.workloads.variates import category, correlated, level, normal, quantile, uniforms, whole_quantile
+from llmsched_gym.workloads.variates import (
+    category,
+    correlated,
+    level,
+    nanoseconds,
+    normal,
+    quantile,
+    uniforms,
+    whole_quantile,
+)
 from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 MAX_ROUNDS: Final = 10
@@ -154,24 +163,25 @@ def _fill(u: _Uniforms, tables: _Tables, block: JobBlock) -> None:
     curve = tables.normal_curve
     instructions = tables.instruction_tokens
     headings = tables.heading_tokens
-    for job in range(len(block.present)):
+    for job in range(len(block.exists)):
         dataset = category(u.dataset[job, 0], tables.datasets)
         rounds = 1 + category(u.rounds[dataset, job], tables.rounds[dataset])
         size = normal(u.size[job, 0])
-        failing = normal(u.failed_job[job, 0])
-        thinking = normal(u.reflection_job[job, 0])
-        running = normal(u.test_job[job, 0])
-        task = whole_quantile(_given(tables.task_with_size, size, u.task[job, 0], curve), tables.task_prompt[dataset])
+        job_failing = normal(u.failed_job[job, 0])
+        job_reflecting = normal(u.reflection_job[job, 0])
+        job_running = normal(u.test_job[job, 0])
+        asked = _level_with(tables.task_with_size, size, u.task[job, 0], curve)
+        task = whole_quantile(asked, tables.task_prompt[dataset])
         attempt = 0  # tokens of the latest code and of what its tests reported
         fading = 0.0
         for k in range(rounds):
             slot = 3 * k
             if k == 0:
-                first = _given(tables.first_with_size, size, u.first_code[job, 0], curve)
+                first = _level_with(tables.first_with_size, size, u.first_code[job, 0], curve)
                 code = whole_quantile(first, tables.first_code[dataset])
                 _set_llm(block, job, slot, _WRITE, instructions, task, code)
             else:
-                thoughts = _given(tables.reflection_with_job, thinking, u.reflection[job, k - 1], curve)
+                thoughts = _level_with(tables.reflection_with_job, job_reflecting, u.reflection[job, k - 1], curve)
                 reflection = whole_quantile(thoughts, tables.reflection)
                 _set_llm(block, job, slot - 1, _REFLECT, instructions, headings + attempt, reflection)
                 noise = u.later_code[job, k - 1]
@@ -180,17 +190,18 @@ def _fill(u: _Uniforms, tables: _Tables, block: JobBlock) -> None:
                 code = whole_quantile(later, tables.later_code[dataset])
                 quoted = task + attempt + reflection
                 _set_llm(block, job, slot, _REWRITE, instructions, headings + quoted, code)
-            seconds = quantile(_given(tables.test_with_job, running, u.test[job, k], curve), tables.test_seconds)
-            failed = _given(tables.failed_with_job, failing, u.failed[job, k], curve)
+            ran = _level_with(tables.test_with_job, job_running, u.test[job, k], curve)
+            seconds = quantile(ran, tables.test_seconds)
+            failed = _level_with(tables.failed_with_job, job_failing, u.failed[job, k], curve)
             report = whole_quantile(failed, tables.failed_tests[dataset])
-            block.duration_ns[job, slot + 1, 0] = np.int64(np.rint(seconds * 1e9))
+            block.duration_ns[job, slot + 1, 0] = nanoseconds(seconds)
             block.output_bytes[job, slot + 1, 0] = BYTES_PER_TOKEN * report
             attempt = code + report
         _skip_rounds(block, job, rounds)
 
 
 @kernel
-def _given(r: float, latent: float, u: float, normal_curve: Curve) -> float:
+def _level_with(r: float, latent: float, u: float, normal_curve: Curve) -> float:
     """Return a uniform variate whose normal score correlates by `r` with `latent`."""
     return level(correlated(r, latent, u), normal_curve)
 

@@ -20,7 +20,7 @@ from llmsched_gym.workloads.block import JobBlock, static_block
 from llmsched_gym.workloads.detmath import Floats
 from llmsched_gym.workloads.facts import Quantiles, load_facts, load_quantiles
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
-from llmsched_gym.workloads.variates import normal, quantile, uniforms, whole_quantile
+from llmsched_gym.workloads.variates import normal, quantile, uniforms, whole, whole_quantile
 
 APP_PREFIXES: Final = ("generate", "score", "aggregate", "improve")
 DRAFTS, KEPT, AGGREGATES, IMPROVEMENTS, SCORES_EACH = 5, 3, 5, 10, 3
@@ -54,6 +54,7 @@ _INSTRUCTION_TOKENS: Final = tuple(_FACTS["instruction_tokens"]["value"][step] f
 class _Writing(NamedTuple):
     """A step that writes contracts."""
 
+    slot: int
     overhead_tokens: int
     """Prompt without documents and contracts."""
     ratio: Quantiles
@@ -88,7 +89,9 @@ def _tables() -> _Tables:
     overhead, longest = _FACTS["overhead_tokens"]["value"], _FACTS["output_limit"]["value"]
 
     def writing(step: str) -> _Writing:
-        return _Writing(overhead[step], load_quantiles("document_merging", f"{step}_ratio"), longest)
+        return _Writing(
+            TEMPLATE.index[step], overhead[step], load_quantiles("document_merging", f"{step}_ratio"), longest
+        )
 
     return _Tables(
         load_quantiles("document_merging", "document"),
@@ -148,37 +151,35 @@ def _fill(u: _Uniforms, tables: _Tables, block: JobBlock) -> None:
         verbosity = detmath.exponential(tables.draft_job_sd_log * normal(u.verbosity[job, 0]))
         draft = tables.draft_per_document_token * documents * verbosity
 
-        _write(block, job, _GENERATE, documents, draft, tables.generate, u.drafts)
+        _write(block, job, documents, draft, tables.generate, u.drafts)
         kept = 0  # responses are exchangeable, so any are the best
         for task in range(KEPT):
             kept += block.output_tokens[job, _GENERATE, task]
         read = documents + kept
-        _write(block, job, _AGGREGATE, read, draft, tables.aggregate, u.aggregates)
+        _write(block, job, read, draft, tables.aggregate, u.aggregates)
         read = documents + block.output_tokens[job, _AGGREGATE, 0]
-        _write(block, job, _IMPROVE, read, draft, tables.improve, u.improvements)
+        _write(block, job, read, draft, tables.improve, u.improvements)
 
-        _score(block, job, _SCORE_GENERATED, documents, tables.score, u.draft_scores)
-        _score(block, job, _SCORE_AGGREGATED, documents, tables.score, u.aggregate_scores)
-        _score(block, job, _SCORE_IMPROVED, documents, tables.score, u.improvement_scores)
+        _score(block, job, tables.generate, documents, tables.score, u.draft_scores)
+        _score(block, job, tables.aggregate, documents, tables.score, u.aggregate_scores)
+        _score(block, job, tables.improve, documents, tables.score, u.improvement_scores)
 
 
 @kernel
-def _write(block: JobBlock, job: int, slot: int, read: int, draft: float, step: _Writing, u: Floats) -> None:
+def _write(block: JobBlock, job: int, read: int, draft: float, step: _Writing, u: Floats) -> None:
     """Fill a stage that writes contracts: siblings sampled from one prompt.
 
     Args:
         block: Written.
         job: The job.
-        slot: The stage.
         read: Tokens of the documents and contracts in the prompt.
         draft: Expected length of the job's drafts.
         step: What the stage does.
         u: (n, tasks) uniforms for the responses.
     """
-    longest = 0
+    slot, longest = step.slot, 0
     for task in range(u.shape[1]):
-        length = np.int64(np.rint(draft * quantile(u[job, task], step.ratio)))
-        response = min(max(length, 1), step.longest)
+        response = min(whole(draft * quantile(u[job, task], step.ratio)), step.longest)
         block.output_tokens[job, slot, task] = response
         longest = max(longest, response)
     # Siblings see their prompt cut at the same place.
@@ -190,19 +191,20 @@ def _write(block: JobBlock, job: int, slot: int, read: int, draft: float, step: 
 
 
 @kernel
-def _score(block: JobBlock, job: int, slot: int, documents: int, step: _Scoring, u: Floats) -> None:
-    """Fill a stage that scores each contract of the stage before it several times.
+def _score(block: JobBlock, job: int, scored: _Writing, documents: int, step: _Scoring, u: Floats) -> None:
+    """Fill the stage that follows one which writes contracts, and scores each of them several times.
 
     Args:
         block: Written.
         job: The job.
-        slot: The stage.
+        scored: What the stage before does.
         documents: Tokens of the documents.
         step: What the stage does.
         u: (n, tasks) uniforms for the responses.
     """
+    slot = scored.slot + 1
     for task in range(u.shape[1]):
-        contract = block.output_tokens[job, slot - 1, task // SCORES_EACH]
+        contract = block.output_tokens[job, scored.slot, task // SCORES_EACH]
         response = whole_quantile(u[job, task], step.response)
         prompt = step.overhead_tokens + documents + contract
         block.prompt_tokens[job, slot, task] = min(prompt, MAX_CONTEXT_TOKENS - response)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application
 from llmsched_gym.workloads.applications.plans import PlanShapes, link_plan
-from llmsched_gym.workloads.block import JobBlock, blank_block
-from llmsched_gym.workloads.detmath import Floats
-from llmsched_gym.workloads.facts import Ints, Quantiles, load_facts, load_quantiles
+from llmsched_gym.workloads.block import JobBlock, blank_block, repeated
+from llmsched_gym.workloads.detmath import Floats, Ints
+from llmsched_gym.workloads.facts import Quantiles, load_facts, load_quantiles
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
-from llmsched_gym.workloads.variates import category, quantile, uniforms, whole_quantile
+from llmsched_gym.workloads.variates import category, nanoseconds, quantile, uniforms, whole, whole_quantile
 from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 DATASETS: Final = ("hotpotqa", "movie", "parallelqa")
@@ -184,7 +184,7 @@ class _Uniforms(NamedTuple):
 
 def sample(n: int, rng: np.random.Generator) -> JobBlock:
     """Draw `n` jobs; slots: plan, dynamic, 8 tasks, join, replan, dynamic, 4 tasks, final join."""
-    block = JobBlock._make(np.repeat(values, n, axis=0) for values in _ANY_JOB)
+    block = repeated(_ANY_JOB, n)
     searches = MAX_TASKS + MAX_REPLANNED
     u = _Uniforms(*uniforms(rng, n, (1, 1, 1, 1, 2, searches, searches, MAX_TASKS, 2)))
     _fill(u, _TABLES, np.empty(MAX_TASKS, np.int64), block)
@@ -201,7 +201,7 @@ def _fill(u: _Uniforms, tables: _Tables, seen: Ints, block: JobBlock) -> None:
         seen: (8,) tokens that each task of a job returns; overwritten.
         block: What all jobs have in common; the rest is written.
     """
-    for job in range(len(block.present)):
+    for job in range(len(block.exists)):
         shape = category(u.shape[job, 0], tables.shapes.cumulative)
         dataset = int(tables.dataset[shape])
         again = u.again[job, 0] < tables.replan_probability[dataset]
@@ -212,7 +212,7 @@ def _fill(u: _Uniforms, tables: _Tables, seen: Ints, block: JobBlock) -> None:
         question = whole_quantile(u.question[job, 0], tables.question[dataset])
         plan_prefix, join_prefix = tables.plan_prefix[dataset], tables.join_prefix[dataset]
         plan_prompt = plan_prefix + question
-        plan = _scaled(tables.plan_tokens[shape], quantile(u.factor[job, 0], tables.plan_factor))
+        plan = whole(tables.plan_tokens[shape] * quantile(u.factor[job, 0], tables.plan_factor))
         _set_llm(block, job, _PLAN, plan_prompt, plan, dataset, plan_prefix)
 
         room = MAX_CONTEXT_TOKENS - _LONGEST_OUTPUT - plan_prefix - join_prefix - question - plan
@@ -223,7 +223,7 @@ def _fill(u: _Uniforms, tables: _Tables, seen: Ints, block: JobBlock) -> None:
 
         replan_prompt = plan_prompt + plan + read + answer
         usual = tables.replan_tokens_per_search * more
-        replan = _scaled(usual, quantile(u.factor[job, 1], tables.plan_factor))
+        replan = whole(usual * quantile(u.factor[job, 1], tables.plan_factor))
         _set_llm(block, job, _REPLAN, replan_prompt, replan, dataset, plan_prefix)
         block.job_prefix_tokens[job, _REPLAN] = plan_prompt + plan
 
@@ -299,7 +299,7 @@ def _set_second_tasks(block: JobBlock, job: int, u: _Uniforms, tables: _Tables, 
 @kernel
 def _set_search(block: JobBlock, job: int, slot: int, seconds: float, observation: int) -> None:
     """Set a search, which takes so long and returns so many tokens."""
-    block.duration_ns[job, slot, 0] = np.int64(np.rint(seconds * 1e9))
+    block.duration_ns[job, slot, 0] = nanoseconds(seconds)
     block.output_bytes[job, slot, 0] = BYTES_PER_TOKEN * observation
 
 
@@ -310,12 +310,6 @@ def _set_llm(block: JobBlock, job: int, slot: int, prompt: int, output: int, pre
     block.output_tokens[job, slot, 0] = output
     block.app_prefix[job, slot] = prefix
     block.app_prefix_tokens[job, slot] = block.job_prefix_tokens[job, slot] = shared
-
-
-@kernel
-def _scaled(tokens: int, factor: float) -> int:
-    """Return a number of tokens times a factor, at least 1."""
-    return max(int(np.rint(tokens * factor)), 1)
 
 
 APPLICATION: Final = Application(TEMPLATE, APP_PREFIXES, sample)

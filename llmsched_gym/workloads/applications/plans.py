@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.workloads.detmath import Floats
-from llmsched_gym.workloads.facts import Ints
+from llmsched_gym.workloads.detmath import Floats, Ints
 
 
 class PlanShapes(NamedTuple):

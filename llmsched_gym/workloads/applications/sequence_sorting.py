@@ -16,11 +16,11 @@ from llmsched_gym._jit import kernel
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.block import JobBlock, static_block
-from llmsched_gym.workloads.detmath import Floats
-from llmsched_gym.workloads.facts import Ints, Quantiles, load_facts, load_quantiles
+from llmsched_gym.workloads.detmath import Floats, Ints
+from llmsched_gym.workloads.facts import Quantiles, load_facts, load_quantiles
 from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
-from llmsched_gym.workloads.variates import category, normal, quantile, uniforms
+from llmsched_gym.workloads.variates import category, nanoseconds, normal, quantile, uniforms, whole
 from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 _FACTS: Final = load_facts("sequence_sorting")
@@ -173,7 +173,7 @@ def _fill(which: Ints, verbosity: Floats, draws: _TaskDraws, stages: _Stages, ta
         tables: Distributions.
         block: Written.
     """
-    for job in range(len(which)):
+    for job in range(len(block.exists)):
         size = which[job]
         factor = detmath.exponential(tables.verbosity_sd_log * normal(verbosity[job, 0]))
         for slot in range(len(draws.width)):
@@ -191,10 +191,10 @@ def _fill(which: Ints, verbosity: Floats, draws: _TaskDraws, stages: _Stages, ta
                 if mean > 0:
                     own = quantile(u, tables.copied if slot <= _LAST_COPIED else tables.merged)
                     block.prompt_tokens[job, slot, task] = stages.prompt_tokens[size, slot]
-                    block.output_tokens[job, slot, task] = max(np.int64(np.rint(mean * factor * own)), 1)
+                    block.output_tokens[job, slot, task] = whole(mean * factor * own)
                 else:
                     seconds = quantile(u, tables.score_seconds)
-                    block.duration_ns[job, slot, task] = np.int64(np.rint(seconds * 1e9))
+                    block.duration_ns[job, slot, task] = nanoseconds(seconds)
                     block.output_bytes[job, slot, task] = stages.output_bytes[size, slot]
 
 

@@ -20,11 +20,21 @@ from llmsched_gym._jit import kernel
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.applications.plans import PlanShapes, link_plan
-from llmsched_gym.workloads.block import JobBlock, blank_block
+from llmsched_gym.workloads.block import JobBlock, blank_block, repeated
 from llmsched_gym.workloads.detmath import Curve, Floats
 from llmsched_gym.workloads.facts import Quantiles, load_facts, load_quantiles
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
-from llmsched_gym.workloads.variates import category, correlated, level, normal, quantile, uniforms, whole_quantile
+from llmsched_gym.workloads.variates import (
+    category,
+    correlated,
+    level,
+    nanoseconds,
+    normal,
+    quantile,
+    uniforms,
+    whole,
+    whole_quantile,
+)
 
 MAX_TOOLS: Final = 7
 TOOLS: Final[dict[str, tuple[str, ...]]] = {
@@ -60,6 +70,24 @@ _FIRST_TOOL: Final = TEMPLATE.index["text_analysis"]
 
 _FACTS: Final = load_facts("task_automation")
 _PREFIX_TOKENS: Final = tuple(_FACTS[f"{name}_tokens"]["value"] for name in APP_PREFIXES)
+
+
+def _any_job() -> JobBlock:
+    """Block of one job with what all jobs have in common; slots: see `sample`."""
+    job = blank_block(1, _SLOTS, 1)
+    for slot, name in ((_PLAN, "plan"), (_DYNAMIC, "tools"), (_ANSWER, "answer")):
+        job.exists[:, slot] = job.present[:, slot] = True
+        job.node[:, slot] = TEMPLATE.index[name]
+    job.revealer[:, _FIRST:_ANSWER] = _PLAN
+    job.parents[:, _DYNAMIC, _PLAN] = True
+    for prefix, slot in enumerate((_PLAN, _ANSWER)):
+        job.n_tasks[:, slot] = 1
+        job.app_prefix[:, slot] = prefix
+        job.app_prefix_tokens[:, slot] = job.job_prefix_tokens[:, slot] = _PREFIX_TOKENS[prefix]
+    return job
+
+
+_ANY_JOB: Final = _any_job()
 
 # Rows of the table of tools, after one for each tool that may come before.
 _FIRST_OF_SEVERAL: Final = len(TOOLS)
@@ -159,23 +187,8 @@ _WIDTHS: Final = (1, 1, 1, 1, MAX_TOOLS, 1, MAX_TOOLS)
 
 def sample(n: int, rng: np.random.Generator) -> JobBlock:
     """Draw `n` jobs; slots: plan, dynamic, up to seven tools, answer."""
-    block = _block_without_plans(n)
+    block = repeated(_ANY_JOB, n)
     _fill(_Uniforms(*uniforms(rng, n, _WIDTHS)), _TABLES, block)
-    return block
-
-
-def _block_without_plans(n: int) -> JobBlock:
-    """Block of `n` jobs, with all that is the same in every job."""
-    block = blank_block(n, _SLOTS, 1)
-    for slot, name in ((_PLAN, "plan"), (_DYNAMIC, "tools"), (_ANSWER, "answer")):
-        block.exists[:, slot] = block.present[:, slot] = True
-        block.node[:, slot] = TEMPLATE.index[name]
-    block.revealer[:, _FIRST:_ANSWER] = _PLAN
-    block.parents[:, _DYNAMIC, _PLAN] = True
-    for prefix, slot in enumerate((_PLAN, _ANSWER)):
-        block.n_tasks[:, slot] = 1
-        block.app_prefix[:, slot] = prefix
-        block.app_prefix_tokens[:, slot] = block.job_prefix_tokens[:, slot] = _PREFIX_TOKENS[prefix]
     return block
 
 
@@ -203,7 +216,7 @@ def _fill(u: _Uniforms, tables: _Tables, block: JobBlock) -> None:
             block.exists[job, slot] = block.present[job, slot] = True
             block.n_tasks[job, slot] = 1
             seconds = quantile(u.seconds[job, slot - _FIRST], tables.seconds[block.node[job, slot] - _FIRST_TOOL])
-            block.duration_ns[job, slot, 0] = np.int64(np.rint(seconds * 1e9))
+            block.duration_ns[job, slot, 0] = nanoseconds(seconds)
         link_plan(block.parents[job], edges, size, _DYNAMIC, _FIRST, _ANSWER)
 
         read = request + plan + tables.result_tokens * size
@@ -235,7 +248,7 @@ def _plan_tokens(size: int, request_score: float, u: float, texts: _Texts) -> in
     """Draw the plan's length: linear in the number of tools, times a factor that follows the request's score."""
     score = correlated(texts.request_plan, request_score, u)
     factor = quantile(level(score, texts.normal_curve), texts.plan_factor)
-    return max(int(np.rint((texts.plan_constant + texts.plan_per_tool * size) * factor)), 1)
+    return whole((texts.plan_constant + texts.plan_per_tool * size) * factor)
 
 
 @kernel

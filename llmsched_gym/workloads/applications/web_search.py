@@ -19,10 +19,10 @@ from llmsched_gym._jit import kernel
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.applications.base import MAX_CONTEXT_TOKENS, Application
 from llmsched_gym.workloads.block import JobBlock, static_block
-from llmsched_gym.workloads.detmath import Curve, Floats
-from llmsched_gym.workloads.facts import Ints, Quantiles, load_facts, load_quantiles
+from llmsched_gym.workloads.detmath import Curve, Floats, Ints
+from llmsched_gym.workloads.facts import Quantiles, load_facts, load_quantiles
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
-from llmsched_gym.workloads.variates import category, level, normal, quantile, uniforms, whole_quantile
+from llmsched_gym.workloads.variates import category, level, nanoseconds, normal, quantile, uniforms, whole_quantile
 from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
 
 MAX_STEPS: Final = 7
@@ -148,7 +148,7 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
 @kernel
 def _fill(u: _Uniforms, tables: _Tables, observations: Ints, block: JobBlock) -> None:
     """Fill a block; `observations` (n, searches) are zeros, to hold the tokens before they are cut to the context."""
-    for job in range(len(u.dataset)):
+    for job in range(len(block.exists)):
         dataset = category(u.dataset[job, 0], tables.dataset_shares)
         data = tables.datasets[dataset]
         steps = 1 + category(u.steps[job, 0], data.steps)
@@ -159,7 +159,7 @@ def _fill(u: _Uniforms, tables: _Tables, observations: Ints, block: JobBlock) ->
             # The final thought reveals that no further step follows.
             block.revealer[job, slot] = min(block.revealer[job, slot], last_slot)
         _draw_texts(job, steps, u, data, tables.normal_curve, observations, block)
-        _draw_seconds(job, u, data.lookup_shares, tables, block)
+        _draw_seconds(block.duration_ns[job], u.lookup[job], u.search_seconds[job], data.lookup_shares, tables)
         question = whole_quantile(u.question[job, 0], data.question)
         _grow_context(job, dataset, data.prefix_tokens, question, observations, block)
 
@@ -197,14 +197,14 @@ def _draw_texts(
 
 
 @kernel
-def _draw_seconds(job: int, u: _Uniforms, lookup_shares: Floats, tables: _Tables, block: JobBlock) -> None:
+def _draw_seconds(duration_ns: Ints, lookup: Floats, search: Floats, lookup_shares: Floats, tables: _Tables) -> None:
     """Draw how long each action takes: a search, or a look-up in the page that the last search fetched."""
     for k in range(_MAX_SEARCHES):
-        if u.lookup[job, k] < lookup_shares[min(k, 2)]:
+        if lookup[k] < lookup_shares[min(k, 2)]:
             seconds = tables.lookup_seconds
         else:
-            seconds = quantile(u.search_seconds[job, k], tables.search_seconds)
-        block.duration_ns[job, 2 * k + 1, 0] = np.int64(np.rint(seconds * 1e9))
+            seconds = quantile(search[k], tables.search_seconds)
+        duration_ns[2 * k + 1, 0] = nanoseconds(seconds)
 
 
 @kernel
