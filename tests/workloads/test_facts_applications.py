@@ -140,7 +140,7 @@ def test_samplers_use_no_function_that_differs_between_processors(path: Path) ->
 
 
 def test_jobs_do_not_depend_on_the_processor_or_the_hash_seed(tmp_path: Path) -> None:
-    """The same seed draws the same jobs with code for any processor, NumPy's SIMD switched off and another hash seed."""
+    """A seed draws the same jobs with code for any processor, NumPy's SIMD switched off and another hash seed."""
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import numpy as np\n"
