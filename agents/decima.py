@@ -26,24 +26,26 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import Annotated, Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import MofNCompleteColumn, Progress, TextColumn
+from pydantic import Field
 
 try:
     import torch
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; expected: pip install 'llmsched-gym[sb3]'")
+    sys.exit(f"error: {missing.name} is not installed; expected: pip install -e '.[sb3]', in the checkout")
 
 from llmsched_gym import training
+from llmsched_gym.cli.options import File
+from llmsched_gym.config import Real, Whole
 from llmsched_gym.errors import InputError
 from llmsched_gym.policies.choices import forced
 from llmsched_gym.policies.decima_actor import EmbeddedGraphs
@@ -53,7 +55,7 @@ from llmsched_gym.policies.decima_scores import Flat, evaluate, flatten, sample
 from llmsched_gym.policies.graph_batch import GraphBatch
 from llmsched_gym.policies.learned import file_digest, load_weights, save_weights
 from llmsched_gym.policies.returns import advantages, return_curve
-from llmsched_gym.training import Point, validation_jct_s
+from llmsched_gym.training import Count, Fraction, Point, Positive, Seed, Share, Size, policy_spec, validation_jct_s
 
 VALIDATION_SEEDS = range(1_000_000, 1_000_006)
 """Seeds of the train split that training itself never reaches."""
@@ -63,37 +65,41 @@ VALIDATION_SEEDS = range(1_000_000, 1_000_006)
 class Config:
     """Everything that a training run depends on."""
 
-    jobs: dict[str, int] = field(default_factory=lambda: {"mixed": 60, "predefined": 30, "chain": 150, "planning": 150})
+    jobs: dict[str, Count] = field(
+        default_factory=lambda: {"mixed": 60, "predefined": 30, "chain": 150, "planning": 150}
+    )
     """Scenarios to train on, and the mean number of arrivals in an episode at the end of the curriculum."""
-    discount_s: dict[str, float] = field(
+    discount_s: dict[str, Positive] = field(
         default_factory=lambda: {"mixed": 200.0, "predefined": 300.0, "chain": 30.0, "planning": 50.0}
     )
     """Time constant of the returns, by scenario."""
-    rollouts: int = 8
-    """Rollouts per job sequence."""
-    iterations: int = 80
-    curriculum: float = 0.5
+    rollouts: Annotated[Whole, Field(ge=2, le=1000)] = 8
+    """Rollouts per job sequence; their mean is what each is compared with."""
+    iterations: Count = 80
+    """Job sequences per scenario, in all."""
+    curriculum: Share = 0.5
     """Share of the iterations over which episodes grow."""
-    growth: float = 4.0
+    growth: Annotated[Real, Field(ge=1)] = 4.0
     """How many times they grow."""
-    epochs: int = 20
+    epochs: Count = 20
     """Optimiser steps per iteration, at most."""
-    target_kl: float = 0.015
+    target_kl: Positive = 0.015
     """No further step of an iteration is taken once the policy is that far from the one that played."""
-    clip: float = 0.2
+    clip: Annotated[Positive, Field(lt=1)] = 0.2
     """Greatest change of a probability ratio that is rewarded."""
-    learning_rate: float = 3e-3
+    learning_rate: Fraction = 3e-3
     """At the beginning; falls linearly to a tenth."""
-    entropy: tuple[float, float] = (0.01, 0.0001)
+    entropy: tuple[Positive, Positive] = (0.01, 0.0001)
     """Weight of the entropy at the beginning and at the end; falls geometrically."""
-    gradient_norm: float = 0.5
+    gradient_norm: Positive = 0.5
     """Longer gradients are shortened to it."""
-    seed: int = 0
-    start: Path | None = None
+    seed: Seed = 0
+    """Of the first weights, the jobs and the choices."""
+    start: File = None
     """Weights to begin with (``.safetensors``) instead of random ones."""
-    workers: int = 1
-    """Processes that play; the result does not depend on it."""
-    validate_every: int = 16
+    workers: Size = 1
+    """Processes that play; the result does not depend on it, and more than scenarios are of no use."""
+    validate_every: Count = 16
     """Iterations between checks against FCFS on jobs that training does not reach."""
     output: Path = Path("runs/decima")
     """Folder of weights, checkpoint, learning curve and TensorBoard logs."""
@@ -305,31 +311,50 @@ def make_env(scenario: str, jobs: int) -> gym.Env[Any, Any]:
 
 
 class Run:
-    """A training run on disk: weights, their card, a checkpoint and logs in one folder. A run there goes on."""
+    """A training run on disk: weights, their card, a checkpoint and logs in one folder. A run there goes on.
+
+    Args:
+        config: Settings; those of a run that goes on must be the ones that it began with.
+
+    Raises:
+        InputError: Settings do not fit together, or the folder holds a run with others.
+    """
 
     def __init__(self, config: Config) -> None:
-        if config.jobs.keys() != config.discount_s.keys():
-            raise InputError("settings", "discount_s", f"{[*config.discount_s]}", f"as in jobs: {[*config.jobs]}")
+        if config.jobs.keys() != config.discount_s.keys() or not config.jobs:
+            allowed = f"the scenarios in jobs, at least one: {[*config.jobs]}"
+            raise InputError("settings", "discount_s", f"{[*config.discount_s]}", allowed)
+        training.check_scenarios(config.jobs)
+        if config.start is not None and not config.start.is_file():
+            raise InputError("settings", "start", str(config.start), "a .safetensors file that exists")
         self.config = config
         self.learner = Learner(config)
         self.weights = config.output / "decima.safetensors"
         self._checkpoint = config.output / "checkpoint.pt"
-        config.output.mkdir(parents=True, exist_ok=True)
         if self._checkpoint.exists():
             self._resume()
-        else:
-            self.save(config.output / "decima_untrained.safetensors")
-        self._logs = SummaryWriter(str(config.output), purge_step=self.learner.iteration)
-        self._fcfs = self._mean_jct_s("fcfs")
 
     def train(self) -> None:
-        """Run the iterations that are left."""
+        """Run the iterations that are left, and say where the weights are."""
+        scenario, finished = next(iter(self.config.jobs)), self.learner.iteration >= self.config.iterations
+        if not finished:
+            training.begin_run(self.config.output)
+            self._iterate()
+        training.tell_finished(self.weights, scenario, already=finished)
+
+    def _iterate(self) -> None:
         learner, config = self.learner, self.config
-        columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
         if not learner.points:
-            self.validate()
-        with training.spread(play, config.workers) as map_play, Progress(*columns) as bar:
-            task = bar.add_task("training", total=config.iterations, completed=learner.iteration, text="")
+            self.save(config.output / "decima_untrained.safetensors")
+        fcfs_s = self._mean_jct_s("fcfs")
+        if not learner.points:
+            self.validate(fcfs_s)
+        workers = min(config.workers, len(config.jobs))
+        with (
+            SummaryWriter(str(config.output), purge_step=learner.iteration) as writer,
+            training.spread(play, workers) as map_play,
+            training.progress_bar("training", config.iterations, learner.iteration) as show,
+        ):
             while learner.iteration < config.iterations:
                 assigned = learner.assignments()
                 found = zip(assigned, map_play(*zip(*assigned.values(), strict=True)), strict=True)
@@ -339,17 +364,16 @@ class Run:
                 learner.cpu_s += time.process_time() - started + sum(one.cpu_s for one in played.values())
                 learner.iteration += 1
                 if learner.iteration % config.validate_every == 0 or learner.iteration == config.iterations:
-                    logs |= self.validate()
+                    logs |= self.validate(fcfs_s)
                 for name, value in (logs | {"cpu_s": learner.cpu_s}).items():
-                    self._logs.add_scalar(name, value, learner.iteration)
-                bar.update(task, completed=learner.iteration, text=f"{learner.cpu_s:.0f} s of CPU time")
-        self._logs.close()
+                    writer.add_scalar(name, value, learner.iteration)
+                show(learner.iteration, learner.cpu_s)
 
-    def validate(self) -> dict[str, float]:
+    def validate(self, fcfs_s: Mapping[str, float]) -> dict[str, float]:
         """Note by how much mean JCT is below FCFS's on jobs that training does not reach, and save; return it."""
         self.save(self.weights)
-        jct_s = self._mean_jct_s(f"decima?weights={quote(str(self.weights))}")
-        below = {name: 100.0 * (1.0 - jct_s[name] / fcfs) for name, fcfs in self._fcfs.items()}
+        jct_s = self._mean_jct_s(policy_spec(self.weights))
+        below = {name: 100.0 * (1.0 - jct_s[name] / fcfs) for name, fcfs in fcfs_s.items()}
         point = {name: {"fcfs": value} for name, value in below.items()}
         done, cpu_s = self.learner.iteration, self.learner.cpu_s
         self.learner.points.append({"done": done, "cpu_s": cpu_s, "below_pct": point})

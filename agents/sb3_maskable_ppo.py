@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import Annotated, Any
+from zipfile import BadZipFile
 
 import gymnasium as gym
 import numpy as np
+from pydantic import Field
 
 try:
     import torch
@@ -29,19 +31,31 @@ try:
     from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
     from torch import Tensor, nn
 except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; expected: pip install 'llmsched-gym[sb3]'")
+    sys.exit(f"error: {missing.name} is not installed; expected: pip install -e '.[sb3]', in the checkout")
 
+from llmsched_gym import training
+from llmsched_gym.config import Real, Whole
 from llmsched_gym.envs.normalise import scales_to_json
 from llmsched_gym.envs.sb3_vec_env import SchedulingVecEnv
 from llmsched_gym.envs.vector_env import SchedulingVectorEnv
+from llmsched_gym.errors import InputError
 from llmsched_gym.policies.candidate_network import CandidateNetwork
 from llmsched_gym.policies.learned import save_weights
 from llmsched_gym.policies.registry import load_policy
-from llmsched_gym.training import CURVE, Point, check_settings, provenance, read_curve, run_recipe, write_curve
+from llmsched_gym.training import CURVE, Count, Fraction, Point, Positive, Seed, Share, Size
 
 VALIDATION_SEED = 2**40
 """First seed of the jobs of the train split that progress is measured on. Training draws below 2**31, and begins with
 seeds that count up from ten million times its own."""
+
+WEIGHTS, CHECKPOINT = "maskable_ppo.safetensors", "checkpoint.zip"
+"""Files in the output folder."""
+
+SEED_STRIDE = 10_000_000
+"""How far apart the random numbers of two training seeds begin; a run that goes on begins as far on as it has come."""
+
+MAX_SEED, MAX_STEPS = 400, 100_000_000
+"""With them, what random numbers begin with is below 2**32, as Stable-Baselines3 wants it."""
 
 
 @dataclass(frozen=True)
@@ -49,30 +63,39 @@ class Config:
     """Everything that a training run depends on."""
 
     scenario: str = "mixed"
-    jobs: int = 100
+    """Scenario to train on: its name, or a YAML file."""
+    jobs: Count = 100
     """Jobs per episode."""
-    window: int = 32
+    window: Size = 32
     """Rows of candidates and of jobs that the network sees while training."""
-    num_envs: int = 32
-    steps: int = 500_000
+    num_envs: Size = 32
+    """Episodes that are played side by side."""
+    steps: Annotated[Count, Field(le=MAX_STEPS)] = 500_000
     """Decisions in all."""
-    n_steps: int = 128
+    n_steps: Size = 128
     """Decisions per sub-environment between updates."""
-    batch_size: int = 1024
-    epochs: int = 6
-    learning_rate: float = 3e-3
+    batch_size: Annotated[Whole, Field(ge=2)] = 1024
+    """Decisions per optimiser step."""
+    epochs: Count = 6
+    """Passes over the decisions per update."""
+    learning_rate: Fraction = 3e-3
     """At the beginning; falls linearly to a tenth."""
-    gamma: float = 0.995
+    gamma: Share = 0.995
     """Discount per decision."""
-    gae_lambda: float = 0.98
-    entropy: float = 0.005
-    reward_scale: float = 5.0
-    hidden: int = 64
+    gae_lambda: Share = 0.98
+    """Discount of advantage estimates, beside gamma."""
+    entropy: Annotated[Real, Field(ge=0)] = 0.005
+    """Weight of the entropy bonus."""
+    reward_scale: Positive = 5.0
+    """What rewards are multiplied by."""
+    hidden: Size = 64
     """Width of the network's layers."""
-    seed: int = 0
-    validations: int = 5
+    seed: Annotated[Seed, Field(le=MAX_SEED)] = 0
+    """Of the first weights, the jobs and the choices."""
+    validations: Count = 5
     """How often progress is measured, and a checkpoint written."""
-    validation_seeds: int = 6
+    validation_seeds: Size = 6
+    """Episodes that it is measured on."""
     output: Path = Path("runs/maskable_ppo")
     """Folder of weights, checkpoint, learning curve and TensorBoard logs."""
 
@@ -153,12 +176,14 @@ class Progress(BaseCallback):
     Args:
         config: Settings.
         points: What was measured before a checkpoint.
+        show: Called with the decisions taken and the CPU time spent until now.
     """
 
-    def __init__(self, config: Config, points: list[Point]) -> None:
+    def __init__(self, config: Config, points: list[Point], show: Callable[[int, float], None]) -> None:
         super().__init__()
         self._config = config
         self._points = points
+        self._show = show
         self._references = {name: mean_jct_s(name, config) for name in ("fcfs", "fair")}
         self._begun = time.process_time() - (points[-1]["cpu_s"] if points else 0.0)
         self._every = max(config.steps // config.validations, 1)
@@ -168,6 +193,7 @@ class Progress(BaseCallback):
             self.measure()
 
     def _on_step(self) -> bool:
+        self._show(self.num_timesteps, time.process_time() - self._begun)
         return True
 
     def _on_rollout_start(self) -> None:
@@ -184,12 +210,12 @@ class Progress(BaseCallback):
         training_s = time.process_time() - self._begun
         extractor = self.model.policy.features_extractor
         assert isinstance(extractor, Scores)
-        weights, network = output / "maskable_ppo.safetensors", extractor.network
+        weights, network = output / WEIGHTS, extractor.network
         seeds = f"drawn from seed {self._config.seed}"
         done = {"steps": self.num_timesteps, "cpu_seconds": round(training_s)}
-        card = provenance("agents/sb3_maskable_ppo.py", seeds, settings(self._config), done)
+        card = training.provenance("agents/sb3_maskable_ppo.py", seeds, settings(self._config), done)
         save_weights(weights, "maskable_ppo", network.state_dict(), network.arguments, card, scales_to_json())
-        jct_s = mean_jct_s(f"maskable_ppo?weights={quote(str(weights))}", self._config)
+        jct_s = mean_jct_s(training.policy_spec(weights), self._config)
         below = {name: float(100 * (1 - jct_s.mean() / other.mean())) for name, other in self._references.items()}
         by_name = {self._config.scenario: below}
         self._points.append({"done": self.num_timesteps, "cpu_s": training_s, "below_pct": by_name})
@@ -199,9 +225,10 @@ class Progress(BaseCallback):
         print(
             f"{self.num_timesteps} decisions: below FCFS {below['fcfs']:.1f} %, Fair {below['fair']:.1f} %", flush=True
         )
-        self.model.save(output / "checkpoint.part.zip")
-        (output / "checkpoint.part.zip").replace(output / "checkpoint.zip")
-        write_curve(output, "MaskablePPO", "decisions", settings(self._config), self._points)
+        part = (output / CHECKPOINT).with_suffix(".part.zip")
+        self.model.save(part)
+        part.replace(output / CHECKPOINT)
+        training.write_curve(output, "MaskablePPO", "decisions", settings(self._config), self._points)
         self._begun += time.process_time() - self._begun - training_s  # measuring is no training
 
 
@@ -211,17 +238,33 @@ def settings(config: Config) -> dict[str, Any]:
 
 
 def train(config: Config) -> None:
-    """Train from scratch, or go on from the checkpoint in the output folder.
+    """Train from scratch, or go on from the checkpoint in the output folder; say where the weights are.
 
     Raises:
-        InputError: The folder holds a run with other settings.
+        InputError: Settings do not fit together, or the folder holds a run with others.
     """
-    config.output.mkdir(parents=True, exist_ok=True)
+    training.check_scenarios({config.scenario: config.jobs})
+    if config.n_steps * config.num_envs < 2:
+        raise InputError("settings", "n_steps", config.n_steps, "2 decisions per update, with num_envs 1")
     points: list[Point] = []
     if (config.output / CURVE).exists():
-        before = read_curve(config.output)
-        check_settings(config.output / CURVE, before["settings"], settings(config))
+        before = training.read_curve(config.output)
+        training.check_settings(config.output / CURVE, before["settings"], settings(config))
         points = before["points"]
+    finished = bool(points) and points[-1]["done"] >= config.steps
+    if not finished:
+        training.begin_run(config.output)
+        learn(config, points)
+    training.tell_finished(config.output / WEIGHTS, config.scenario, already=finished)
+
+
+def learn(config: Config, points: list[Point]) -> None:
+    """Take the decisions that are left.
+
+    Args:
+        config: Settings.
+        points: What was measured before the checkpoint to go on from; nothing at the beginning.
+    """
     done = points[-1]["done"] if points else 0
     envs = SchedulingVecEnv(
         config.scenario,
@@ -249,20 +292,33 @@ def train(config: Config) -> None:
             "ortho_init": False,
         },
         tensorboard_log=str(config.output),
-        seed=config.seed * 10_000_000 + done,
+        seed=config.seed * SEED_STRIDE + done,
         device="cpu",
     )
     if points:
-        model.set_parameters(str(config.output / "checkpoint.zip"))
+        load_checkpoint(model, config.output / CHECKPOINT)
         model.num_timesteps = done
-    model.learn(max(config.steps - done, 0), Progress(config, points), reset_num_timesteps=False, progress_bar=True)
+    with training.progress_bar("training", config.steps, done) as show:
+        model.learn(config.steps - done, Progress(config, points, show), reset_num_timesteps=False)
     envs.close()
+
+
+def load_checkpoint(model: MaskablePPO, path: Path) -> None:
+    """Put the weights and the state of the optimiser back into a model.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    try:
+        model.set_parameters(str(path))
+    except (OSError, ValueError, RuntimeError, BadZipFile) as error:
+        raise InputError(path, "", "cannot be read", "a checkpoint; or another folder (--output)") from error
 
 
 def main() -> int:
     """Train; return the exit code."""
     torch.set_num_threads(1)
-    return run_recipe(Config, __doc__, train)
+    return training.run_recipe(Config, __doc__, train)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from llmsched_gym.cli.console import EpisodeProgress, print_table, say
 from llmsched_gym.cli.flags import parse_seeds
@@ -32,6 +33,9 @@ from llmsched_gym.training import CURVE, Point, read_curve
 LOG: Final = "train.log"
 
 _POLL_S: Final = 0.2
+
+_FRAME: Final = "│|╭╮╰╯─ \r\t"
+"""What boxes are drawn with, and white space."""
 
 
 class Run(NamedTuple):
@@ -160,8 +164,9 @@ def _mean(values: list[float]) -> float:
 
 
 def _last_line(log: Path) -> str:
+    """Return the last line that says something, without the box that it may stand in."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line.strip(_FRAME) for line in reversed(lines) if re.search(r"\w", line)), "it said nothing")
 
 
 def plan(recipe: Path, handed_on: list[str], seeds: tuple[int, ...], output: Path) -> list[Run]:
@@ -183,11 +188,15 @@ def plan(recipe: Path, handed_on: list[str], seeds: tuple[int, ...], output: Pat
     return found
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, without the usage."""
+        self.exit(2, f"error: {self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def main() -> int:
     """Train; return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("recipe", type=Path, help="training script")
     parser.add_argument("--seeds", default="0:5", help="as 0:5 (0 to 4), 0,3,7 or 5; default: 0:5")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the runs' folders")

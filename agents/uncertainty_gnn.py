@@ -24,12 +24,14 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from rich.progress import track
 
 try:
@@ -38,9 +40,12 @@ try:
     from torch import Tensor, nn
     from torch.utils.tensorboard import SummaryWriter
 except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; expected: pip install 'llmsched-gym[sb3]'")
+    sys.exit(f"error: {missing.name} is not installed; expected: pip install -e '.[sb3]', in the checkout")
 
+from llmsched_gym import training
+from llmsched_gym.config import Real, Whole
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
+from llmsched_gym.errors import InputError, RunError, suggest
 from llmsched_gym.evaluation.store import read_json, write_json
 from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.learned import read_card, save_weights
@@ -51,7 +56,7 @@ from llmsched_gym.policies.uncertainty_gnn import RANKINGS, Floats64, Uncertaint
 from llmsched_gym.policies.uncertainty_network import LEVELS
 from llmsched_gym.policies.uncertainty_torch import UncertaintyNetwork
 from llmsched_gym.scenario import load_scenario
-from llmsched_gym.training import check_settings, commit, run_recipe
+from llmsched_gym.training import Count, Fraction, Positive, Seed, Size
 from llmsched_gym.workloads.files import write_atomic
 
 COLLECT_SEEDS, REFINE_SEEDS, VALIDATE_SEEDS = 100_000, 200_000, 300_000
@@ -59,6 +64,9 @@ COLLECT_SEEDS, REFINE_SEEDS, VALIDATE_SEEDS = 100_000, 200_000, 300_000
 
 ROUND_SEEDS = 10_000
 """Seeds for each round of collecting."""
+
+VALIDATE_JOBS = 300
+"""Jobs of an episode that the ranking is validated on."""
 
 _FADE = np.array([[0.8], [0.95]])
 """Of the moments of the policy gradient, per iteration."""
@@ -68,31 +76,31 @@ _FADE = np.array([[0.8], [0.95]])
 class Config:
     """Everything that a training run depends on."""
 
-    episodes: dict[str, int] = field(
+    episodes: dict[str, Annotated[Whole, Field(ge=2, le=ROUND_SEEDS)]] = field(
         default_factory=lambda: {"chain": 120, "planning": 120, "mixed": 40, "predefined": 28}
     )
     """Episodes to collect per round, by scenario. Every seventh is held out."""
-    sampled: dict[str, float] = field(
+    sampled: dict[str, Fraction] = field(
         default_factory=lambda: {"chain": 0.2, "planning": 0.2, "mixed": 0.04, "predefined": 0.03}
     )
     """Share of the decisions that are kept."""
-    loads: tuple[float, ...] = (0.9, 0.6, 1.2, 0.75, 1.05)
+    loads: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.9, 0.6, 1.2, 0.75, 1.05)
     """Loads of the episodes, in turn."""
-    jobs: tuple[int, ...] = (300, 100, 400, 200)
+    jobs: Annotated[tuple[Count, ...], Field(min_length=1)] = (300, 100, 400, 200)
     """Jobs of the episodes, in turn."""
     behaviour: str = "llmsched"
     """Policy that plays them in the first round."""
-    rounds: int = 2
+    rounds: Annotated[Count, Field(le=(REFINE_SEEDS - COLLECT_SEEDS) // ROUND_SEEDS)] = 2
     """Rounds of collecting and distilling."""
-    epochs: int = 10
+    epochs: Count = 10
     """Passes over the examples."""
-    batch: int = 1024
+    batch: Count = 1024
     """Examples per step."""
-    learning_rate: float = 4e-3
+    learning_rate: Fraction = 4e-3
     """Greatest one; rises over the first tenth of the steps and falls to zero."""
-    width: int = 16
+    width: Size = 16
     """Size of embeddings."""
-    hidden: int = 64
+    hidden: Size = 64
     """Size of the head's layers."""
     prompts: bool = True
     """Whether the network sees the lengths of prompts."""
@@ -100,25 +108,26 @@ class Config:
     """Whether it sees the graph."""
     index: str = "blend"
     """Ranking to begin with (`RANKINGS`)."""
-    reserve_s: float = 4.0
+    reserve_s: Annotated[Real, Field(ge=0)] = 4.0
     """Reserve to begin with."""
-    refine: int = 0
+    refine: Annotated[Whole, Field(ge=0, le=10_000)] = 0
     """Iterations of the policy gradient."""
-    refine_jobs: dict[str, int] = field(
+    refine_jobs: Annotated[dict[str, Count], Field(min_length=1, max_length=10)] = field(
         default_factory=lambda: {"chain": 150, "planning": 150, "mixed": 100, "predefined": 40}
     )
     """Jobs per episode there."""
-    pairs: int = 6
+    pairs: Count = 6
     """Pairs of opposite steps per iteration."""
-    spread: float = 0.15
+    spread: Positive = 0.15
     """Standard deviation of these steps."""
-    step: float = 0.03
+    step: Positive = 0.03
     """Length of the first iteration's step, per parameter; it falls with the square root of their number."""
-    validate: dict[str, int] = field(
+    validate: Annotated[dict[str, Count], Field(min_length=1)] = field(
         default_factory=lambda: {"chain": 60, "planning": 60, "mixed": 30, "predefined": 12}
     )
     """Episodes to validate the refinement with, by scenario, of 300 jobs at load 0.9."""
-    seed: int = 0
+    seed: Seed = 0
+    """Of the first weights, the order of the examples and the steps of the refinement."""
     output: Path = Path("runs/uncertainty_gnn")
     """Folder of examples, weights, checkpoint and TensorBoard logs."""
 
@@ -130,36 +139,49 @@ class Run:
         config: Settings; those of a run that goes on must be the ones that it began with.
 
     Raises:
-        InputError: The folder holds a run with other settings.
+        InputError: Settings do not fit together, or the folder holds a run with others.
     """
 
     def __init__(self, config: Config) -> None:
+        _check(config)
         self.config = config
         self.weights = config.output / "uncertainty_gnn.safetensors"
         self._checkpoint = config.output / "refined.json"
         self._losses = config.output / "losses.csv"
-        config.output.mkdir(parents=True, exist_ok=True)
-        settings = config.output / "settings.json"
-        if settings.exists():
-            check_settings(settings, read_json(settings), _identity(config))
-        write_json(settings, _identity(config))
-        self._logs = SummaryWriter(str(config.output))
+        self._settings = config.output / "settings.json"
+        if self._settings.exists():
+            training.check_settings(self._settings, read_json(self._settings), _identity(config))
 
     def train(self) -> None:
-        """Carry out the steps that are left."""
+        """Carry out the steps that are left, and say where the weights are."""
+        config, finished = self.config, self.weights.exists() and self._refined() >= self.config.refine
+        if not finished:
+            training.begin_run(config.output)
+            write_json(self._settings, _identity(config))
+            with SummaryWriter(str(config.output)) as self._logs:
+                if not self.weights.exists():
+                    self.learn()
+                if self._refined() < config.refine:
+                    self.refine()
+        training.tell_finished(self.weights, next(iter(config.episodes)), already=finished)
+
+    def learn(self) -> None:
+        """Carry out the rounds of collecting and distilling that are left."""
         config = self.config
         behaviour, data = load_policy(config.behaviour), list[Examples]()
         for number in range(1, config.rounds + 1):
             last = number == config.rounds
             weights = self.weights if last else config.output / f"round_{number}.safetensors"
-            if not self.weights.exists():
-                data.append(self.collect(number, behaviour))
-                if not weights.exists():
-                    self.distil(number, joined(data), weights)
+            data.append(self.collect(number, behaviour))
+            if not weights.exists():
+                self.distil(number, joined(data), weights)
             if not last:
                 behaviour = load_policy("uncertainty_gnn", weights=str(weights))
-        self.refine()
-        self._logs.close()
+
+    def _refined(self) -> int:
+        """Return for how many iterations the finished weights have been refined."""
+        settled = read_card(self.weights, "uncertainty_gnn").training["refined"]
+        return settled["iterations"] if settled else 0
 
     def collect(self, number: int, behaviour: Policy) -> Examples:
         """Play the episodes of a round, or read what an earlier run kept of them."""
@@ -189,6 +211,8 @@ class Run:
         if not config.prompts:
             features[:, PROMPTS : PROMPTS + 3] = 0.0
         taught, held_out = np.flatnonzero(~data.held_out), np.flatnonzero(data.held_out)
+        if not (len(taught) and len(held_out)):
+            raise RunError("the episodes gave no examples to learn from or to hold out; more episodes or sampled helps")
         centre, scale = features[taught].mean(axis=0), features[taught].std(axis=0) + 0.05
         network = UncertaintyNetwork(
             config.width, config.hidden, torch.from_numpy(centre), torch.from_numpy(scale), graph=config.graph
@@ -248,45 +272,45 @@ class Run:
         if self._checkpoint.exists():
             kept = json.loads(self._checkpoint.read_text())
             done, centre, moments = kept["done"], np.array(kept["centre"]), np.array(kept["moments"])
-        for iteration in track(range(done, config.refine), "refining"):
-            rng = np.random.default_rng((config.seed, iteration))
-            first = REFINE_SEEDS + iteration * len(config.refine_jobs)
-            envs = [
-                make_env(name, jobs, config.loads[iteration % len(config.loads)], first + k)
-                for k, (name, jobs) in enumerate(config.refine_jobs.items())
-            ]
-            usual = cost(policy, centre, envs)
-            gradient = np.zeros_like(centre)
-            for _ in range(config.pairs):
-                away = config.spread * rng.standard_normal(len(centre))
-                more, less = (np.mean(cost(policy, centre + sign * away, envs) / usual) for sign in (1.0, -1.0))
-                gradient += (more - less) / (2.0 * config.spread**2) * away / config.pairs
-            moments = moments * _FADE + (1.0 - _FADE) * np.stack([gradient, gradient**2])
-            mean, square = moments / (1.0 - _FADE ** (iteration + 1))
-            step = config.step / np.sqrt(1.0 + iteration / 10.0)
-            centre = centre - step * mean / (np.sqrt(square) + 1e-6)
-            self._logs.add_scalar("refine/gradient", float(np.abs(gradient).mean()), iteration)
-            kept = {"done": iteration + 1, "centre": centre.tolist(), "moments": moments.tolist()}
-            write_atomic(self._checkpoint, json.dumps(kept).encode())
-        settled = read_card(self.weights, "uncertainty_gnn").training["refined"]
-        if config.refine > (settled["iterations"] if settled else 0):
-            found = {name: self.validate(policy, name, (distilled, centre)) for name in config.validate}
-            kept = float(np.mean(list(found.values()))) < 1.0
-            print(f"refined: mean JCT relative to before {found}; {'kept' if kept else 'not kept'}", flush=True)
-            chosen = _unpack(centre) if kept else (RANKINGS[config.index], config.reserve_s)
-            refined = {
-                "iterations": config.refine,
-                "validated": found,
-                "kept": kept,
-                "centre": centre.round(4).tolist(),
-            }
-            self.save(self.weights, load_file(self.weights), *chosen, config.rounds, refined)
+        with training.progress_bar("refining", config.refine, done) as show:
+            for iteration in range(done, config.refine):
+                rng = np.random.default_rng((config.seed, iteration))
+                first = REFINE_SEEDS + iteration * len(config.refine_jobs)
+                envs = [
+                    make_env(name, jobs, config.loads[iteration % len(config.loads)], first + k)
+                    for k, (name, jobs) in enumerate(config.refine_jobs.items())
+                ]
+                usual = cost(policy, centre, envs)
+                gradient = np.zeros_like(centre)
+                for _ in range(config.pairs):
+                    away = config.spread * rng.standard_normal(len(centre))
+                    more, less = (np.mean(cost(policy, centre + sign * away, envs) / usual) for sign in (1.0, -1.0))
+                    gradient += (more - less) / (2.0 * config.spread**2) * away / config.pairs
+                moments = moments * _FADE + (1.0 - _FADE) * np.stack([gradient, gradient**2])
+                mean, square = moments / (1.0 - _FADE ** (iteration + 1))
+                step = config.step / np.sqrt(1.0 + iteration / 10.0)
+                centre = centre - step * mean / (np.sqrt(square) + 1e-6)
+                self._logs.add_scalar("refine/gradient", float(np.abs(gradient).mean()), iteration)
+                kept = {"done": iteration + 1, "centre": centre.tolist(), "moments": moments.tolist()}
+                write_atomic(self._checkpoint, json.dumps(kept).encode())
+                show(iteration + 1, time.process_time())
+        found = {name: self.validate(policy, name, (distilled, centre)) for name in config.validate}
+        kept = float(np.mean(list(found.values()))) < 1.0
+        print(f"refined: mean JCT relative to before {found}; {'kept' if kept else 'not kept'}", flush=True)
+        chosen = _unpack(centre) if kept else (RANKINGS[config.index], config.reserve_s)
+        refined = {
+            "iterations": config.refine,
+            "validated": found,
+            "kept": kept,
+            "centre": centre.round(4).tolist(),
+        }
+        self.save(self.weights, load_file(self.weights), *chosen, config.rounds, refined)
 
     def validate(self, policy: UncertaintyGNN, name: str, numbers: tuple[Floats64, Floats64]) -> float:
         """Return the mean JCT under the second numbers, relative to the first, on the validation episodes."""
         totals = np.zeros(2)
         for k in track(range(self.config.validate[name]), f"validating on {name}"):
-            envs = [make_env(name, 300, 0.9, VALIDATE_SEEDS + k)]
+            envs = [make_env(name, VALIDATE_JOBS, 0.9, VALIDATE_SEEDS + k)]
             totals += [cost(policy, one, envs)[0] for one in numbers]
         return round(float(totals[1] / totals[0]), 5)
 
@@ -307,16 +331,16 @@ class Run:
             seeds.append(f"{REFINE_SEEDS} to {REFINE_SEEDS + config.refine * len(config.refine_jobs) - 1}")
             seeds.append(f"{VALIDATE_SEEDS} to {VALIDATE_SEEDS + max(config.validate.values()) - 1}")
         network = {"applications": TREES, "ranking": ranking.round(4).tolist(), "reserve_s": round(reserve_s, 3)}
-        training = {
+        origin = {
             "recipe": "agents/uncertainty_gnn.py",
             "split": "train",
             "seeds": ", ".join(seeds),
-            "commit": commit(),
+            "commit": training.commit(),
             "torch": torch.__version__,
             "config": _identity(config),
             "refined": refined,
         }
-        save_weights(path, "uncertainty_gnn", tensors, network, training)
+        save_weights(path, "uncertainty_gnn", tensors, network, origin)
 
 
 def loss(outputs: Tensor, truth: Tensor) -> Tensor:
@@ -354,6 +378,24 @@ def cost(policy: UncertaintyGNN, numbers: Floats64, envs: list[SchedulingEnv]) -
     return np.array(found)
 
 
+def _check(config: Config) -> None:
+    """Make sure that settings fit together.
+
+    Raises:
+        InputError: They do not.
+    """
+    if config.sampled.keys() != config.episodes.keys() or not config.episodes:
+        allowed = f"the scenarios in episodes, at least one: {[*config.episodes]}"
+        raise InputError("settings", "sampled", f"{[*config.sampled]}", allowed)
+    for most in config.jobs:
+        training.check_scenarios(dict.fromkeys(config.episodes, most))
+    training.check_scenarios(config.refine_jobs)
+    training.check_scenarios(dict.fromkeys(config.validate, VALIDATE_JOBS))
+    if config.index not in RANKINGS:
+        raise InputError("settings", "index", config.index, suggest(config.index, RANKINGS))
+    load_policy(config.behaviour)
+
+
 def _unpack(numbers: Floats64) -> tuple[Floats64, float]:
     return numbers[:-1].reshape(2, -1), float(np.exp(numbers[-1]))
 
@@ -366,7 +408,7 @@ def _identity(config: Config) -> dict[str, Any]:
 def main() -> int:
     """Train; return the exit code."""
     torch.set_num_threads(1)
-    return run_recipe(Config, __doc__, lambda config: Run(config).train())
+    return training.run_recipe(Config, __doc__, lambda config: Run(config).train())
 
 
 if __name__ == "__main__":

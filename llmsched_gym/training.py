@@ -3,30 +3,52 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
-from multiprocessing import get_context
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Final, TypedDict, TypeVar
+from tempfile import TemporaryFile
+from typing import Annotated, Any, Final, TypedDict, TypeVar, get_type_hints
+from urllib.parse import quote
 
 import numpy as np
 import tyro
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-from llmsched_gym.errors import InputError, from_validation, suggest
+from llmsched_gym.cli.parsing import read_options
+from llmsched_gym.config import Real, Whole, read_yaml
+from llmsched_gym.errors import InputError, RunError, from_validation, suggest
 from llmsched_gym.evaluation.episode import run_episode
 from llmsched_gym.evaluation.setting import Setting
-from llmsched_gym.evaluation.store import first_difference, read_json, write_json
+from llmsched_gym.evaluation.store import first_difference, make_folder, read_json, write_json
+from llmsched_gym.evaluation.workers import worker_pool
+from llmsched_gym.scenario import load_scenario
 
 Settings = TypeVar("Settings")
+
+Count = Annotated[Whole, Field(ge=1)]
+"""Setting: how often something is done, or how many there are of it."""
+
+Size = Annotated[Whole, Field(ge=1, le=10_000)]
+"""Setting: how many of something take memory at the same time. More is taken for a mistake."""
+
+Seed = Annotated[Whole, Field(ge=0, lt=2**63)]
+"""Setting: what random numbers begin with."""
+
+Positive = Annotated[Real, Field(gt=0)]
+"""Setting: a number > 0."""
+
+Share = Annotated[Real, Field(ge=0, le=1)]
+"""Setting: a number from 0 to 1."""
+
+Fraction = Annotated[Real, Field(gt=0, le=1)]
+"""Setting: a number > 0, and 1 at most."""
 
 CURVE: Final = "curve.json"
 """File of the learning curve in the folder of a run."""
@@ -58,30 +80,77 @@ def read_settings(settings: type[Settings], description: str | None) -> Settings
     """Read the settings of a recipe: those of the file given by ``--config``, with what else the command line says.
 
     Args:
-        settings: Dataclass of the settings, with defaults.
+        settings: Dataclass of the settings, with defaults. Types say what is possible (`Count`, `Positive`, ...).
         description: Text of ``--help``.
 
     Raises:
-        InputError: The file has a setting that does not exist, or a value that is not possible.
+        InputError: A setting does not exist, or its value is not possible.
     """
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--config", type=Path)
-    known, rest = parser.parse_known_args()
-    if known.config is None:
-        return tyro.cli(settings, args=rest, description=description)
-    try:
-        content = yaml.safe_load(known.config.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError("--config", "", str(known.config), f"a YAML file that can be read ({error})") from error
-    known_names = list(inspect.signature(settings).parameters)
-    unknown = next((name for name in content if name not in known_names), None) if isinstance(content, dict) else None
+    program, words = Path(sys.argv[0]).name, sys.argv[1:]
+    file = _settings_file(words)
+    default = settings() if file is None else _read_file(settings, file)
+    # Read before, and here once more, so that --help lists it.
+    option = (
+        "config",
+        Annotated[Path | None, tyro.conf.arg(metavar="FILE", help=_CONFIG_HELP, help_behavior_hint="")],
+        None,
+    )
+    options = make_dataclass(settings.__name__, [option], bases=(settings,), frozen=True)
+    chosen = read_options(options, program, words, default=options(**vars(default)), description=description)
+    values = {name: value for name, value in vars(chosen).items() if name != "config"}
+    return _checked(settings, values, lambda name: f"{program}: --{name.replace('_', '-')}")
+
+
+_CONFIG_HELP: Final = "YAML file of settings; what else is given here goes before it."
+
+
+def _settings_file(words: Sequence[str]) -> Path | None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path, nargs="?")  # that nothing follows is told with all other complaints
+    return parser.parse_known_args(words)[0].config
+
+
+def _read_file(settings: type[Settings], file: Path) -> Settings:
+    content = read_yaml(file, "a YAML file of settings")
+    if not isinstance(content, dict | None):
+        raise InputError(file, "", f"a {type(content).__name__}", "a mapping of settings")
+    known = get_type_hints(settings)
+    unknown = next((name for name in content or {} if name not in known), None)
     if unknown is not None:
-        raise InputError(known.config, "setting", str(unknown), suggest(str(unknown), known_names))
-    try:
-        default = TypeAdapter(settings).validate_python(content)
-    except ValidationError as error:
-        raise from_validation(known.config, error, content) from error
-    return tyro.cli(settings, default=default, args=rest, description=description)
+        raise InputError(file, "setting", str(unknown), suggest(str(unknown), known))
+    return _checked(settings, content or {}, lambda name: f"{file}: {name}")
+
+
+def _checked(settings: type[Settings], values: Mapping[str, Any], source: Callable[[str], str]) -> Settings:
+    """Return settings with these values, each checked by the type of its setting.
+
+    Args:
+        settings: Dataclass of the settings, with defaults.
+        values: Values by name.
+        source: Tells where the value of a name was given.
+
+    Raises:
+        InputError: A value is not possible.
+    """
+    types = get_type_hints(settings, include_extras=True)
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            adapter = TypeAdapter(types[name], config=ConfigDict(allow_inf_nan=False))
+            checked[name] = adapter.validate_python(value)
+        except ValidationError as error:
+            raise from_validation(source(name), error, value) from None
+    return settings(**checked)
+
+
+def check_scenarios(jobs: Mapping[str, int]) -> None:
+    """Make sure that scenarios exist, and that their episodes can have so many jobs.
+
+    Raises:
+        InputError: One does not.
+    """
+    for name, n_jobs in jobs.items():
+        load_scenario(name).replaced(jobs=n_jobs)
 
 
 def run_recipe(settings: type[Settings], description: str | None, train: Callable[[Settings], None]) -> int:
@@ -93,19 +162,68 @@ def run_recipe(settings: type[Settings], description: str | None, train: Callabl
         train: What trains.
 
     Returns:
-        The exit code: 2, with one line that says why, if something given is not usable; 1 if interrupted.
+        The exit code: 2, with one line that says why, if something given is not usable; 1 if it failed for another
+        reason or was interrupted.
     """
     try:
-        chosen = read_settings(settings, description)
-        print("compiling, or loading compiled code: up to two minutes the first time", file=sys.stderr, flush=True)
-        train(chosen)
+        train(read_settings(settings, description))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from what is kept", file=sys.stderr)
         return 1
     return 0
+
+
+def begin_run(output: Path) -> None:
+    """Make the folder of a run, and say that the work begins.
+
+    Raises:
+        InputError: It cannot be made or written.
+    """
+    make_folder(output)
+    try:
+        TemporaryFile(dir=output).close()
+    except OSError as error:
+        raise InputError(output, "", error.strerror or str(error), "a folder that can be written") from None
+    print("compiling, or loading compiled code: up to two minutes the first time", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(what: str, total: int, done: int) -> Iterator[Callable[[int, float], None]]:
+    """Show how far a run is, from where it goes on; give a function that takes what is done now and its CPU time.
+
+    Args:
+        what: What is going on.
+        total: What there is to do in all.
+        done: How much of it was done before.
+    """
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+    with Progress(*columns) as bar:
+        task = bar.add_task(what, total=total, completed=done, text="")
+        yield lambda now, cpu_s: bar.update(task, completed=min(now, total), text=f"{cpu_s:.0f} s of CPU time")
+
+
+def policy_spec(weights: Path) -> str:
+    """Return the name by which commands load the policy with these weights, which are named after it."""
+    return f"{weights.stem}?weights={quote(str(weights))}"
+
+
+def tell_finished(weights: Path, scenario: str, *, already: bool = False) -> None:
+    """Say in one line where the weights of a finished run are and how they are used.
+
+    Args:
+        weights: File of the weights, named after the policy.
+        scenario: One that it was trained on.
+        already: Whether there was nothing left to do.
+    """
+    compare = shlex.join(["llmsched-gym", "compare", "--scenario", scenario, "--policies"])
+    policies = shlex.quote(f"fcfs,fair,srtf,{policy_spec(weights)}")
+    print(f"{'finished already' if already else 'finished'}: weights in {weights}; compare: {compare} {policies}")
 
 
 def check_settings(place: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -122,7 +240,10 @@ def check_settings(place: Path, before: Mapping[str, Any], now: Mapping[str, Any
     difference = first_difference(before, json.loads(json.dumps(now)))
     if difference is not None:
         name, there, here = difference
-        raise InputError(place, name, here, f"{there!r}, as the run there began; or another folder (--output)")
+        allowed = (
+            f"{there!r}, as the run there began: its settings are fixed; for others choose another folder (--output)"
+        )
+        raise InputError(place, name, here, allowed)
 
 
 def commit() -> str:
@@ -154,11 +275,14 @@ def spread(function: Callable[..., Any], workers: int) -> Iterator[Callable[...,
     Args:
         function: At the top level of its module, so that other processes find it.
         workers: Number of processes; 1 is this one.
+
+    Raises:
+        RunError: A process was killed.
     """
     if workers == 1:
         yield lambda *arguments: list(map(function, *arguments))
         return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         yield lambda *arguments: list(pool.map(function, *arguments))
 
 

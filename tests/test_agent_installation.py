@@ -31,4 +31,4 @@ runpy.run_path({str(AGENTS / f"{recipe}.py")!r}, run_name="__main__")
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert result.returncode == 1
-    assert result.stderr == f"error: {missing} is not installed; expected: pip install 'llmsched-gym[sb3]'\n"
+    assert result.stderr == f"error: {missing} is not installed; expected: pip install -e '.[sb3]', in the checkout\n"

@@ -1,14 +1,14 @@
-"""Reads the options of one verb with tyro, and turns every complaint into one line."""
+"""Reads the options of a verb, or of a training recipe, with tyro, and turns every complaint into one line."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, Protocol, TypeVar, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -28,6 +28,7 @@ class Verb(Protocol):
 
 
 V = TypeVar("V", bound=Verb)
+T = TypeVar("T")
 
 
 def parse(verb: type[V], program: str, words: Sequence[str]) -> V:
@@ -39,35 +40,70 @@ def parse(verb: type[V], program: str, words: Sequence[str]) -> V:
         words: The options.
 
     Raises:
+        InputError: An option is unknown, missing or of the wrong type, or an output is empty.
+    """
+    _check_outputs(program, words)
+    return read_options(verb, program, words, negations=False)
+
+
+def read_options(
+    options: type[T],
+    program: str,
+    words: Sequence[str],
+    *,
+    default: T | None = None,
+    description: str | None = None,
+    negations: bool = True,
+) -> T:
+    """Read options with tyro; ``--help`` prints them and exits.
+
+    Args:
+        options: Dataclass whose fields are the options.
+        program: What was typed before the options.
+        words: The options.
+        default: Values of options that are left out; default: those of the class.
+        description: Text of ``--help``; default: the docstring of the class.
+        negations: Whether a flag ``--x`` comes with a ``--no-x``.
+
+    Raises:
         InputError: An option is unknown, missing or of the wrong type.
     """
-    _check_names(verb, program, words)
-    _check_outputs(program, words)
+    types = _types(options)
+    _check_names(types, program, words, negations)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(verb, prog=program, args=words, config=(tyro.conf.FlagCreatePairsOff,))
+            found = tyro.cli(
+                options,
+                prog=program,
+                args=words,
+                default=default,
+                description=description,
+                config=() if negations else (tyro.conf.FlagCreatePairsOff,),
+            )
+        return cast(T, found)
     except SystemExit as end:
         if not end.code:
             raise
-    raise _one_line(verb, program, _unboxed(complaint.getvalue()))
+    raise _one_line(types, program, words, _unboxed(complaint.getvalue()))
 
 
-def _names(verb: type) -> dict[str, Any]:
-    """Return the long options of a verb, without dashes, and their types."""
-    hints = get_type_hints(verb, include_extras=True)
-    names: dict[str, Any] = {}
-    for field in dataclasses.fields(verb):  # pyright: ignore[reportArgumentType]: every verb is a dataclass
-        hint = hints[field.name]
-        given = [mark.name for mark in getattr(hint, "__metadata__", ()) if getattr(mark, "name", None)]
-        names[(given[0] if given else field.name).replace("_", "-")] = hint
-    return names
+def _types(options: type) -> dict[str, Any]:
+    """Return the long options of a dataclass, without dashes, and their types."""
+    hints, marked = get_type_hints(options), get_type_hints(options, include_extras=True)
+    types: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        given = [mark.name for mark in getattr(marked[field.name], "__metadata__", ()) if getattr(mark, "name", None)]
+        types[(given[0] if given else field.name).replace("_", "-")] = hints[field.name]
+    return types
 
 
-def _check_names(verb: type, program: str, words: Sequence[str]) -> None:
-    known = {f"--{name}" for name in _names(verb)} | {"--help"}
+def _check_names(types: Mapping[str, Any], program: str, words: Sequence[str], negations: bool) -> None:
+    known = {f"--{name}" for name in types} | {"--help"}
+    if negations:
+        known |= {f"--no-{name}" for name, kind in types.items() if kind is bool}
     for word in words:
-        name = word.partition("=")[0].replace("_", "-")
+        name = re.split("[=.]", word)[0].replace("_", "-")  # --jobs.mixed is an entry of the mapping jobs
         if word == "--":
             return
         if word.startswith("--") and name not in known:
@@ -76,7 +112,7 @@ def _check_names(verb: type, program: str, words: Sequence[str]) -> None:
 
 def _check_outputs(program: str, words: Sequence[str]) -> None:
     """Refuse an empty output: as a path it would be the current folder."""
-    for word, value in pairwise([*words, None]):
+    for word, value in itertools.pairwise([*words, None]):
         if (word in ("-o", "--output") and value == "") or word == "--output=":
             raise InputError(program, "--output", "", "the path of a file or folder to write")
 
@@ -88,13 +124,12 @@ def _unboxed(text: str) -> str:
     return " ".join(words).partition(" For full helptext")[0]
 
 
-def _one_line(verb: type, program: str, message: str) -> InputError:
+def _one_line(types: Mapping[str, Any], program: str, words: Sequence[str], message: str) -> InputError:
     help_ = f"see {program} --help"
-    bad_value = re.search(r"Error parsing (?P<option>\S+): .*?['\"](?P<value>[^'\"]*)['\"]\]?(?:\.|$)", message)
+    bad_value = re.search(r"Error parsing (?P<option>--[^\s:]+): ", message)
     if bad_value:
-        hint = str(_names(verb).get(bad_value["option"].lstrip("-"), ""))
-        allowed = "a whole number" if "int" in hint else "a number" if "float" in hint else "another value"
-        return InputError(program, bad_value["option"], bad_value["value"], f"{allowed} ({help_})")
+        option = bad_value["option"]
+        return InputError(program, option, _given(option, words), f"{_allowed(types, option)} ({help_})")
     missing = re.search(
         r"Missing from .*?: (?P<option>(?:-\S+ \S+, )?(?:--\S+ )?\S+) (?P<help>.*?)\.? \(required\)", message
     )
@@ -102,8 +137,25 @@ def _one_line(verb: type, program: str, message: str) -> InputError:
         return InputError(program, missing["option"], "nothing", f"a value: {missing['help']}")
     without = re.search(r"Missing value for argument '(?P<option>\S+)'", message)
     if without:
-        return InputError(program, without["option"], "nothing", f"a value ({help_})")
+        return InputError(program, without["option"], "nothing", f"{_allowed(types, without['option'])} ({help_})")
     extra = re.search(r"Unrecognized options: (?P<words>.*)", message)
     if extra:
         return InputError(program, "", extra["words"], f"no such word here ({help_})")
     return InputError(program, "", message, f"options as in {program} --help")
+
+
+def _given(option: str, words: Sequence[str]) -> str:
+    """Return what was given for an option: tyro's message quotes it in a way of its own for every type."""
+    names = [word.partition("=")[0].replace("_", "-") for word in words]
+    last = len(names) - 1 - names[::-1].index(option)
+    if "=" in words[last]:
+        return words[last].partition("=")[2]
+    return " ".join(itertools.takewhile(lambda word: not re.match("-[^0-9.]", word), words[last + 1 :]))
+
+
+def _allowed(types: Mapping[str, Any], option: str) -> str:
+    """Say what an option accepts."""
+    kind = types.get(option.lstrip("-").partition(".")[0])
+    kinds = {kind, *get_args(kind)}
+    number = "number" if float in kinds else "whole number" if int in kinds else "value"
+    return f"{number}s, separated by spaces" if get_origin(kind) is tuple else f"a {number}"

@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -38,13 +39,28 @@ def run_tasks(function: Callable[..., R], tasks: Iterable[Task], workers: int) -
         for task in tasks:
             yield task, function(*task)
         return
+    with worker_pool(workers) as pool:
+        pending = {pool.submit(function, *task): task for task in tasks}
+        for future in as_completed(pending):
+            yield pending[future], future.result()
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Give a pool of spawned processes, which leave Ctrl-C to this one; a block that is left early ends them at once.
+
+    Args:
+        workers: Number of processes.
+
+    Raises:
+        RunError: A worker process was killed.
+    """
     others = {child.pid for child in multiprocessing.active_children()}
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin_worker)
     completed = False
     try:
-        pending = {pool.submit(function, *task): task for task in tasks}
-        for future in as_completed(pending):
-            yield pending[future], future.result()
+        _launch(pool, workers)
+        yield pool
         completed = True
     except BrokenProcessPool:
         raise RunError("a worker process was killed from outside (out of memory?); fewer workers may help") from None
@@ -54,6 +70,18 @@ def run_tasks(function: Callable[..., R], tasks: Iterable[Task], workers: int) -
             for child in multiprocessing.active_children():
                 if child.pid not in others:
                     child.terminate()
+
+
+def _launch(pool: ProcessPoolExecutor, workers: int) -> None:
+    """Launch the processes of a pool: deaf to Ctrl-C from the start, for a process inherits what its parent ignores."""
+    if threading.current_thread() is not threading.main_thread():  # no other may change what signals do
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for _ in range(workers):
+            pool.submit(int)  # a task that finds no idle process launches one
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin_worker() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,14 +29,18 @@ TINY = recipe.Config(
 
 
 def test_a_run_goes_on_where_it_stopped_in_any_number_of_processes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe.Run(replace(TINY, output=tmp_path / "whole")).train()
+    for told in ("finished", "finished already"):
+        recipe.Run(replace(TINY, output=tmp_path / "whole")).train()
+        said = capsys.readouterr().out.splitlines()
+        assert said[-1].startswith(f"{told}: weights in {tmp_path}/whole/decima.safetensors; compare: llmsched-gym")
+    assert len(said) == 1
     with monkeypatch.context() as patch:
         validate = recipe.Run.validate
 
-        def stop(run: recipe.Run) -> dict[str, float]:
-            found = validate(run)
+        def stop(run: recipe.Run, fcfs_s: Mapping[str, float]) -> dict[str, float]:
+            found = validate(run, fcfs_s)
             if run.learner.iteration == 1:
                 raise KeyboardInterrupt
             return found
