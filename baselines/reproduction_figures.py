@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from calibration import NOMINAL
 from claims import below, per_seed
-from grid import ABLATIONS, COMPARED, FULL, LEARNED, ORACLE, WORKLOADS
+from grid import ABLATIONS, COMPARED, FULL, LEARNED, ORACLE, POLICIES, WORKLOADS
 from readme_tables import best_first
 
 from llmsched_gym.evaluation.metrics import mean
+from llmsched_gym.evaluation.policy_styles import policy_styles
 from llmsched_gym.evaluation.statistics import Interval, reduction_pct
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.files import write_atomic
@@ -25,6 +26,8 @@ Table = Sequence[Mapping[str, Any]]
 
 _WORST_SHOWN: Final = -60
 """Policies that are worse than this are cut off."""
+
+_STYLES: Final = policy_styles(POLICIES)
 
 _FEWEST_LOOKS: Final = 50
 """Points of fewer predictions are not drawn."""
@@ -102,9 +105,10 @@ def jobs(results: Mapping[str, Table]) -> Figure:
     for axes, load in zip(figure.subplots(1, len(loads), squeeze=False)[0], loads, strict=True):
         here = [row for row in table if row["load"] == load]
         sizes = sorted({row["jobs"] for row in here})
-        for index, name in enumerate(name for name in COMPARED if name != FULL):
-            found = [below(here, FULL, name, jobs=size) for size in sizes]
-            _line(axes, sizes, found, name, index)
+        for name in COMPARED:
+            if name != FULL:
+                found = [below(here, FULL, name, jobs=size) for size in sizes]
+                _line(axes, sizes, found, name)
         axes.set_title(f"mixed, load {load:g}")
         axes.set_xlabel("jobs")
         axes.set_ylabel("mean JCT of llmsched below the policy [%]")
@@ -125,13 +129,13 @@ def sweeps(results: Mapping[str, Table]) -> Figure:
         here = [row for row in own if row["factor"] == factor]
         values = list(dict.fromkeys(row["value"] for row in here))
         found = [_swept(here, factor, value) for value in values]
-        _line(axes, values, found, FULL, 0)
+        _line(axes, values, found, FULL)
         axes.set_xlabel(factor)
     for axes, (part, table) in zip(panels[len(factors) :], outer, strict=False):
         here = [row for row in table if row["scenario"] == "mixed"]
         values = list(dict.fromkeys(row["value"] for row in here))
-        for index, name in enumerate((FULL, *ABLATIONS, ORACLE)):
-            _line(axes, values, [below(here, name, "srtf", value=value) for value in values], name, index)
+        for name in (FULL, *ABLATIONS, ORACLE):
+            _line(axes, values, [below(here, name, "srtf", value=value) for value in values], name)
         axes.set_xlabel("LLM + regular executors" if part == "executors" else part)
     for axes in figure.axes:
         axes.set_ylabel("mean JCT below SRTF [%]")
@@ -182,12 +186,12 @@ def value_of_information(results: Mapping[str, Table]) -> Figure:
     for axes, app in zip(figure.subplots(2, 3, sharex=True, sharey=True).flat, APPLICATIONS, strict=True):
         here = [row for row in table if row["scenario"] == app]
         loads = sorted({row["load"] for row in here})
-        for index, name in enumerate((ORACLE, "llmsched_no_uncertainty", FULL)):
+        for name in (ORACLE, "llmsched_no_uncertainty", FULL):
             found = [
                 reduction_pct(per_seed(here, policy="srtf", load=load), per_seed(here, policy=name, load=load))
                 for load in loads
             ]
-            _line(axes, loads, found, name, index)
+            _line(axes, loads, found, name)
         axes.axhline(0, color="black", linewidth=1)
         wait = mean([row["mean_slowdown"] for row in here if row["policy"] == "srtf" and row["load"] == loads[-1]])
         axes.set_title(f"{app} (slowdown {wait:.1f} at load {loads[-1]:g})", fontsize="medium")
@@ -198,11 +202,11 @@ def value_of_information(results: Mapping[str, Table]) -> Figure:
     return figure
 
 
-def _line(axes: Axes, x: Sequence[Any], found: Sequence[Interval], label: str, index: int) -> None:
-    style = "-" if index < 10 else "--"  # there are ten colours
-    axes.plot(x, [one.mid for one in found], style, marker="o", label=label, color=f"C{index}")
+def _line(axes: Axes, x: Sequence[Any], found: Sequence[Interval], policy: str) -> None:
+    style = _STYLES[policy]
+    axes.plot(x, [one.mid for one in found], label=policy, **style.keywords)
     low, high = zip(*(_ends(one) for one in found), strict=True)
-    axes.fill_between(x, low, high, alpha=0.12, color=f"C{index}")
+    axes.fill_between(x, low, high, alpha=0.12, color=style.color, linewidth=0)
 
 
 def _ends(found: Interval) -> tuple[float, float]:

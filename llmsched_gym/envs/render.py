@@ -283,9 +283,12 @@ def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 _HATCH: Final = "/////"
 
+_ROOM_INCHES: Final = 3.5
+"""Lanes as high as this have room for a long name beside them."""
+
 
 def gantt_figure(state: ClusterState, workload: Workload, path: str | Path, title: str) -> None:
-    """Write a figure of an episode, finished or not, as PNG: lanes above, arrivals, jobs and ready tasks below.
+    """Write a figure of an episode, finished or not, as PNG: lanes above, then arrivals, then jobs and ready tasks.
 
     Args:
         state: The episode.
@@ -303,11 +306,12 @@ def gantt_figure(state: ClusterState, workload: Workload, path: str | Path, titl
     height = min(max(int(state.executors["slots"].sum()) * 0.14, 1.0), 9.0)
     image = io.BytesIO()
     with rc_context({"hatch.linewidth": 0.6}):
-        figure = Figure(figsize=(11, height + 2.6), layout="constrained")
-        lanes, queue = figure.subplots(2, sharex=True, height_ratios=[height, 1.2])
+        figure = Figure(figsize=(11, height + 3.0), layout="constrained")
+        lanes, arrivals, queue = figure.subplots(3, sharex=True, height_ratios=[height, 0.2, 1.3])
         lanes.set_title(title, loc="left")
         handles = plot_lanes(lanes, state, workload, height)
-        handles += _plot_queues(queue, state, workload)
+        _plot_arrivals(arrivals, state, workload)
+        handles += _plot_queues(queue, state)
         figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize="small", frameon=False)
         figure.savefig(image, format="png", dpi=110)
     write_atomic(path, image.getvalue())
@@ -359,7 +363,7 @@ def plot_lanes(axes: Axes, state: ClusterState, workload: Workload, height: floa
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(int(bounds[-1]), 0)
     axes.set_xlim(0, max(int(state.clock["now_ns"][0]), 1) / _SECOND_NS)
-    axes.set_ylabel("executors")
+    axes.set_ylabel("executors (number: row in observations)" if height >= _ROOM_INCHES else "executors")
     grey = "#777777"
     handles: list[Artist] = [Patch(facecolor=_colour(a), label=workload.templates[a].name) for a in range(n_apps)]
     handles.append(Patch(facecolor=grey, label="LLM task (a lane per slot)"))
@@ -369,26 +373,33 @@ def plot_lanes(axes: Axes, state: ClusterState, workload: Workload, height: floa
     return handles
 
 
-def _plot_queues(axes: Axes, state: ClusterState, workload: Workload) -> list[Artist]:
-    """Plot jobs in the system and ready tasks over time and a tick per arrival, and return what the legend shows."""
-    from matplotlib.lines import Line2D
-
-    now_ns = int(state.clock["now_ns"][0])
-    handles: list[Artist] = []
-    for label, steps, colour in (
-        ("jobs in system", jobs_in_system(state), _INK),
-        ("ready tasks, not started", ready_tasks(state), _NOW),
-    ):
-        time_s = np.append(steps.time_ns, now_ns) / _SECOND_NS
-        value = np.append(steps.value, steps.value[-1])
-        handles += axes.step(time_s, value, where="post", color=colour, linewidth=1, label=label)
+def _plot_arrivals(axes: Axes, state: ClusterState, workload: Workload) -> None:
+    """Plot a tick per arrival, in the colour of the job's application."""
     arrived = state.jobs[: state.clock["arrived"][0]]
     for a in range(len(workload.templates)):
         arrival_s = arrived["arrival_ns"][arrived["app"] == a] / _SECOND_NS
-        axes.plot(arrival_s, np.zeros(len(arrival_s)), "|", color=_colour(a), markersize=9, clip_on=False)
-    handles.append(Line2D([], [], linestyle="", marker="|", color="#777777", markersize=9, label="job arrives"))
-    axes.set_ylim(bottom=0)
+        axes.vlines(arrival_s, 0, 1, color=_colour(a), linewidth=1.8, clip_on=False)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0.5], ["arrivals"], fontsize="x-small")
+    axes.tick_params(length=0)
+
+
+def _plot_queues(axes: Axes, state: ClusterState) -> list[Artist]:
+    """Plot jobs in the system and, on a scale of their own, ready tasks; return what the legend shows."""
+    now_ns = int(state.clock["now_ns"][0])
+    tasks_axes = axes.twinx()
+    handles: list[Artist] = []
+    for panel, label, steps, colour, width in (
+        (axes, "jobs in system", jobs_in_system(state), _INK, 2.0),  # wide enough to be seen below the other line
+        (tasks_axes, "ready tasks", ready_tasks(state), _NOW, 0.9),
+    ):
+        time_s = np.append(steps.time_ns, now_ns) / _SECOND_NS
+        value = np.append(steps.value, steps.value[-1])
+        handles += panel.step(time_s, value, where="post", color=colour, linewidth=width, label=label)
+        panel.set_ylim(bottom=0)
+        panel.set_ylabel(label, color=colour)
+        panel.tick_params(axis="y", labelcolor=colour)
+        panel.locator_params(axis="y", integer=True)
     axes.set_xlabel("time [s]")
-    axes.set_ylabel("count")
     axes.grid(alpha=0.3)
     return handles

@@ -9,7 +9,7 @@ import io
 import itertools
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import networkx as nx
 import numpy as np
@@ -22,81 +22,128 @@ from llmsched_gym.workloads.template import StageKind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLOURS: Final = {StageKind.LLM: "#5b8ff9", StageKind.REGULAR: "#f6bd16", StageKind.DYNAMIC: "#9270ca"}
 _LABELS: Final = {StageKind.LLM: "LLM stage", StageKind.REGULAR: "regular stage", StageKind.DYNAMIC: "size of a plan"}
-_SHORTEST_S: Final = 1e-4
-"""Stages that take less, or nothing, have this one's colour on the logarithmic scale."""
-
-_MOST_COLUMNS: Final = 12
+_MOST_COLUMNS: Final = 32
 """Longest row of the network, in nodes, before it goes on in the next line."""
+
+_CELL_INCHES: Final = (0.8, 0.3)
+"""Width and height of a cell with a time and a share in it; rows of both tables have this height."""
+
+_CHARACTER_INCHES: Final = 0.078
+"""At least the mean width of a character of a node's name."""
+
+_DARK: Final = 0.65
+"""From this part of the colour scale on, text is white."""
+
+_NODE_INCHES: Final = 0.33
+_LINE_INCHES: Final = 0.5
+"""Height of a node, and of a row of nodes."""
 
 
 def draw_profile(profile: Profile, path: str | Path) -> None:
     """Draw a profile into a PNG file.
 
-    Left: the network; a dashed outline marks stages that a job may lack, the width of an edge is the mutual
-    information of the two variables. Middle: mean time of each state of each stage. Right: correlations of the stages'
-    times, absent stages taking none.
+    Above: the network; a dashed outline marks stages that a job may lack, the width of an edge is the mutual
+    information of the two variables. Below, with a row for each variable: mean time of each state of each stage, and
+    correlations of the stages' times, absent stages taking none.
 
     Raises:
         InputError: The file cannot be written.
     """
-    from matplotlib.figure import Figure
-
-    states = shown_states(profile)
-    figure = Figure(figsize=(19, max(4.0, 0.24 * len(profile.variables) + 1.6)), layout="constrained")
-    network, heat, matrix = figure.subplots(1, 3, width_ratios=(1.5, 1.0, 1.1))
-    _draw_network(network, profile, states)
-    _draw_times(heat, profile, states)
-    _draw_correlations(matrix, profile, states)
-    figure.suptitle(f"{profile.application.replace('_', ' ')}: profile at {profile.latency.name}, batch size 1")
+    figure = profile_figure(profile)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     write_atomic(path, buffer.getvalue())
 
 
-def _draw_network(axes: Axes, profile: Profile, states: NDArray[np.int64]) -> None:
-    from matplotlib.lines import Line2D
+def profile_figure(profile: Profile) -> Figure:
+    """Return the picture that `draw_profile` writes, as large as its contents need."""
+    from matplotlib.figure import Figure
+
+    states = shown_states(profile)
+    places = _places(profile)
+    n_variables = len(profile.variables)
+    first, columns = _state_columns(profile)
+    times, correlated = (first + columns) * _CELL_INCHES[0], n_variables * _CELL_INCHES[1]
+    rows = n_variables * _CELL_INCHES[1]
+    node_width = _CHARACTER_INCHES * max(len(variable.name) for variable in profile.variables) + 0.16
+    column_width = node_width * 1.1 / _least_gap(places)
+    needed = column_width * max(x for x, _ in places) + node_width
+    width = max(times + correlated + 3.6, needed + 0.5)  # with names and colour bars
+    network_height = _LINE_INCHES * (max(-y for _, y in places) + 1)
+    figure = Figure(figsize=(width, network_height + rows + 2.2), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=(times, correlated), height_ratios=(network_height + 0.4, rows))
+    _draw_network(figure.add_subplot(grid[0, :]), profile, states, places, node_width, width - 0.5)
+    _draw_times(figure.add_subplot(grid[1, 0]), profile, states)
+    _draw_correlations(figure.add_subplot(grid[1, 1]), profile, states)
+    figure.suptitle(f"{profile.application.replace('_', ' ')}: profile at {profile.latency.name}, batch size 1")
+    return figure
+
+
+def _draw_network(
+    axes: Axes,
+    profile: Profile,
+    states: NDArray[np.int64],
+    places: list[tuple[float, float]],
+    node_width: float,
+    width: float,
+) -> None:
+    """Draw the network in coordinates that are about inches, its columns spread over the whole width."""
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 
     edges = [(parent, child) for child, parents in enumerate(profile.parents) for parent in parents]
     information = np.array([mutual_information(states[:, one], states[:, other]) for one, other in edges])
-    place = _places(profile)
-    for (parent, child), weight in zip(edges, information, strict=True):
-        axes.annotate(
-            "",
-            place[child],
-            place[parent],
-            arrowprops={
-                "arrowstyle": "-|>",
-                "linewidth": 0.5 + 2.5 * weight / max(float(information.max()), 1e-9),
-                "color": "#777777",
-                "shrinkA": 9,
-                "shrinkB": 9,
-                "connectionstyle": "arc3,rad=0.15",
-            },
-        )
-    for number, (variable, (x, y)) in enumerate(zip(profile.variables, place, strict=True)):
-        axes.scatter(
-            x,
-            y,
-            s=230,
-            color=_COLOURS[variable.kind],
-            edgecolors="black",
+    column_width = (width - node_width) / max([1.0, *(x for x, _ in places)])
+    centres = [(node_width / 2 + x * column_width, y * _LINE_INCHES) for x, y in places]
+    nodes = []
+    for number, (variable, (x, y)) in enumerate(zip(profile.variables, centres, strict=True)):
+        node = FancyBboxPatch(
+            (x - node_width / 2, y - _NODE_INCHES / 2),
+            node_width,
+            _NODE_INCHES,
+            boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor=_COLOURS[variable.kind],
+            edgecolor="black",
             linestyle="--" if variable.absent else "-",
             zorder=3,
         )
-        axes.text(x, y, str(number), ha="center", va="center", fontsize=7, zorder=4)
-        axes.text(x, y - 0.22, variable.name, ha="center", va="top", fontsize=6, zorder=4)
+        nodes.append(axes.add_patch(node))
+        axes.text(x, y, f"{variable.name}\n{number}", ha="center", va="center", fontsize=8, zorder=4)
+    for (parent, child), weight in zip(edges, information, strict=True):
+        arrow = FancyArrowPatch(
+            centres[parent],
+            centres[child],
+            patchA=nodes[parent],
+            patchB=nodes[child],
+            shrinkA=0,
+            shrinkB=0,
+            arrowstyle="-|>",
+            mutation_scale=10,
+            linewidth=0.5 + 2.5 * weight / max(float(information.max()), 1e-9),
+            color="#777777",
+            connectionstyle="arc3,rad=0.15",
+            zorder=2,  # behind all nodes, so that no edge strikes a name through
+        )
+        axes.add_patch(arrow)
     kinds = sorted({variable.kind for variable in profile.variables})
-    marks: list[Any] = [
-        Line2D([], [], marker="o", linestyle="", color=_COLOURS[kind], label=_LABELS[kind]) for kind in kinds
-    ]
-    axes.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, fontsize=7, frameon=False)
+    marks = [Patch(facecolor=_COLOURS[kind], label=_LABELS[kind]) for kind in kinds]
+    if any(variable.absent for variable in profile.variables):
+        marks.append(Patch(facecolor="white", edgecolor="black", linestyle="--", label="a job may lack it"))
+    axes.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, fontsize=9, frameon=False)
     strongest = f"widest edge: {float(information.max()):.2f} nats" if len(edges) else "no edge"
-    axes.set_title(f"network ({len(edges)} edges; {strongest})", fontsize=9)
-    axes.margins(0.08)
+    axes.set_title(f"network ({len(edges)} edges; {strongest})", fontsize=10)
+    axes.set_xlim(-0.05, width + 0.05)
+    axes.set_ylim(min(y for _, y in centres) - _LINE_INCHES / 2, _LINE_INCHES / 2)
     axes.set_axis_off()
+
+
+def _least_gap(places: list[tuple[float, float]]) -> float:
+    """Return the fewest columns between two nodes of a row, 2 at most: nodes of other rows may stand as near."""
+    along_rows = itertools.pairwise(sorted(places, key=lambda place: (place[1], place[0])))
+    return min([2.0, *(b[0] - a[0] for a, b in along_rows if a[1] == b[1])])
 
 
 def _places(profile: Profile) -> list[tuple[float, float]]:
@@ -121,28 +168,42 @@ def _places(profile: Profile) -> list[tuple[float, float]]:
     return places
 
 
+def _state_columns(profile: Profile) -> tuple[int, int]:
+    """Return the number of columns for absence, 0 or 1, and the largest number of other states."""
+    first = int(any(variable.absent for variable in profile.variables))
+    return first, max(variable.states - variable.absent for variable in profile.variables)
+
+
 def _draw_times(axes: Axes, profile: Profile, states: NDArray[np.int64]) -> None:
     """Draw mean seconds of each state; sizes of plans show their shares only."""
     from matplotlib.colors import LogNorm
+    from matplotlib.ticker import LogLocator
 
-    first = int(any(variable.absent for variable in profile.variables))
-    columns = first + max(variable.states - variable.absent for variable in profile.variables)
-    seconds = np.full((len(profile.variables), columns), np.nan)
+    first, columns = _state_columns(profile)
+    seconds = np.full((len(profile.variables), first + columns), np.nan)
+    texts = {}
     for row, variable in enumerate(profile.variables):
         shares = np.bincount(states[:, row], minlength=variable.states) / len(states)
         for state in range(variable.states):
             column = state + first - variable.absent
-            text = f"{shares[state]:.0%}"
+            texts[row, column] = f"{shares[state]:.0%}"
             if variable.kind is not StageKind.DYNAMIC and not (variable.absent and state == 0):
-                seconds[row, column] = max(float(variable.means_s[state]), _SHORTEST_S)
-                text = f"{variable.means_s[state]:.2g} s, {text}"
-            axes.text(column, row, text, ha="center", va="center", fontsize=5.5)
-    image = axes.imshow(seconds, aspect="auto", cmap="YlOrRd", norm=LogNorm(), alpha=0.8)
-    axes.figure.colorbar(image, ax=axes, label="mean slot time [s]", shrink=0.7)
-    names = ["absent"] * first + [f"bin {k}" for k in range(columns - first)]
-    axes.set_xticks(range(columns), names, fontsize=7)
-    axes.set_yticks(*_rows(profile), fontsize=7)
-    axes.set_title("states: mean time, share of jobs", fontsize=9)
+                seconds[row, column] = variable.means_s[state]
+                texts[row, column] = f"{variable.means_s[state]:.2g} s, {shares[state]:.0%}"
+    positive = seconds[seconds > 0]  # stages that take nothing have no place on a logarithmic scale
+    shortest, longest = (float(positive.min()), float(positive.max())) if positive.size else (1.0, 1.0)
+    norm = LogNorm(shortest, max(longest, 1.1 * shortest), clip=True)
+    image = axes.imshow(np.maximum(seconds, shortest), aspect="auto", cmap="YlOrRd", norm=norm)
+    for (row, column), text in texts.items():
+        dark = seconds[row, column] > 0 and norm(seconds[row, column]) > _DARK
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    ticks = LogLocator(subs=(1.0, 2.0, 5.0))
+    bar = axes.figure.colorbar(image, ax=axes, label="mean slot time [s]", ticks=ticks, format="{x:g}", pad=0.01)
+    bar.minorticks_off()
+    axes.set_xticks(range(first + columns), ["absent"] * first + [f"bin {k}" for k in range(columns)], fontsize=9)
+    names = [f"{variable.name} {row}" for row, variable in enumerate(profile.variables)]
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_title("states: mean time, share of jobs", fontsize=10)
 
 
 def _draw_correlations(axes: Axes, profile: Profile, states: NDArray[np.int64]) -> None:
@@ -151,14 +212,8 @@ def _draw_correlations(axes: Axes, profile: Profile, states: NDArray[np.int64]) 
         size = variable.kind is StageKind.DYNAMIC
         worth = np.arange(variable.states, dtype=np.float64) if size else variable.means_s
         values[:, column] = worth[states[:, column]]
-    image = axes.imshow(correlations(values), cmap="RdBu_r", vmin=-1, vmax=1)
-    axes.figure.colorbar(image, ax=axes, label="correlation", shrink=0.7)
-    axes.set_xticks(
-        range(len(profile.variables)), [str(number) for number in range(len(profile.variables))], fontsize=6
-    )
-    axes.set_yticks(*_rows(profile), fontsize=7)
-    axes.set_title("correlation of times (sizes: of states)", fontsize=9)
-
-
-def _rows(profile: Profile) -> tuple[range, list[str]]:
-    return range(len(profile.variables)), [f"{v.name} {row}" for row, v in enumerate(profile.variables)]
+    image = axes.imshow(correlations(values), aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1)
+    axes.figure.colorbar(image, ax=axes, label="correlation", pad=0.01)
+    for ticks in (axes.set_xticks, axes.set_yticks):  # the names stand at the rows of the times
+        ticks(range(len(values.T)), [str(number) for number in range(len(values.T))], fontsize=9)
+    axes.set_title("correlation of times (sizes: of states)", fontsize=10)

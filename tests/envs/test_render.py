@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import AddRenderObservation, RenderCollection
+from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
 from llmsched_gym.envs import render
@@ -134,6 +135,17 @@ def test_figure(decisions: int | None, tmp_path: Path) -> None:
         pixels = np.asarray(image.convert("RGB"))
     coloured = sum(share(pixels, colour) for colour in render.COLOURS[:6])
     assert coloured > (0.02 if decisions is None else 0.0)
+
+
+def test_queues_have_a_scale_each_and_arrivals_a_strip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    env = play(SchedulingEnv("mixed", jobs=10))
+    render.gantt_figure(env.episode.state, env.workload, tmp_path / "gantt.png", "mixed")
+    _, arrivals, jobs, tasks = drawn[0].axes
+    assert sum(len(ticks.get_paths()) for ticks in arrivals.collections) == 10
+    assert (jobs.get_ylabel(), tasks.get_ylabel()) == ("jobs in system", "ready tasks")
+    assert jobs.get_ylim()[1] != tasks.get_ylim()[1]
 
 
 def test_a_figure_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
 from llmsched_gym.errors import InputError
 from llmsched_gym.profiler.ancestral import correlations, draw_states, mutual_information
-from llmsched_gym.profiler.figures import _places, draw_profile
+from llmsched_gym.profiler.figures import _places, draw_profile, profile_figure
 from llmsched_gym.profiler.store import load_profile
 from llmsched_gym.workloads.applications import APPLICATIONS
+from llmsched_gym.workloads.template import StageKind
 
 
 def test_drawn_jobs_have_the_networks_shares():
@@ -60,6 +63,39 @@ def test_picture(tmp_path: Path):
     assert path.read_bytes() == first
     draw_profile(load_profile("web_search"), path)
     assert path.read_bytes() != first
+
+
+@pytest.mark.parametrize("name", ["code_generation", "llm_compiler"])
+def test_no_edge_lies_over_a_name(name: str):
+    network = profile_figure(load_profile(name)).axes[0]
+    names = [text for text in network.texts if "\n" in text.get_text()]
+    nodes = [patch for patch in network.patches if isinstance(patch, FancyBboxPatch)]
+    edges = [patch for patch in network.patches if isinstance(patch, FancyArrowPatch)]
+    assert len(names) == len(nodes) == len(load_profile(name).variables)
+    assert edges
+    behind = max(edge.get_zorder() for edge in edges)
+    assert behind < min(node.get_zorder() for node in nodes) < min(text.get_zorder() for text in names)
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_texts_fit(name: str):
+    figure = profile_figure(load_profile(name))
+    figure.draw_without_rendering()
+    network, times = figure.axes[:2]
+    node = next(patch for patch in network.patches if isinstance(patch, FancyBboxPatch)).get_window_extent()
+    column = times.get_window_extent().width / len(times.get_xticks())
+    for axes, room in ((network, node.width), (times, column)):
+        assert max(text.get_window_extent().width for text in axes.texts) <= room
+    assert times.get_window_extent().height == pytest.approx(figure.axes[2].get_window_extent().height, rel=0.01)
+
+
+def test_stages_that_take_nothing_do_not_stretch_the_colours():
+    profile = load_profile("llm_compiler")
+    shortest, _ = profile_figure(profile).axes[1].images[0].get_clim()
+    times = np.concatenate([v.means_s for v in profile.variables if v.kind is not StageKind.DYNAMIC])
+    assert shortest == times[times > 0].min()
+    nothing = [replace(variable, slices_s=np.zeros_like(variable.slices_s)) for variable in profile.variables]
+    profile_figure(replace(profile, variables=tuple(nothing))).draw_without_rendering()
 
 
 def test_unwritable_picture(tmp_path: Path):
