@@ -20,7 +20,7 @@ ABLATIONS: Final = ("llmsched_no_bn", "llmsched_no_uncertainty")
 HEURISTICS: Final = ("random", "fcfs", "sjf", "fair", "las", "srtf", "critical_path", "argus", "carbyne", "gittins")
 """Schedulers that are neither LLMSched nor privileged."""
 LEARNED: Final = learned_names()
-"""Trained schedulers (``pip install 'llmsched-gym[learn]'``)."""
+"""Trained schedulers (extra ``learn``)."""
 OURS: Final = "uncertainty_gnn"
 ORACLE: Final = "oracle_srtf"
 POLICIES: Final = (*HEURISTICS, FULL, *ABLATIONS, *LEARNED, ORACLE)

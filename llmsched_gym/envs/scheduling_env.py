@@ -20,6 +20,7 @@ from llmsched_gym.envs.observation import window_sizes, write_graph, write_truth
 from llmsched_gym.envs.reward import REWARDS, reward
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.extras import install_hint
 from llmsched_gym.profiler.profiler import load_profiler
 from llmsched_gym.scenario import Scenario, load_scenario
 from llmsched_gym.workloads.reading import read_workload
@@ -389,7 +390,7 @@ def _serving(
     try:
         from llmsched_gym.envs.serving import Serving
     except ModuleNotFoundError as error:
-        allowed = "the extra served: pip install 'llmsched-gym[served]'"
+        allowed = f"the extra served: {install_hint('served')}"
         raise InputError("environment", "backend", f"vllm without {error.name}", allowed) from error
     if isinstance(servers, Serving):
         return servers, False

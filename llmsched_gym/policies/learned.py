@@ -4,7 +4,7 @@ A learned policy consists of two files: ``NAME.safetensors`` holds the weights, 
 (`Card`), which says how the network is built, what it was trained on, and the digest of the weights. Neither can hold
 code. Those that come with the package are in ``llmsched_gym/policies/weights``; a recipe in ``agents/`` writes others.
 
-Torch is not needed to install or import this package: it comes with ``pip install 'llmsched-gym[learn]'``.
+Torch is not needed to install or import this package: it comes with the extra ``learn``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmsched_gym.errors import InputError, from_validation, suggest
+from llmsched_gym.extras import install_hint
 from llmsched_gym.workloads.files import write_atomic
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def need_torch(policy: str) -> None:
         import_module("safetensors")
         import torch
     except ImportError as error:
-        allowed = "torch and safetensors to be installed: pip install 'llmsched-gym[learn]'"
+        allowed = f"torch and safetensors to be installed: {install_hint('learn')}"
         raise InputError("policy", policy, f"{error}", allowed) from error
     torch.set_num_threads(1)
 

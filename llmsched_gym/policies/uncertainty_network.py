@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.errors import InputError
+from llmsched_gym.extras import install_hint
 from llmsched_gym.policies.uncertainty_features import N_FEATURES, N_NODE_FEATURES, Floats, Ints
 
 LEVELS: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -83,7 +84,7 @@ def read_weights(path: Path) -> Weights:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError as error:
-        allowed = "safetensors to be installed: pip install 'llmsched-gym[learn]'"
+        allowed = f"safetensors to be installed: {install_hint('learn')}"
         raise InputError("policy", "uncertainty_gnn", f"{error}", allowed) from error
     try:
         tensors = load_file(path)

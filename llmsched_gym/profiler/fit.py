@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym.cluster.latency import LatencyProfile, load_profile
 from llmsched_gym.errors import InputError, RunError, suggest
+from llmsched_gym.extras import install_hint
 from llmsched_gym.profiler.profile import Profile, Variable
 from llmsched_gym.profiler.structure import (
     MAX_PARENTS,
@@ -103,7 +104,7 @@ def fit_profile(
             raise InputError("profile", name, weight, "a number of jobs >= 1")
     clock = latency if isinstance(latency, LatencyProfile) else load_profile(latency)
     if importlib.util.find_spec("pgmpy") is None:
-        raise RunError("profiles are fitted with pgmpy: pip install 'llmsched-gym[profile]'")
+        raise RunError(f"profiles are fitted with pgmpy: {install_hint('profile')}")
     past = workloads or (profiling_jobs(application, jobs, seed),)
     template, observed = _observe_all(application, past, clock)
     variables = make_variables(template, observed, bins)

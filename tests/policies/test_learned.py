@@ -122,5 +122,5 @@ except InputError as error:
     print(error, file=sys.stderr)
 """
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'llmsched-gym[learn]'" in answer.stderr
+    assert f"{sys.executable} -m pip install 'llmsched-gym[learn]'" in answer.stderr
     assert json.loads(answer.stdout)["policies"]["decima"]["needs"] == "learn"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -291,5 +293,5 @@ def test_bad_sources():
 
 def test_without_pgmpy(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RunError, match=r"pip install 'llmsched-gym\[profile\]'"):
+    with pytest.raises(RunError, match=re.escape(f"{sys.executable} -m pip install 'llmsched-gym[profile]'")):
         fit_profile("document_merging")

@@ -1,0 +1,89 @@
+"""What README and the pages under docs point to is there, and the field reference tells of every field."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from llmsched_gym.backends import latency_table, replay
+from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors, RegularExecutors
+from llmsched_gym.scenario import Scenario, load_scenario
+from llmsched_gym.workloads.arrivals import Diurnal, Gamma, MarkovModulated, Trace
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXECUTORS = ("A group of LLM executors", "A group of regular executors")
+
+
+def anchors(page: Path) -> set[str]:
+    """Names of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def section(begin: str, end: str) -> str:
+    """The part of the field reference between two texts."""
+    text = (ROOT / "docs" / "scenarios.md").read_text()
+    return text.split(begin, 1)[1].split(end, 1)[0] if end else text.split(begin, 1)[1]
+
+
+def shown_default(value: Any) -> str:
+    """A default as the reference writes it."""
+    if value is PydanticUndefined:
+        return "needed"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(f'{item:g}' for item in value)}]`"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"`{value}`" if isinstance(value, str) else "" if value is None else f"{value:g}".replace("1e+05", "100000")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (Scenario, section("## Scenario\n", "## Arrivals")),
+        (Gamma, section("`gamma`", "`mmpp`")),
+        (MarkovModulated, section("`mmpp`", "`diurnal`")),
+        (Diurnal, section("`diurnal`", "`trace`")),
+        (Trace, section("| `trace`", "```yaml")),
+        (ClusterSpec, section("## Cluster", EXECUTORS[0])),
+        (LLMExecutors, section(EXECUTORS[0], EXECUTORS[1])),
+        (RegularExecutors, section(EXECUTORS[1], "")),
+    ],
+)
+def test_every_field_is_explained_with_its_default(model: type[BaseModel], text: str) -> None:
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.count("|") >= 4]
+    for name, field in model.model_fields.items():
+        if name == "kind":
+            continue  # it chose the model
+        row = next((row for row in rows if f"`{name}`" in row), None)
+        assert row is not None, name
+        if field.default_factory is None:
+            assert shown_default(field.default) in row[row.index(f"`{name}`") :], name
+
+
+def test_scenario_files_to_copy_are_valid() -> None:
+    for path in sorted((ROOT / "configs" / "scenarios").glob("*.yaml")):
+        load_scenario(path)
+
+
+def test_columns_of_csv_files_are_explained() -> None:
+    text = (ROOT / "docs" / "engine.md").read_text()
+    for names in (*latency_table._NAMES.values(), *replay._NAMES.values()):
+        assert all(f"`{name}`" in text for name in names), names
