@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+_MOST_LISTED: Final = 30
+_LIKELY_LISTED: Final = 5
 
 
 class InputError(ValueError):
@@ -54,11 +57,18 @@ class EpisodeLost(RunError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Describe the known names and the one meant, begun or misspelt ("one of a, b, c; did you mean a?")."""
+    """Describe the known names and the one meant, begun or misspelt ("one of a, b, c; did you mean a?").
+
+    Of many names only those most like `name` are listed.
+    """
     names = sorted(known)
     begun = [known_name for known_name in names if name and known_name.startswith(name)]
     close = begun or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    listing = "one of " + ", ".join(names)
+    if len(names) > _MOST_LISTED:
+        likely = difflib.get_close_matches(name, names, n=_LIKELY_LISTED, cutoff=0)
+        listing = f"one of {len(names)} names, such as {', '.join(likely)}"
+    else:
+        listing = "one of " + ", ".join(names)
     return f"{listing}; did you mean {close[0]!r}?" if close else listing
 
 

@@ -152,7 +152,7 @@ def load_scenario(given: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
     if text in SCENARIOS:
         return _shipped(text)
     if not any(mark in text for mark in "./\\"):
-        raise InputError("scenario", "", text, suggest(text, SCENARIOS) + ", or a YAML file")
+        raise InputError("scenario", "", text, f"a YAML file, or {suggest(text, SCENARIOS)}")
     return _validated(given, read_yaml(given, "a scenario file (YAML)"), Path(given).parent)
 
 

@@ -11,10 +11,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from llmsched_gym.cli.parsing import Verb, parse
 from llmsched_gym.errors import InputError, RunError, suggest
+
+if TYPE_CHECKING:
+    from llmsched_gym.cli.parsing import Verb
 
 PROGRAM: Final = "llmsched-gym"
 
@@ -92,6 +94,8 @@ def _dispatch(words: list[str]) -> int:
     name = " ".join(words[:length])
     if name not in _VERBS:
         raise _unknown(words, length)
+    from llmsched_gym.cli.parsing import parse  # here, where an interrupt ends in one line
+
     module, _, attribute = _VERBS[name][0].partition(":")
     verb_class: type[Verb] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
     verb = parse(verb_class, f"{PROGRAM} {name}", words[length:])

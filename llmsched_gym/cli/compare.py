@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,13 +24,10 @@ _METRICS: Final = {
     "P99": "p99_jct_s",
     "slowdown": "mean_slowdown",
     "makespan s": "makespan_s",
-    "µs/decision": "decision_us_p50",
-    "P99 µs": "decision_us_p99",
+    "µs P50": "decision_us_p50",
+    "µs P99": "decision_us_p99",
 }
 """Columns of the table, after the mean JCT and what it is below FCFS's, and their metrics."""
-
-_OPTIONAL: Final = ("P50", "P95", "makespan s", "P99 µs")
-"""Columns that a narrow terminal leaves out."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ class Compare:
         time_scale: Arrivals and tool calls are that many times as fast; LLM time is never scaled.
         repeats: With vllm: how often every episode is run; the repetition of the median mean JCT counts.
         no_stream: With vllm: ask for whole replies; no tokens of running tasks are observed, and less time is spent.
-        request_timeout_s: With vllm: longest silence of a server before a request is sent to another one.
-        give_up_s: With vllm: the run ends when no server has been usable for that long.
+        request_timeout_s: With vllm: longest silence of a server before a request is sent to another one; default: 120.
+        give_up_s: With vllm: the run ends when no server has been usable for that long; default: 120.
         tools: With vllm: YAML file that maps stage names to async functions, which run instead of timed waits.
         as_json: Print one JSON object.
     """
@@ -81,8 +79,8 @@ class Compare:
     time_scale: float = 1.0
     repeats: int = 1
     no_stream: bool = False
-    request_timeout_s: float = 120.0
-    give_up_s: float = 120.0
+    request_timeout_s: Real = None
+    give_up_s: Real = None
     tools: File = None
     as_json: Json = False
 
@@ -95,6 +93,7 @@ class Compare:
         from llmsched_gym.evaluation.ray_tasks import check_ray
         from llmsched_gym.evaluation.runner import find_contestants
         from llmsched_gym.evaluation.setting import Setting
+        from llmsched_gym.evaluation.store import check_loads
         from llmsched_gym.policies.registry import policy_names
 
         if self.ray:
@@ -104,12 +103,13 @@ class Compare:
         specs = policy_names() if self.policies is None else parse_names("--policies", self.policies)
         find_contestants(specs)
         serving = served_options(
-            self.backend, self.servers, not self.no_stream, self.request_timeout_s, self.give_up_s, self.tools
+            self.backend, self.servers, self.no_stream, self.request_timeout_s, self.give_up_s, self.tools
         )
         given = self.rate, self.cluster, self.workload, self.time_scale, serving, self.repeats
         settings = [Setting.make(self.scenario, self.jobs, load, *given) for load in loads]
         seeds = asked or parse_seeds("0" if settings[0].fixed else "0:10")
         folder = self.output or _default_folder(settings)
+        check_loads(folder, [setting.describe() for setting in settings])
         comparisons = [self._compare(setting, specs, seeds, folder, len(settings) > 1) for setting in settings]
         self._report(comparisons, folder)
         return 0
@@ -119,10 +119,12 @@ class Compare:
     ) -> Comparison:
         from llmsched_gym.evaluation.report import write_report
         from llmsched_gym.evaluation.runner import compare
+        from llmsched_gym.evaluation.store import load_folder
 
-        place = folder / f"load-{setting.load:g}" if several else folder
+        load = setting.load if several else None
+        place = folder if load is None else load_folder(folder, load)
         try:
-            with EpisodeProgress() as progress:
+            with EpisodeProgress(within="" if load is None else f"load {load:g}") as progress:
                 comparison = compare(setting, specs, seeds, place, self.workers, progress, self.ray)
         except KeyboardInterrupt:
             kept = f"finished episodes are kept in {place}; the same command goes on from there"
@@ -163,11 +165,11 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
     from llmsched_gym.evaluation.report import caveat, policy_ranks
 
     ranks = policy_ranks(comparison)
-    tied = list(ranks.values())
+    taken = list(ranks.values())
     table = []
     for label, row in sorted(content["policies"].items(), key=lambda item: item[1]["mean_jct_s"]):
         rank = ranks.get(label)
-        place = "-" if rank is None else f"{rank}=" if tied.count(rank) > 1 else str(rank)
+        place = "-" if rank is None else f"{rank}=" if taken.count(rank) > 1 else str(rank)
         name = f"{label} *" if row["privileged"] else label
         reduction = _interval(row["reduction_vs_fcfs_pct"])
         table.append((name, place, row["mean_jct_s"], reduction, *(row[metric] for metric in _METRICS.values())))
@@ -175,7 +177,7 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
     n = len(content["seeds"])
     title = f"{content['scenario']}: {content['jobs']} jobs × {n} {'seed' if n == 1 else 'seeds'}{load}"
     say("")
-    print_table(title, ("policy", "rank", "mean JCT s", "below FCFS % [95 %]", *_METRICS), table, _OPTIONAL)
+    print_table(title, ("policy", "rank", "mean JCT s", "below FCFS % [95\N{NO-BREAK SPACE}%]", *_METRICS), table)
     say(f"lower bound of the mean JCT: {content['lower_bound_mean_jct_s']:.2f} s")
     for contestant in comparison.contestants:
         for what in ("illegal_actions", "hidden_candidates"):
@@ -184,9 +186,19 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
                 say(f"{contestant.label}: {count:.0f} {what.replace('_', ' ')}")
     if comparison.setting.serving is not None:
         _print_served(comparison, content)
-    say("* sees the truth, not ranked;  n= cannot be told apart by 95 % intervals paired by seed")
+    for legend in _legends(comparison, taken):
+        say(legend)
     if caution := caveat(comparison):
         say(caution)
+
+
+def _legends(comparison: Comparison, ranks: list[int]) -> Iterator[str]:
+    """Explain the marks and columns of a table that do not explain themselves."""
+    if any(contestant.privileged for contestant in comparison.contestants):
+        yield "* sees the truth, not ranked"
+    if len(set(ranks)) < len(ranks):
+        yield "n= cannot be told apart by 95 % intervals paired by seed"
+    yield "µs: time inside the policy per decision, those without a choice included; per episode, median over seeds"
 
 
 def _print_served(comparison: Comparison, content: dict[str, Any]) -> None:

@@ -6,18 +6,24 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from types import TracebackType
 from typing import Any, Final, Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 _WIDTH: Final = 160
 """Columns of output that does not go to a terminal."""
 
-_WIDE: Final = 120
-"""Columns from which a terminal shows all of a table."""
+_FOLDED: Final = 32
+"""Width that text in the last column of a table is not folded below."""
+
+_GAP: Final = 2
+"""Spaces between two columns of a table."""
 
 
 def out() -> Console:
@@ -45,20 +51,53 @@ def print_json(content: Mapping[str, Any]) -> None:
     print(json.dumps(_finite(content), indent=1, allow_nan=False))
 
 
-def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], optional: Sequence[str] = ()
-) -> None:
-    """Print a table; columns of numbers are right-aligned, and `optional` ones are left out on a narrow terminal."""
-    console = out()
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; columns of numbers are right-aligned.
+
+    No value is ever cut. In a table that is wider than the terminal headers are broken into lines, and text in the last
+    column is folded; columns that still find no place follow below, beside the first column again.
+    """
     content = [list(row) for row in rows]
-    shown = [i for i, column in enumerate(columns) if column not in optional or console.width >= _WIDE]
-    for index in shown:
-        text = any(isinstance(row[index], str) for row in content)
-        table.add_column(columns[index], justify="left" if text else "right", no_wrap=index == 0)
-    for row in content:
-        table.add_row(*(cell if isinstance(cell := row[i], str) else _number(cell) for i in shown))
-    console.print(table)
+    is_text = [any(isinstance(row[i], str) for row in content) for i in range(len(columns))]
+    cells = [[cell if isinstance(cell, str) else _number(cell) for cell in row] for row in content]
+    widths = [max((cell_len(row[i]) for row in cells), default=0) for i in range(len(columns))]
+    headers, least = list(columns), [max(width, cell_len(name)) for width, name in zip(widths, columns, strict=True)]
+    console = out()
+    if _spaced(least) > console.width:
+        least = [max(width, *map(cell_len, name.split(" "))) for width, name in zip(widths, columns, strict=True)]
+        headers = ["\n".join(wrap(name, max(width, 1))) for name, width in zip(columns, least, strict=True)]
+        if is_text[-1]:
+            least[-1] = min(least[-1], _FOLDED)
+    for number, block in enumerate(_blocks(least, console.width)):
+        heading = None if number else title or None
+        table = Table(title=heading, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for i in block:
+            folds = is_text[i] and i == len(columns) - 1
+            table.add_column(
+                Text(headers[i]), justify="left" if is_text[i] else "right", no_wrap=not folds, overflow="fold"
+            )
+        for row in cells:
+            table.add_row(*(Text(row[i]) for i in block))
+        if number:
+            console.print()
+        # A terminal too narrow for two columns breaks the lines by itself; rich would cut them.
+        console.width = max(console.width, _spaced([least[i] for i in block]))
+        console.print(table)
+
+
+def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Share columns out among tables that are no wider than `room` if possible; each begins with the first column."""
+    blocks = [[0]]
+    for i in range(1, len(widths)):
+        if len(blocks[-1]) > 1 and _spaced([widths[j] for j in (*blocks[-1], i)]) > room:
+            blocks.append([0])
+        blocks[-1].append(i)
+    return blocks
+
+
+def _spaced(widths: Sequence[int]) -> int:
+    """Return the width of a table."""
+    return sum(widths) + _GAP * (len(widths) - 1)
 
 
 class EpisodeProgress:
@@ -66,9 +105,11 @@ class EpisodeProgress:
 
     Args:
         what: What is counted.
+        within: What the results are part of, if several of these follow each other; every line begins with it.
     """
 
-    def __init__(self, what: str = "episodes") -> None:
+    def __init__(self, what: str = "episodes", within: str = "") -> None:
+        self._within = f"{within}: " if within else ""
         self._what = what
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -97,14 +138,14 @@ class EpisodeProgress:
 
     def note(self, text: str) -> None:
         """Say something once."""
-        self._bar.console.print(text, markup=False, soft_wrap=True)
+        self._bar.console.print(f"{self._within}{text}", markup=False, soft_wrap=True)
 
     def begin(self, total: int, done: int) -> None:
         """Begin with `done` of `total` results present."""
         self._total, self._done = total, done
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(self._what, total=total, completed=done)
+        self._task = self._bar.add_task(f"{self._within}{self._what}", total=total, completed=done)
         if done:
             self.note(f"{done} of {total} results were there already")
 

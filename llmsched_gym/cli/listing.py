@@ -60,9 +60,9 @@ class List:
         )
         print_table(
             "\npolicies",
-            ("name", "sees the truth", "observation", "needs", "about"),
+            ("name", "sees", "needs", "about"),
             [
-                (name, "yes" if p.privileged else "no", p.observation, _needs(name) or "-", _about(p))
+                (name, f"{p.observation}, truth" if p.privileged else p.observation, _needs(name) or "-", _about(p))
                 for name, p in policies.items()
             ],
         )

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from llmsched_gym.cli.console import note, print_json, print_table, say
 from llmsched_gym.cli.flags import parse_names
-from llmsched_gym.cli.options import File, Json, RequiredOutput
+from llmsched_gym.cli.options import File, Folder, Json, RequiredOutput
 from llmsched_gym.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Fit:
     application: str = "all"
     workload: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...", help_behavior_hint="")] = ()
     output: Annotated[Path, tyro.conf.arg(aliases=("-o",), metavar="PATH")] = Path("profiles")
-    figures: File = None
+    figures: Folder = None
     bins: int = 6
     jobs: int = 10_000
     seed: int = 0

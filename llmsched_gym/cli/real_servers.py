@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from llmsched_gym.cli.flags import parse_names
 from llmsched_gym.errors import InputError
+from llmsched_gym.extras import install_hint
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def needs_vllm_extra() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("llmsched_gym"):
             raise
-        allowed = "the extra served: pip install 'llmsched-gym[served]'"
+        allowed = f"the extra served: {install_hint('served')}"
         raise InputError("real servers", "module", error.name, allowed) from error
 
 

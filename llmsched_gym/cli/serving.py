@@ -15,7 +15,12 @@ BACKENDS: Final = ("simulator", "vllm")
 
 
 def served_options(
-    backend: str, servers: str | None, stream: bool, request_timeout_s: float, give_up_s: float, tools: Path | None
+    backend: str,
+    servers: str | None,
+    no_stream: bool,
+    request_timeout_s: float | None,
+    give_up_s: float | None,
+    tools: Path | None,
 ) -> ServedOptions | None:
     """Read the options of real servers; None for the simulator.
 
@@ -25,18 +30,24 @@ def served_options(
     if backend not in BACKENDS:
         raise InputError("--backend", "", backend, suggest(backend, BACKENDS))
     if backend == "simulator":
-        for option, value in (("--servers", servers), ("--tools", tools)):
+        for option, value in (
+            ("--servers", servers),
+            ("--no-stream", no_stream or None),
+            ("--request-timeout-s", request_timeout_s),
+            ("--give-up-s", give_up_s),
+            ("--tools", tools),
+        ):
             if value is not None:
-                raise InputError(option, "", str(value), "none, or --backend vllm")
+                raise InputError(option, "", value, "none, or --backend vllm")
         return None
     from llmsched_gym.backends.vllm.options import ServedOptions
 
+    times = {"request_timeout_s": request_timeout_s, "give_up_s": give_up_s}
     return ServedOptions.make(
         servers,
-        stream=stream,
-        request_timeout_s=request_timeout_s,
-        give_up_s=give_up_s,
+        stream=not no_stream,
         tools={} if tools is None else _read_tools(tools),
+        **{name: value for name, value in times.items() if value is not None},
     )
 
 

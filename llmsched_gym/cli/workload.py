@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from llmsched_gym.cli.console import print_json, print_table, say
-from llmsched_gym.cli.options import File, Json, Real, RequiredOutput, Whole
+from llmsched_gym.cli.options import File, Folder, Json, Real, RequiredOutput, Whole
 from llmsched_gym.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Fit:
 
     data: Path
     output: RequiredOutput
-    figures: File = None
+    figures: Folder = None
     as_json: Json = False
 
     def run(self) -> int:

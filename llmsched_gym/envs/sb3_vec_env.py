@@ -1,4 +1,4 @@
-"""The native vector environment as Stable-Baselines3 wants it. Needs ``pip install 'llmsched-gym[sb3]'``."""
+"""The native vector environment as Stable-Baselines3 wants it. Needs the extra ``sb3``."""
 
 from __future__ import annotations
 

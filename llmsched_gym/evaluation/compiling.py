@@ -7,8 +7,9 @@ side by side into the cache on disk; every other process only loads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import Final
 
 from llmsched_gym._jit import cache_dir
 from llmsched_gym.cluster.initial import initial_state
@@ -21,18 +22,25 @@ from llmsched_gym.profiler.profiler import EpisodeBeliefs, shipped_profiler
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.history import application_history
 
+COMPILING: Final = "compiling, this first time only: one to two minutes"
+"""What to say before the first use of compiled code that is not `is_compiled`."""
 
-def make_ready(specs: Sequence[str], workers: int) -> None:
+
+def make_ready(specs: Sequence[str], workers: int, note: Callable[[str], None]) -> None:
     """Compile, or load from the cache, what episodes and bounds need.
 
     Args:
         specs: Policies of the comparison.
         workers: Processes that it may use; with one, this process compiles everything.
+        note: Told, before it begins, that compiling takes its time.
 
     Raises:
         RunError: A process that compiled was killed.
     """
-    if workers > 1 and not _is_compiled():
+    missing = not is_compiled()
+    if missing:
+        note(COMPILING)
+    if missing and workers > 1:
         for parts in (tuple(APPLICATIONS), ("simulator", "inference")):
             with closing(run_tasks(_compile, [(part,) for part in parts], 2)) as compiled:
                 for _ in compiled:
@@ -41,7 +49,7 @@ def make_ready(specs: Sequence[str], workers: int) -> None:
         warm_up(spec)
 
 
-def _is_compiled() -> bool:
+def is_compiled() -> bool:
     """Tell whether the cache holds the function that takes longest; Numba names its index after module and function."""
     return any(cache_dir().rglob(f"beliefs.{refresh.__name__}-*.nbi"))
 

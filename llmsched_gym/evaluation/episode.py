@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import time
 import traceback
 from dataclasses import replace
@@ -69,7 +70,7 @@ def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict
         ``info["result"]``, and int64 (n_decisions,) nanoseconds spent inside ``policy.act``.
 
     Raises:
-        RunError: The policy raised an exception.
+        RunError: The policy raised an exception, or what it returned is no action.
     """
     observation, info = env.reset(seed=seed)
     latencies: list[int] = []
@@ -82,11 +83,18 @@ def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict
     while not terminated:
         try:
             before = clock()
-            action = index(policy.act(observation))
+            action = policy.act(observation)
             latencies.append(clock() - before)
         except Exception as error:  # as above
             raise _blame(error, spec, f"seed {seed}, decision {len(latencies)}") from error
-        observation, _, terminated, _, info = env.step(action)
+        try:
+            chosen = index(action)
+        except TypeError:
+            last = len(observation["action_mask"]) - 1
+            when = f"seed {seed}, decision {len(latencies) - 1}"
+            told = f"policy {spec}, {when}: got {reprlib.repr(action)}; expected an integer from 0 to {last}"
+            raise RunError(" ".join(told.split())) from None
+        observation, _, terminated, _, info = env.step(chosen)
     return info["result"], np.asarray(latencies, dtype=np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Tasks spread over a Ray cluster: many machines, or this one. Optional: ``pip install 'llmsched-gym[ray]'``."""
+"""Tasks spread over a Ray cluster: many machines, or this one. Optional: the extra ``ray``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from llmsched_gym.errors import InputError, RunError
+from llmsched_gym.extras import install_hint
 
 Task = tuple[Any, ...]
 R = TypeVar("R")
@@ -28,7 +29,7 @@ def check_ray() -> None:
         InputError: It is not installed.
     """
     if find_spec("ray") is None:
-        raise InputError("--ray", "", "Ray is not installed", "pip install 'llmsched-gym[ray]'")
+        raise InputError("--ray", "", "Ray is not installed", install_hint("ray"))
 
 
 def run_on_ray(function: Callable[..., R], tasks: Iterable[Task]) -> Generator[tuple[Task, R], None, None]:

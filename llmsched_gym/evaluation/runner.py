@@ -182,7 +182,7 @@ def compare(
             before = time.perf_counter()
             setting.scenario.cluster.check_serves(setting.workload(missing[0][2]))
             run.claim()
-            make_ready(policies, workers or os.cpu_count() or 1)
+            make_ready(policies, workers or os.cpu_count() or 1, progress.note)
             comparison.warm_up_s = time.perf_counter() - before
             progress.note(f"compiled code and historical means ready after {comparison.warm_up_s:.1f} s")
         progress.begin(present + len(missing), present)

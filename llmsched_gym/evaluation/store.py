@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ from llmsched_gym.workloads.files import write_atomic
 
 FORMAT: Final = 1
 """Version of the files in the folder."""
+
+_SETTING: Final = "setting.json"
 
 
 class RunFolder:
@@ -33,14 +35,12 @@ class RunFolder:
     def __init__(self, path: Path, setting: Mapping[str, Any]) -> None:
         self.path = path
         self._setting = expected = {"format": FORMAT, **setting}
-        file = path / "setting.json"
+        file = path / _SETTING
         if file.exists():
             found = read_json(file)
             difference = first_difference(found, expected)
             if difference is not None:
-                field, there, here = difference
-                allowed = f"{here!r} as asked for now: the folder holds another comparison; choose another -o"
-                raise InputError(file, field, there, allowed)
+                raise _another_comparison(file, *difference)
         elif path.exists() and not path.is_dir():
             raise InputError(path, "", "a file", "a folder for the results")
 
@@ -50,7 +50,7 @@ class RunFolder:
         Raises:
             InputError: The folder cannot be made or written.
         """
-        write_json(self.path / "setting.json", self._setting)
+        write_json(self.path / _SETTING, self._setting)
 
     def episode_file(self, policy: str, seed: int, repetition: int = 0) -> Path:
         """Return the file of one episode; policies named by a path or with parameters get a digest of their name."""
@@ -84,6 +84,49 @@ class RunFolder:
     def keep(self, file: Path, source: str, result: Mapping[str, Any]) -> None:
         """Write a result file."""
         write_text(file, json.dumps({"format": FORMAT, "source": source, "result": result}) + "\n")
+
+
+def load_folder(path: Path, load: float) -> Path:
+    """Return the folder, inside that of a comparison at several loads, of the results of one."""
+    return path / f"load-{load:g}"
+
+
+def check_loads(path: Path, settings: Sequence[Mapping[str, Any]]) -> None:
+    """Check that a folder holds no other comparison, whether at one load or at several, before anything runs.
+
+    At one load the results lie in the folder itself, at several in a `load_folder` each; loads may be added to several.
+
+    Args:
+        path: The folder; it need not exist.
+        settings: What `Setting.describe` returned, per load.
+
+    Raises:
+        InputError: The folder holds results of another setting, or of the same one at one load instead of several.
+    """
+    below = sorted(path.glob(f"load-*/{_SETTING}"))
+    held = [file for file in (path / _SETTING, *below) if file.exists()]
+    expected = _apart_from_load({"format": FORMAT, **settings[0]})
+    for file in held:
+        difference = first_difference(_apart_from_load(read_json(file)), expected)
+        if difference is not None:
+            raise _another_comparison(file, *difference)
+    several = len(settings) > 1
+    if any((file in below) != several for file in held):
+        there, here = ("one", "several") if several else ("several", "one")
+        raise _another_comparison(path, "loads", there, here)
+
+
+def _apart_from_load(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the loads of a comparison share of a setting, and what is known of it before servers run."""
+    shared = {key: value for key, value in setting.items() if key != "served_by"}
+    if isinstance(scenario := shared.get("scenario"), Mapping):
+        shared["scenario"] = {key: value for key, value in scenario.items() if key != "load"}
+    return shared
+
+
+def _another_comparison(source: Path, field: str, there: Any, here: Any) -> InputError:
+    allowed = f"{here!r} as asked for now: the folder holds another comparison; choose another -o"
+    return InputError(source, field, there, allowed)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -68,14 +68,22 @@ class PriorityPolicy(Policy):
         """
 
     def act(self, obs: Observation) -> int:
-        """Choose the dispatch with the smallest key."""
+        """Choose the dispatch with the smallest key.
+
+        Raises:
+            ValueError: A key is NaN.
+        """
         mask = obs["action_mask"]
         rows = np.flatnonzero(mask[:-1])
         if rows.size == 0:
             return len(mask) - 1
         if rows.size == 1:
             return int(rows[0])
-        return int(rows[self.key(obs, rows).argmin()])
+        keys = self.key(obs, rows)
+        best = keys.argmin()  # of several keys, one that is NaN if there is any
+        if keys[best] != keys[best]:
+            raise ValueError("key: got NaN; expected numbers")
+        return int(rows[best])
 
 
 def job_column(obs: Observation, rows: NDArray[np.intp], column: Job) -> NDArray[np.float32]:

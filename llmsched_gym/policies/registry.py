@@ -62,7 +62,7 @@ def policy_names() -> tuple[str, ...]:
 
 
 def learned_names() -> tuple[str, ...]:
-    """Return the short names of the learned policies, which need ``pip install 'llmsched-gym[learn]'``."""
+    """Return the short names of the learned policies, which need the extra ``learn``."""
     return tuple(_LEARNED)
 
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from llmsched_gym.cli import main
+from llmsched_gym.evaluation.compiling import COMPILING
 
 TINY = {"name": "tiny", "applications": {"web_search": 1}, "jobs": 3, "load": 0.5}
 CLUSTER = {
@@ -144,6 +145,16 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     "option without value": (lambda f: ["compare", "--jobs"], "--jobs: got 'nothing'"),
     "text for a number": (compare("--jobs", "many"), "--jobs: got 'many'; expected a whole number"),
     "fraction for a whole number": (compare("--jobs", "2.5"), "--jobs: got '2.5'; expected a whole number"),
+    "text for a seed": (lambda f: ["run", "--seed", "x"], "run: --seed: got 'x'; expected a whole number"),
+    "fraction for a seed": (lambda f: ["run", "--seed=1.5"], "run: --seed: got '1.5'; expected a whole number"),
+    "quote for a seed": (lambda f: ["run", "--seed", "it's"], '--seed: got "it\'s"; expected a whole number'),
+    "text for a load": (lambda f: ["run", "--load", "x"], "--load: got 'x'; expected a number"),
+    "text for a rate": (compare("--rate", "x"), "--rate: got 'x'; expected a number"),
+    "text for a time scale": (compare("--time_scale", "x"), "--time-scale: got 'x'; expected a number"),
+    "text for a required number": (
+        lambda f: ["calibrate", "--server", "http://a", "--max-num-batched-tokens", "8", "--max-num-seqs", "x"],
+        "--max-num-seqs: got 'x'; expected a whole number",
+    ),
     "missing option": (lambda f: ["workload", "generate"], "--output PATH: got 'nothing'"),
     "missing word": (lambda f: ["engine", "replay"], "REQUESTS.csv: got 'nothing'"),
     "word too many": (compare("fcfs"), "'fcfs'"),
@@ -159,6 +170,12 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     "one bad load of several": (compare("--load", "0.5,high"), "--load: got '0.5,high'"),
     "load and rate": (compare("--load", "0.5", "--rate", "2"), "either a load or a rate"),
     "no jobs": (compare("--jobs", "0"), "jobs: got 0"),
+    "timeout of servers on the simulator": (
+        compare("--request-timeout-s", "-5"),
+        r"--request-timeout-s: got -5\.0; expected none, or --backend vllm",
+    ),
+    "patience with servers on the simulator": (compare("--give-up-s", "9"), r"--give-up-s: got 9\.0; expected none"),
+    "replies of servers on the simulator": (compare("--no-stream"), "--no-stream: got True; expected none"),
     "no workers": (compare("--workers", "0"), "--workers: got 0"),
     "jobs for a fixed workload": (compare("--scenario", "toy", "--jobs", "9"), "its workload is fixed"),
     "rate that never brings a job": (compare("--rate", "1e-300", "--jobs", "3"), "rate: got 1e-300"),
@@ -171,7 +188,7 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
         "seed: got -1",
     ),
     # names
-    "unknown scenario": (compare("--scenario", "mixd"), "'mixd'; expected one of .*did you mean 'mixed'"),
+    "unknown scenario": (compare("--scenario", "mixd"), "'mixd'; expected a YAML file, or one of .*did you mean 'mixed'"),
     "unknown policy": (compare("--policies", "fcfs,srft"), "'srft'; expected .*one of .*did you mean 'srtf'"),
     "policy twice": (compare("--policies", "fcfs,fcfs"), "every policy once"),
     "empty policy name": (compare("--policies", "fcfs,,sjf"), "--policies"),
@@ -179,6 +196,10 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     "policy file without the class": (
         lambda f: compare("--policies", f.policy("class Mine: pass") + ":Mien")(f),
         "'Mien'; expected .*did you mean 'Mine'",
+    ),
+    "module without the factory": (
+        compare("--policies", "math:flor"),
+        r"'flor'; expected one of \d+ names, such as floor, (\w+(, )?){4}; did you mean 'floor'\?$",
     ),
     "class that is no policy": (
         lambda f: compare("--policies", f.policy("class Mine: pass") + ":Mine")(f),
@@ -365,7 +386,9 @@ def test_bad_input_is_told_in_one_line(name: str, tmp_path: Path, capsys: pytest
         ("raise RuntimeError('in the\\nmodule')", r"loading: RuntimeError: in the module \(mine.py, line 2\)"),
         ("import sys; sys.exit(3)", "loading: SystemExit: 3"),
         ("def Mine(): return 1 / 0", r"loading: ZeroDivisionError: .* \(mine.py, line 2\)"),
-        ("class Mine(FCFS):\n  def act(self, obs): return 'x'", "decision 0: TypeError: 'str'"),
+        ("class Mine(FCFS):\n  def act(self, obs): return 'x'", "decision 0: got 'x'; expected an integer from 0 to 5"),
+        ("class Mine(FCFS):\n  def act(self, obs): pass", "decision 0: got None; expected an integer from 0 to 5"),
+        ("class Mine(FCFS):\n  def act(self, obs): return 1.0", r"decision 0: got 1\.0; expected an integer"),
         ("class Mine(FCFS):\n  def reset(self, info): info['none']", "reset: KeyError: 'none'"),
     ],
 )
@@ -377,7 +400,9 @@ def test_failing_policy_is_told_in_one_line(
     assert main(["run", "--scenario", "toy", "--policy", f"{spec}:Mine"]) == 1
     told = capsys.readouterr()
     assert told.out == ""
-    assert re.fullmatch(rf"failed: policy .*mine.py:Mine, .*{expected}.*\n", told.err), told.err
+    *notes, last = told.err.splitlines()
+    assert re.fullmatch(rf"failed: policy .*mine.py:Mine, .*{expected}.*", last), told.err
+    assert notes in ([], [COMPILING])
 
 
 def test_there_are_enough_cases():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ import pytest
 
 from llmsched_gym.cli import main
 from llmsched_gym.cli.flags import parse_loads, parse_names, parse_seeds
+from llmsched_gym.evaluation import compiling
 from llmsched_gym.workloads import store
 
 Ask = Callable[..., dict[str, Any]]
+
+OPTIONS = ("--policies", "fcfs", "--seeds", "0", "--workers", "1")
+"""Of a quick comparison."""
 
 
 @pytest.fixture
@@ -83,7 +88,26 @@ def test_compare_at_several_loads(ask: Ask, tmp_path: Path, capsys: pytest.Captu
     assert main([*options, "-o", str(tmp_path)]) == 0
     told = capsys.readouterr()
     assert "load 0.8: sjf, the best, is" in told.out
-    assert "6 of 6 results were there already" in told.err
+    assert "load 0.8: 6 of 6 results were there already" in told.err
+
+
+def test_folder_of_another_number_of_loads_is_refused(ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    def refused(out: Path, *words: str) -> str:
+        before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+        assert main(["compare", *OPTIONS, *words, "-o", str(out)]) == 2
+        assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+        return capsys.readouterr().err
+
+    one, several = tmp_path / "one", tmp_path / "several"
+    ask("compare", *OPTIONS, "--jobs", "5", "--load", "0.4", "-o", one)
+    ask("compare", *OPTIONS, "--jobs", "5", "--load", "0.4,0.8", "-o", several)
+    assert re.search(r"load-0\.4/setting\.json: .*jobs: got 5; expected 6 as asked", refused(several, "--jobs", "6"))
+    assert "jobs: got 5; expected 6 as asked" in refused(several, "--jobs", "6", "--load", "0.3,0.9")
+    assert "jobs: got 5; expected 6 as asked" in refused(one, "--jobs", "6", "--load", "0.4,0.8")
+    assert "loads: got 'several'; expected 'one' as asked" in refused(several, "--jobs", "5", "--load", "0.4")
+    assert "loads: got 'one'; expected 'several' as asked" in refused(one, "--jobs", "5", "--load", "0.4,0.8")
+    assert len(ask("compare", *OPTIONS, "--jobs", "5", "--load", "0.2,0.4", "-o", several)["comparisons"]) == 2
+    assert len(ask("compare", *OPTIONS, "--jobs", "5", "--load", "0.4", "-o", one)["policies"]) == 1
 
 
 def test_fixed_jobs_are_compared_once(ask: Ask, tmp_path: Path):
@@ -98,7 +122,28 @@ def test_compare_table_marks_privileged_policies(tmp_path: Path, capsys: pytest.
     assert main(["compare", *options, "-o", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "oracle_srtf *" in out
+    assert "* sees the truth" in out
+    assert "n= cannot" not in out
     assert "lower bound of the mean JCT" in out
+
+
+def test_compare_explains_only_marks_that_its_table_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    options = ["--scenario", "two_jobs", "--policies", "fcfs,sjf,srtf", "--seeds", "0", "--workers", "1"]
+    assert main(["compare", *options, "-o", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert ("n= cannot be told apart" in out) == bool(re.search(r" \d= ", out))
+    assert "sees the truth" not in out
+    assert "µs: time inside the policy per decision" in out
+
+
+@pytest.mark.parametrize("words", [["run", "--scenario", "toy"], ["compare", "--scenario", "toy", *OPTIONS]])
+def test_first_use_says_that_it_compiles(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for ready in (False, True):
+        monkeypatch.setattr(compiling, "is_compiled", lambda ready=ready: ready)
+        assert main([*words, "-o", str(tmp_path / str(ready))]) == 0
+        assert (compiling.COMPILING in capsys.readouterr().err) != ready
 
 
 def test_run_writes_summary_picture_and_trace(ask: Ask, tmp_path: Path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llmsched_gym.errors import InputError
-from llmsched_gym.evaluation.store import RunFolder, first_difference
+from llmsched_gym.evaluation.store import RunFolder, check_loads, first_difference, load_folder
 
 SETTING = {"scenario": {"jobs": 5, "load": 0.9}, "versions": {"numpy": "2"}}
 
@@ -34,6 +35,33 @@ def test_another_setting_is_refused_by_its_first_difference(tmp_path: Path):
     RunFolder(tmp_path, SETTING).claim()
     with pytest.raises(InputError, match=r"setting\.json: scenario\.jobs: got 5; expected 6 as asked for now"):
         RunFolder(tmp_path, {**SETTING, "scenario": {"jobs": 6, "load": 0.9}})
+
+
+def at_load(load: float, jobs: int = 5) -> dict[str, Any]:
+    """Return the setting at another load."""
+    return {**SETTING, "scenario": {"jobs": jobs, "load": load}}
+
+
+def test_loads_may_be_added_to_several(tmp_path: Path):
+    check_loads(tmp_path / "new", [SETTING])
+    for load in (0.4, 0.8):
+        RunFolder(load_folder(tmp_path, load), {**at_load(load), "served_by": "servers"}).claim()
+    check_loads(tmp_path, [at_load(0.8), at_load(1.2)])
+
+
+def test_one_load_and_several_do_not_mix(tmp_path: Path):
+    RunFolder(tmp_path / "one", SETTING).claim()
+    RunFolder(load_folder(tmp_path / "several", 0.4), at_load(0.4)).claim()
+    with pytest.raises(InputError, match="one: loads: got 'one'; expected 'several' as asked"):
+        check_loads(tmp_path / "one", [at_load(0.9), at_load(1.2)])
+    with pytest.raises(InputError, match="several: loads: got 'several'; expected 'one' as asked"):
+        check_loads(tmp_path / "several", [at_load(0.4)])
+    for loads in ((0.4,), (0.4, 0.5), (0.5, 0.6)):
+        with pytest.raises(InputError, match=r"load-0\.4/setting\.json: scenario\.jobs: got 5; expected 6 as asked"):
+            check_loads(tmp_path / "several", [at_load(load, jobs=6) for load in loads])
+    (tmp_path / "one" / "setting.json").write_text('{"scenario": 3}')
+    with pytest.raises(InputError, match=r"setting\.json: format: got None; expected 1"):
+        check_loads(tmp_path / "one", [SETTING])
 
 
 def test_policies_with_punctuation_get_files_of_their_own(tmp_path: Path):

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from llmsched_gym.policies.base import Observation, PriorityPolicy
 from llmsched_gym.policies.registry import load_policy
 
 WAIT = 8
@@ -50,6 +52,15 @@ def test_heuristics_wait_only_when_nothing_can_be_dispatched(observe: Any, name:
     policy.reset({"policy_seed": 1})
     assert policy.act(observe([{"job": 0, "free_slots": 0}], [{}])) == WAIT
     assert policy.act(observe([{"job": 0, "free_slots": 0}, {"job": 0}], [{}])) == 1
+
+
+def test_a_key_that_is_not_a_number_is_refused(observe: Any) -> None:
+    class Undecided(PriorityPolicy):
+        def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+            return np.where(rows == 2, np.nan, 1.0).astype(np.float32)
+
+    with pytest.raises(ValueError, match="key: got NaN; expected numbers"):
+        Undecided().act(observe([{"job": 0}, {"job": 1}, {"job": 2}], [{}] * 3))
 
 
 def test_jobs_outside_the_window_rank_behind_the_jobs_in_it(observe: Any) -> None:
