@@ -188,7 +188,7 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
         "seed: got -1",
     ),
     # names
-    "unknown scenario": (compare("--scenario", "mixd"), "'mixd'; expected a YAML file, or one of .*did you mean 'mixed'"),
+    "unknown scenario": (compare("--scenario", "mixd"), "'mixd'; expected a YAML file, or .*did you mean 'mixed'"),
     "unknown policy": (compare("--policies", "fcfs,srft"), "'srft'; expected .*one of .*did you mean 'srtf'"),
     "policy twice": (compare("--policies", "fcfs,fcfs"), "every policy once"),
     "empty policy name": (compare("--policies", "fcfs,,sjf"), "--policies"),
