@@ -37,7 +37,8 @@ def digests(name: str, seed: int = 0, split: str = "eval") -> dict[str, str]:
     result = {"workload": workload.digest}
     for spec in POLICIES:
         policy = load_policy(spec)
-        env = SchedulingEnv(scenario, workload=workload, max_candidates=None, max_jobs=None)
+        # Digests are of what happened, not of what was believed.
+        env = SchedulingEnv(scenario, workload=workload, max_candidates=None, max_jobs=None, profiler=False)
         observation, info = env.reset(seed=seed)
         policy.reset(info)
         terminated = False

@@ -79,3 +79,7 @@ def _compile_inference() -> None:
     state = initial_state(workload, setting.scenario.cluster)
     beliefs = EpisodeBeliefs(shipped_profiler(), workload, soft_evidence=True)
     beliefs.refresh(state)
+
+
+if __name__ == "__main__":  # before the tests, whose workers would compile the same at the same time
+    make_ready((), 2)
