@@ -82,4 +82,4 @@ def _compile_inference() -> None:
 
 
 if __name__ == "__main__":  # before the tests, whose workers would compile the same at the same time
-    make_ready((), 2)
+    make_ready((), 2, print)
