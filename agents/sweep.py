@@ -28,7 +28,7 @@ from llmsched_gym.cli.flags import parse_seeds
 from llmsched_gym.errors import InputError, RunError
 from llmsched_gym.evaluation.ray_tasks import check_ray, run_on_ray
 from llmsched_gym.evaluation.store import make_folder
-from llmsched_gym.training import CURVE, Point, read_curve
+from llmsched_gym.training import CURVE, Point, exit_code, read_curve
 
 LOG: Final = "train.log"
 
@@ -210,26 +210,25 @@ def main() -> int:
     )
     arguments, handed_on = parser.parse_known_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a terminated sweep ends its runs, as an interrupted one
-    try:
-        if arguments.workers < 1:
-            raise InputError("--workers", "", arguments.workers, "a whole number >= 1")
-        runs = plan(arguments.recipe, handed_on, parse_seeds(arguments.seeds), arguments.output)
-        if arguments.ray is not None:
-            check_ray()
-            if arguments.ray:
-                os.environ["RAY_ADDRESS"] = arguments.ray
-        sweep(runs, arguments.workers, arguments.ray is not None)
-        report(runs)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the runs' checkpoints", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: run(arguments, handed_on))
+
+
+def run(arguments: argparse.Namespace, handed_on: list[str]) -> None:
+    """Train as the command line says; `handed_on` is for the recipe.
+
+    Raises:
+        InputError: Something given is not usable.
+        RunError: A run failed.
+    """
+    if arguments.workers < 1:
+        raise InputError("--workers", "", arguments.workers, "a whole number >= 1")
+    runs = plan(arguments.recipe, handed_on, parse_seeds(arguments.seeds), arguments.output)
+    if arguments.ray is not None:
+        check_ray()
+        if arguments.ray:
+            os.environ["RAY_ADDRESS"] = arguments.ray
+    sweep(runs, arguments.workers, arguments.ray is not None)
+    report(runs)
 
 
 if __name__ == "__main__":

@@ -162,11 +162,19 @@ def run_recipe(settings: type[Settings], description: str | None, train: Callabl
         train: What trains.
 
     Returns:
-        The exit code: 2, with one line that says why, if something given is not usable; 1 if it failed for another
-        reason or was interrupted.
+        The exit code, as `exit_code` has it.
+    """
+    return exit_code(lambda: train(read_settings(settings, description)))
+
+
+def exit_code(work: Callable[[], None]) -> int:
+    """Do some work, and turn what goes wrong into one line.
+
+    Returns:
+        0; 2 if something given is not usable; 1 if it failed for another reason or was interrupted.
     """
     try:
-        train(read_settings(settings, description))
+        work()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
