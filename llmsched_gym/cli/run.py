@@ -79,7 +79,7 @@ class Run:
 
 
 def _write(env: SchedulingEnv, content: dict[str, Any], folder: Path) -> None:
-    from llmsched_gym.envs.render import gantt_figure
+    from llmsched_gym.envs.gantt import gantt_figure
     from llmsched_gym.evaluation.store import write_json
     from llmsched_gym.export.perfetto import write_trace
 

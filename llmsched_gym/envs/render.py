@@ -1,4 +1,4 @@
-"""The schedule so far, as text and as pictures: lines for a terminal, a frame for a video, a figure for a page.
+"""The schedule so far, as lines for a terminal and as a frame of a video; `gantt.py` has the figure for a page.
 
 Time runs to the right; each slot of each executor has a lane (`llmsched_gym.cluster.timeline`); the colour of a bar
 is the application of its job, and bars of regular tasks are hatched.
@@ -6,40 +6,27 @@ is the application of its job, and bars of regular tasks are hatched.
 
 from __future__ import annotations
 
-import io
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from llmsched_gym.cluster.state import FAR, ClusterState
-from llmsched_gym.cluster.timeline import (
-    Steps,
-    Timeline,
-    executor_names,
-    jobs_in_system,
-    ready_tasks,
-    timeline,
-)
-from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.cluster.state import ClusterState
+from llmsched_gym.cluster.timeline import Steps, Timeline, executor_names, jobs_in_system, timeline
 from llmsched_gym.workloads.workload import Workload
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-
     from llmsched_gym.envs.episode import Episode
 
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800")
 """Colours of the applications, in the order of ``Workload.templates``; told apart by colour-blind readers too."""
 
-_INK: Final = "#303030"
-_PALE: Final = "#f2f2f2"
-_NOW: Final = "#c00000"
-_SECOND_NS: Final = 1_000_000_000
+INK: Final = "#303030"
+PALE: Final = "#f2f2f2"
+NOW: Final = "#c00000"
+SECOND_NS: Final = 1_000_000_000
 
 
 # Text
@@ -51,7 +38,7 @@ def ansi(episode: Episode, workload: Workload) -> str:
     clock = state.clock[0]
     to_come = len(state.jobs) - clock["arrived"]
     jobs = f"jobs: {clock['active']} in system, {clock['done']} done, {to_come} to come"
-    lines = [f"{workload.name}  {clock['now_ns'] / _SECOND_NS:.3f} s  {jobs}"]
+    lines = [f"{workload.name}  {clock['now_ns'] / SECOND_NS:.3f} s  {jobs}"]
     llm = np.flatnonzero(state.executors["engine"] >= 0)
     names = executor_names(state)
     lines += [
@@ -130,21 +117,21 @@ def gantt_array(state: ClusterState, workload: Workload) -> NDArray[np.uint8]:
     _draw_names(draw, state, spans.first_lane, rows)
     middle = (queue_top + queue_bottom) // 2
     for y, text, anchor in ((queue_top, f"{peak}", "rt"), (middle, "jobs", "rm"), (queue_bottom, "0", "rb")):
-        draw.text((_LEFT - 6, y), text, fill=_INK, font=_font(11), anchor=anchor)
+        draw.text((_LEFT - 6, y), text, fill=INK, font=_font(11), anchor=anchor)
     for tick in range(_TICKS + 1):
         x = _LEFT + tick * (_PLOT_WIDTH - 1) // _TICKS
-        draw.line([(x, queue_bottom), (x, queue_bottom + 3)], fill=_INK)
-        seconds = f"{tick * axis_ns // _TICKS // _SECOND_NS}{' s' if tick == _TICKS else ''}"
-        draw.text((x, queue_bottom + 5), seconds, fill=_INK, font=_font(11), anchor="ra" if tick == _TICKS else "ma")
+        draw.line([(x, queue_bottom), (x, queue_bottom + 3)], fill=INK)
+        seconds = f"{tick * axis_ns // _TICKS // SECOND_NS}{' s' if tick == _TICKS else ''}"
+        draw.text((x, queue_bottom + 5), seconds, fill=INK, font=_font(11), anchor="ra" if tick == _TICKS else "ma")
     now_x = _LEFT + now_ns * (_PLOT_WIDTH - 1) // axis_ns
-    draw.line([(now_x, _TOP - 3), (now_x, queue_bottom)], fill=_NOW)
+    draw.line([(now_x, _TOP - 3), (now_x, queue_bottom)], fill=NOW)
     _draw_legend(draw, workload, queue_bottom + 26)
     return np.array(image)
 
 
 def _tick_ns(now_ns: int) -> int:
     """Return the time between two ticks: the least of 1, 2, 3, 5, 10, 20, ... seconds of which ten reach up to now."""
-    scale = _SECOND_NS
+    scale = SECOND_NS
     while True:
         for digit in (1, 2, 3, 5):
             if now_ns <= _TICKS * digit * scale:
@@ -196,7 +183,7 @@ def _lanes_image(
     span = np.where(held, span, none)
 
     app = state.jobs["app"][state.stages["job"][state.tasks["stage"][spans.task]]]
-    palette = np.array([_rgb(_PALE), *(_rgb(_colour(a)) for a in range(len(workload.templates)))], np.float64)
+    palette = np.array([_rgb(PALE), *(_rgb(application_colour(a)) for a in range(len(workload.templates)))], np.float64)
     image = palette[np.append(app, -1)[span] + 1]
     pixel_ns = max(int(column_ns[1] - column_ns[0]), 1)
     wide = np.append(spans.end_ns - spans.start_ns >= _SPAN_WITH_EDGE * pixel_ns, False)
@@ -216,7 +203,7 @@ def _draw_jobs(area: NDArray[np.uint8], steps: Steps, column_ns: NDArray[np.int6
     """Fill the area below a step function, in place, and return its largest value."""
     value = np.append(steps.value, 0)[np.searchsorted(steps.time_ns, column_ns, side="right") - 1]
     peak = int(steps.value.max(initial=1))
-    area[:] = _rgb(_PALE)
+    area[:] = _rgb(PALE)
     level = np.where(column_ns <= now_ns, value, 0) * len(area) // peak
     area[len(area) - 1 - np.arange(len(area))[:, None] < level] = _rgb("#8a8a8a")
     return peak
@@ -227,11 +214,11 @@ def _draw_header(draw: ImageDraw.ImageDraw, state: ClusterState, workload: Workl
     ready = state.stages[state.ready[: clock["ready"]]]
     tasks = int((ready["n_tasks"] - ready["started_tasks"]).sum())
     numbers = (
-        f"{clock['now_ns'] / _SECOND_NS:.1f} s     {clock['active']} jobs in system     "
+        f"{clock['now_ns'] / SECOND_NS:.1f} s     {clock['active']} jobs in system     "
         f"{clock['done']} of {len(state.jobs)} done     {tasks} tasks ready"
     )
-    draw.text((_LEFT, _TOP - 14), workload.name, fill=_INK, font=_font(17), anchor="ls")
-    draw.text((_WIDTH - _RIGHT, _TOP - 14), numbers, fill=_INK, font=_font(14), anchor="rs")
+    draw.text((_LEFT, _TOP - 14), workload.name, fill=INK, font=_font(17), anchor="ls")
+    draw.text((_WIDTH - _RIGHT, _TOP - 14), numbers, fill=INK, font=_font(14), anchor="rs")
 
 
 def _draw_names(
@@ -243,12 +230,12 @@ def _draw_names(
     last = np.searchsorted(rows[shown], first_lane[1:]) - 1
     centres = _TOP + (shown[first] + shown[last] + 1) / 2
     names = executor_names(state)
-    for e in _apart(centres, 12.0):
-        draw.text((_LEFT - 6, centres[e]), names[e], fill=_INK, font=_font(11), anchor="rm")
+    for e in apart(centres, 12.0):
+        draw.text((_LEFT - 6, centres[e]), names[e], fill=INK, font=_font(11), anchor="rm")
 
 
-def _apart(positions: NDArray[np.floating], least: float) -> list[int]:
-    """Return which labels at ascending positions to show, so that none overlap."""
+def apart(positions: NDArray[np.floating], least: float) -> list[int]:
+    """Return which labels at ascending positions to show, so that two are at least so far apart."""
     chosen = [0]
     for e, position in enumerate(positions):
         if position - positions[chosen[-1]] >= least:
@@ -259,13 +246,14 @@ def _apart(positions: NDArray[np.floating], least: float) -> list[int]:
 def _draw_legend(draw: ImageDraw.ImageDraw, workload: Workload, y: int) -> None:
     x = float(_LEFT)
     for app, template in enumerate(workload.templates):
-        draw.rectangle([(x, y), (x + 10, y + 10)], fill=_colour(app))
-        draw.text((x + 15, y + 5), template.name, fill=_INK, font=_font(12), anchor="lm")
+        draw.rectangle([(x, y), (x + 10, y + 10)], fill=application_colour(app))
+        draw.text((x + 15, y + 5), template.name, fill=INK, font=_font(12), anchor="lm")
         x += 34 + draw.textlength(template.name, font=_font(12))
-    draw.text((_WIDTH - _RIGHT, y + 5), "hatched: regular tasks", fill=_INK, font=_font(12), anchor="rm")
+    draw.text((_WIDTH - _RIGHT, y + 5), "hatched: regular tasks", fill=INK, font=_font(12), anchor="rm")
 
 
-def _colour(app: int) -> str:
+def application_colour(app: int) -> str:
+    """Return the colour of an application of a workload."""
     return COLOURS[app % len(COLOURS)]
 
 
@@ -276,130 +264,3 @@ def _rgb(colour: str) -> tuple[int, ...]:
 @cache
 def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
-
-
-# Figure
-
-
-_HATCH: Final = "/////"
-
-_ROOM_INCHES: Final = 3.5
-"""Lanes as high as this have room for a long name beside them."""
-
-
-def gantt_figure(state: ClusterState, workload: Workload, path: str | Path, title: str) -> None:
-    """Write a figure of an episode, finished or not, as PNG: lanes above, then arrivals, then jobs and ready tasks.
-
-    Args:
-        state: The episode.
-        workload: Its jobs.
-        path: PNG file to write.
-        title: What it is of: scenario, policy, seed.
-
-    Raises:
-        InputError: `path` cannot be written.
-    """
-    # Figure without pyplot: no display, no global state, nothing to close.
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    height = min(max(int(state.executors["slots"].sum()) * 0.14, 1.0), 9.0)
-    image = io.BytesIO()
-    with rc_context({"hatch.linewidth": 0.6}):
-        figure = Figure(figsize=(11, height + 3.0), layout="constrained")
-        lanes, arrivals, queue = figure.subplots(3, sharex=True, height_ratios=[height, 0.2, 1.3])
-        lanes.set_title(title, loc="left")
-        handles = plot_lanes(lanes, state, workload, height)
-        _plot_arrivals(arrivals, state, workload)
-        handles += _plot_queues(queue, state)
-        figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize="small", frameon=False)
-        figure.savefig(image, format="png", dpi=110)
-    write_atomic(path, image.getvalue())
-
-
-def plot_lanes(axes: Axes, state: ClusterState, workload: Workload, height: float) -> list[Artist]:
-    """Draw a box per task.
-
-    Args:
-        axes: Where.
-        state: The episode.
-        workload: Its jobs.
-        height: About how high the axes are, in inches.
-
-    Returns:
-        What the legend shows.
-    """
-    from matplotlib.collections import PolyCollection
-    from matplotlib.patches import Patch
-
-    spans = timeline(state)
-    lane_inches = height / max(int(spans.first_lane[-1]), 1)
-
-    app = state.jobs["app"][state.stages["job"][state.tasks["stage"][spans.task]]]
-    regular = state.executors["engine"][state.tasks["executor"][spans.task]] < 0
-    running = state.tasks["finish_ns"][spans.task] == FAR
-    left, right = spans.start_ns / _SECOND_NS, spans.end_ns / _SECOND_NS
-    low, high = spans.lane + 0.08, spans.lane + 0.92
-    boxes = np.stack([left, low, right, low, right, high, left, high], axis=1).reshape(-1, 4, 2)
-    n_apps = len(workload.templates)
-    for a, tool, unfinished in np.ndindex(n_apps, 2, 2):
-        chosen = (app == a) & (regular == bool(tool)) & (running == bool(unfinished))
-        axes.add_collection(
-            PolyCollection(
-                list(boxes[chosen]),
-                facecolor=_colour(a),
-                alpha=0.45 if unfinished else 1.0,
-                hatch=_HATCH if tool else None,
-                edgecolor=_INK if unfinished else "white",
-                linewidth=0.3 if lane_inches >= 0.05 else 0.0,  # edges would cover thin boxes
-            )
-        )
-    bounds = spans.first_lane
-    for e in range(len(bounds) - 1):
-        axes.axhspan(bounds[e], bounds[e + 1], color=_PALE if e % 2 else "#e6e6e6", linewidth=0, zorder=0)
-    centres, names = (bounds[:-1] + bounds[1:]) / 2, executor_names(state)
-    named = _apart(centres, 0.14 / lane_inches)
-    axes.set_yticks(centres[named], [names[e] for e in named], fontsize="x-small")
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(int(bounds[-1]), 0)
-    axes.set_xlim(0, max(int(state.clock["now_ns"][0]), 1) / _SECOND_NS)
-    axes.set_ylabel("executors (number: row in observations)" if height >= _ROOM_INCHES else "executors")
-    grey = "#777777"
-    handles: list[Artist] = [Patch(facecolor=_colour(a), label=workload.templates[a].name) for a in range(n_apps)]
-    handles.append(Patch(facecolor=grey, label="LLM task (a lane per slot)"))
-    handles.append(Patch(facecolor=grey, hatch=_HATCH, edgecolor="white", linewidth=0, label="regular task"))
-    if running.any():
-        handles.append(Patch(facecolor=grey, edgecolor=_INK, alpha=0.45, label="still running"))
-    return handles
-
-
-def _plot_arrivals(axes: Axes, state: ClusterState, workload: Workload) -> None:
-    """Plot a tick per arrival, in the colour of the job's application."""
-    arrived = state.jobs[: state.clock["arrived"][0]]
-    for a in range(len(workload.templates)):
-        arrival_s = arrived["arrival_ns"][arrived["app"] == a] / _SECOND_NS
-        axes.vlines(arrival_s, 0, 1, color=_colour(a), linewidth=1.8, clip_on=False)
-    axes.set_ylim(0, 1)
-    axes.set_yticks([0.5], ["arrivals"], fontsize="x-small")
-    axes.tick_params(length=0)
-
-
-def _plot_queues(axes: Axes, state: ClusterState) -> list[Artist]:
-    """Plot jobs in the system and, on a scale of their own, ready tasks; return what the legend shows."""
-    now_ns = int(state.clock["now_ns"][0])
-    tasks_axes = axes.twinx()
-    handles: list[Artist] = []
-    for panel, label, steps, colour, width in (
-        (axes, "jobs in system", jobs_in_system(state), _INK, 2.0),  # wide enough to be seen below the other line
-        (tasks_axes, "ready tasks", ready_tasks(state), _NOW, 0.9),
-    ):
-        time_s = np.append(steps.time_ns, now_ns) / _SECOND_NS
-        value = np.append(steps.value, steps.value[-1])
-        handles += panel.step(time_s, value, where="post", color=colour, linewidth=width, label=label)
-        panel.set_ylim(bottom=0)
-        panel.set_ylabel(label, color=colour)
-        panel.tick_params(axis="y", labelcolor=colour)
-        panel.locator_params(axis="y", integer=True)
-    axes.set_xlabel("time [s]")
-    axes.grid(alpha=0.3)
-    return handles

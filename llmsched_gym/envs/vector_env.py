@@ -46,7 +46,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
     those of one environment with a leading axis; infos are arrays, as `gymnasium.vector.SyncVectorEnv` has them.
 
     The sub-environments are stepped by several threads. An episode does not depend on which thread steps it. When one
-    is over, one thread draws the jobs of the next, in the time of some thousand decisions, while the others wait:
+    is over, one thread draws the jobs of the next while the others wait, which takes as long as many steps:
     episodes that end at different times make for even steps.
 
     Args:

@@ -45,8 +45,8 @@ _NAMED: Final = {
     "maskable_ppo": PolicyStyle("#00b8c4", "1"),
     "uncertainty_gnn": PolicyStyle("#0000ff", "8"),
 }
-"""Seven of the colours are those of Okabe and Ito, told apart by colour-blind readers too; the others keep as far from
-them, and from one another, as so many colours can: the markers help."""
+"""Seven of the colours are those of Okabe and Ito, told apart by colour-blind readers too; the markers tell the others
+apart."""
 
 _SPARE: Final = (
     PolicyStyle("#7f7f00", "3"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.envs.render import plot_lanes
+from llmsched_gym.envs.gantt import plot_lanes
 from llmsched_gym.evaluation.validation import Run, Validation, final_state
 from llmsched_gym.workloads.files import write_atomic
 

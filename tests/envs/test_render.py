@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
 from llmsched_gym.envs import render
+from llmsched_gym.envs.gantt import gantt_figure
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import InputError
 
@@ -129,7 +130,7 @@ def test_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize("decisions", [0, 60, None], ids=["reset", "unfinished", "finished"])
 def test_figure(decisions: int | None, tmp_path: Path) -> None:
     env = play(SchedulingEnv("mixed", jobs=10), decisions)
-    render.gantt_figure(env.episode.state, env.workload, tmp_path / "gantt.png", "mixed, FCFS, seed 2")
+    gantt_figure(env.episode.state, env.workload, tmp_path / "gantt.png", "mixed, FCFS, seed 2")
     with Image.open(tmp_path / "gantt.png") as image:
         assert image.format == "PNG"
         pixels = np.asarray(image.convert("RGB"))
@@ -141,7 +142,7 @@ def test_queues_have_a_scale_each_and_arrivals_a_strip(monkeypatch: pytest.Monke
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
     env = play(SchedulingEnv("mixed", jobs=10))
-    render.gantt_figure(env.episode.state, env.workload, tmp_path / "gantt.png", "mixed")
+    gantt_figure(env.episode.state, env.workload, tmp_path / "gantt.png", "mixed")
     _, arrivals, jobs, tasks = drawn[0].axes
     assert sum(len(ticks.get_paths()) for ticks in arrivals.collections) == 10
     assert (jobs.get_ylabel(), tasks.get_ylabel()) == ("jobs in system", "ready tasks")
@@ -151,4 +152,4 @@ def test_queues_have_a_scale_each_and_arrivals_a_strip(monkeypatch: pytest.Monke
 def test_a_figure_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     env = play(SchedulingEnv("toy"))
     with pytest.raises(InputError, match=r"missing/gantt\.png"):
-        render.gantt_figure(env.episode.state, env.workload, tmp_path / "missing" / "gantt.png", "toy")
+        gantt_figure(env.episode.state, env.workload, tmp_path / "missing" / "gantt.png", "toy")
