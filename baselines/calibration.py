@@ -17,10 +17,12 @@ import numpy as np
 from llmsched_gym.cluster import lifecycle
 from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.state import ClusterState, StageStatus, TaskStatus
+from llmsched_gym.profiler.belief_state import Beliefs
+from llmsched_gym.profiler.beliefs import refresh_beliefs
 from llmsched_gym.profiler.evidence import received_ns
 from llmsched_gym.profiler.features import INTERVAL, Inference
 from llmsched_gym.profiler.layout import Layout
-from llmsched_gym.profiler.profiler import EpisodeBeliefs, make_profiler
+from llmsched_gym.profiler.profiler import make_profiler
 from llmsched_gym.profiler.sampling import quantile
 from llmsched_gym.profiler.store import load_profile
 from llmsched_gym.scenario import load_scenario
@@ -64,8 +66,8 @@ class _Walk(NamedTuple):
 
     state: ClusterState
     inference: Inference
-    soft: EpisodeBeliefs
-    hard: EpisodeBeliefs
+    soft: Beliefs
+    hard: Beliefs
 
 
 def calibrate(jobs: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -98,8 +100,8 @@ def looks(workload: Workload) -> Iterator[Look]:
     walk = _Walk(
         state=initial_state(workload, load_scenario("mixed").cluster),
         inference=profiler.inference,
-        soft=EpisodeBeliefs(profiler, workload, soft_evidence=True),
-        hard=EpisodeBeliefs(profiler, workload, soft_evidence=False),
+        soft=profiler.beliefs(workload),
+        hard=profiler.beliefs(workload),
     )
     for job in range(workload.n_jobs):
         yield from _walk_job(walk, job)
@@ -158,7 +160,7 @@ def _look(walk: _Walk, job: int, finished: int, soft: bool | None) -> Look:
     beliefs.jobs["open_stages"][job] = -1  # look again, whatever happened
     walk.inference.cache.apps[:] = -1  # forget, so that the samples in the workspace are those of this look
     walk.inference.cache.counts[0] = 0
-    beliefs.refresh(walk.state)
+    refresh_beliefs(walk.state, walk.inference, beliefs, bool(soft))
     belief = beliefs.jobs[job]
     truth_s = _left_s(walk, beliefs.layout, job)
     covered: tuple[bool, ...] = ()

@@ -172,9 +172,7 @@ def rehearse(name: str, servers: Sequence[Server], jobs: int, policy: str) -> Re
             "chain",
             jobs=jobs,
             rate=JOBS_PER_S,
-            backend="vllm",
-            servers=[failing.url, sound.url],
-            request_timeout_s=TIMEOUT_S,
+            served={"servers": [failing.url, sound.url], "request_timeout_s": TIMEOUT_S},
         )
         thread = threading.Thread(target=strike, name="fault-drill")
         thread.start()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from llmsched_gym._jit import direct, kernel
+from llmsched_gym._jit import bind, kernel
 from llmsched_gym.profiler.bank import ProfileBank, Workspace, make_bank, make_workspace
 from llmsched_gym.profiler.cache import EvidenceCache, claim, find, make_cache
 from llmsched_gym.profiler.inference import calibrate
@@ -97,9 +97,9 @@ def stopped_jobs(profile: Profile, n: int, rng: np.random.Generator) -> tuple[Ma
 
 def ask_alone(bank: ProfileBank, app: int, asked: list[tuple[Masks, int]], work: Workspace) -> None:
     """Calibrate anew for each posterior that is asked for."""
-    query = direct(calibrate, bank, app, asked[0][0], work)
+    query = bind(calibrate, bank, app, others=(asked[0][0], work))
     for masks, variable in asked:
-        query(bank, app, masks, work)
+        query(masks, work)
         work.marginals[variable]
 
 

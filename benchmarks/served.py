@@ -36,9 +36,7 @@ def measure(serving: Serving, name: str, present: int) -> list[object]:
     """Run one policy until fewer than `present` jobs are left, and return a row of the table."""
     scenario = load_scenario("planning").replaced(jobs=present + FINISHED, rate=2000.0)
     workload = scenario.build("eval", 0)
-    env = SchedulingEnv(
-        scenario, workload=workload, max_candidates=None, max_jobs=None, backend="vllm", servers=serving
-    )
+    env = SchedulingEnv(scenario, workload=workload, max_candidates=None, max_jobs=None, served=serving)
     with closing(env):
         policy = load_policy(name)
         observation, info = env.reset(seed=0)

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -86,37 +87,35 @@ def inlined_kernel(function: F) -> F:
     """Compile `function` as `kernel` does; its code goes into every kernel that calls it.
 
     A call hands over each array as seven numbers, and the state of an episode is made of dozens: in deep calls on the
-    way of every decision that took a third of the time. It is meant for functions with one or two callers.
+    way of every decision that took a third of the time. It is meant for functions with one or two callers. It cannot be
+    called from Python.
     """
-    return _compile(function, _nrt=False, forceinline=True)
+    return _compile(function, _nrt=False, inline="always")
 
 
-def direct(function: F, *examples: Any) -> F:
-    """Return a kernel's machine code for arguments of the same types as `examples`.
+def bind(function: Callable[..., Any], *arguments: Any, others: tuple[Any, ...]) -> Callable[..., Any]:
+    """Fix the first arguments of a kernel.
 
     On every call of a kernel Numba finds out the types of its arguments, which costs 0.1 µs per array in a tuple: for
-    the state of an episode more than many a kernel then takes. Here nothing is looked at any more, or checked:
-    arguments of other types are misread. A caller keeps the result only for as long as its arrays stay of one type, and
-    not where it may be pickled.
+    the state of an episode more than many a kernel then takes. Here that is done once, and the arrays are kept alive.
+
+    Args:
+        function: A kernel.
+        arguments: Its first arguments.
+        others: Examples of its other arguments.
+
+    Returns:
+        A function of the other arguments. Their types are not looked at again: they must be those of `others`. It
+        cannot be pickled.
     """
-    key = (function, *_kinds(examples))
-    if key not in _direct:
-        _direct[key] = cast(Any, function).compile(tuple(numba.typeof(example) for example in examples))
-    return _direct[key]
+    everything = (*arguments, *others)
+    key = (function, *_kinds(everything))
+    if key not in _compiled:
+        _compiled[key] = cast(Any, function).compile(tuple(map(numba.typeof, everything)))
+    return partial(_compiled[key], *arguments)
 
 
-_direct: dict[tuple[Any, ...], Any] = {}
-
-
-def type_of(value: Any) -> Any:
-    """Return the type of a value in compiled code, as `numba.typeof` does, for tuples of arrays much sooner."""
-    key = tuple(_kinds((value,)))
-    if key not in _types:
-        _types[key] = numba.typeof(value)
-    return _types[key]
-
-
-_types: dict[tuple[Any, ...], Any] = {}
+_compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
 def _kinds(values: tuple[Any, ...]) -> Iterator[Any]:
@@ -129,8 +128,6 @@ def _kinds(values: tuple[Any, ...]) -> Iterator[Any]:
             yield value.dtype
             yield value.ndim
             yield value.flags.num  # contiguous, aligned, writeable
-        elif hasattr(value, "_numba_type_"):
-            yield value._numba_type_
 
 
 def threaded_kernel(function: F) -> F:
@@ -142,6 +139,6 @@ def _compile(function: F, **options: Any) -> F:
     previous = config.CACHE_DIR
     config.CACHE_DIR = _CACHE_DIR
     try:
-        return cast(F, numba.njit(cache=True, **options)(function))
+        return cast(F, numba.njit(cache=True, no_cfunc_wrapper=True, **options)(function))
     finally:
         config.CACHE_DIR = previous

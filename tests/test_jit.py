@@ -13,7 +13,7 @@ import pytest
 from numba.core.errors import NumbaError
 
 import llmsched_gym
-from llmsched_gym._jit import allocating_kernel, cache_dir, direct, kernel
+from llmsched_gym._jit import allocating_kernel, bind, cache_dir, kernel
 
 PACKAGE = Path(llmsched_gym.__file__).parent
 PROGRAM = """
@@ -111,11 +111,13 @@ def total(pair: tuple[np.ndarray, np.ndarray], scale: int) -> float:
     return (pair[0].sum() + pair[1].sum()) * scale
 
 
-def test_direct_calls_are_compiled_once_per_combination_of_types() -> None:
+def test_bound_kernels_keep_their_arrays_and_are_compiled_once_per_combination_of_types() -> None:
     floats, integers = np.arange(3.0), np.arange(4)
-    call = direct(total, (floats, integers), 1)
-    assert call((floats, integers), 2) == 18.0
-    assert direct(total, (integers * 1.5, integers), 7) is call
-    other = direct(total, (integers, integers), 1)
-    assert other is not call
-    assert other((integers, integers), 3) == 36
+    call = bind(total, (floats, integers), others=(1,))
+    del floats
+    assert call(2) == 18.0
+    signatures = list(total.signatures)  # pyright: ignore[reportFunctionMemberAccess]: a dispatcher
+    assert bind(total, (integers * 1.5, integers), others=(7,))(2) == 30.0
+    assert total.signatures == signatures  # pyright: ignore[reportFunctionMemberAccess]: a dispatcher
+    assert bind(total, (integers, integers), others=(1,))(3) == 36
+    assert len(total.signatures) == len(signatures) + 1  # pyright: ignore[reportFunctionMemberAccess]: a dispatcher

@@ -5,15 +5,11 @@ Ties break by executor index, so the order of events never depends on the order 
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.state import FAR, Rows
-
-_FAR: Final = int(FAR)
 
 
 @kernel
@@ -29,7 +25,7 @@ def set_event(clock: Rows, heap: NDArray[np.int32], executors: Rows, executor: i
     """
     executors[executor].event_ns = event_ns
     position = executors[executor].heap_position
-    if event_ns == _FAR:
+    if event_ns == FAR:
         if position < 0:
             return
         clock.heap -= 1

@@ -19,13 +19,11 @@ from llmsched_gym.backends.event_heap import set_event
 from llmsched_gym.backends.kv_cache import available
 from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.latency import load_profile
-from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, least_loaded, start_task
+from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, is_over, least_loaded, start_task
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.errors import InputError
 from llmsched_gym.workloads.workload import Workload
-
-_FAR: Final = int(FAR)
 
 LAST_ARRIVAL_NS: Final = 4 * 10**15
 """Latest arrival (46 days) that leaves time to serve what has arrived."""
@@ -74,7 +72,7 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
         unplanned=np.zeros(len(state.executors) + 1, np.int32),
         finished=np.zeros(largest, np.int32),
     )
-    advance(state, simulation)
+    advance(state, simulation, False)
     return state, simulation
 
 
@@ -114,18 +112,12 @@ def dispatch(state: ClusterState, simulation: Simulation, stage: int, executor: 
     _follow_engine(state, simulation, executor)
 
 
-@inlined_kernel
-def wait(state: ClusterState, simulation: Simulation) -> None:
-    """Let time pass until something visible has happened."""
-    while not _step_time(state, simulation):
-        pass
-
-
 @kernel
-def advance(state: ClusterState, simulation: Simulation) -> None:
-    """Let time pass until a decision is due, or everything is done."""
-    while not can_dispatch(state) and state.clock[0].done < len(state.jobs):
-        _step_time(state, simulation)
+def advance(state: ClusterState, simulation: Simulation, waits: bool) -> None:
+    """Let time pass until a decision is due, or everything is done; if asked to wait, until anything visible first."""
+    while waits or not (can_dispatch(state) or is_over(state)):
+        if _step_time(state, simulation):
+            waits = False
 
 
 @kernel
@@ -137,8 +129,8 @@ def next_event_ns(state: ClusterState, simulation: Simulation) -> int:
     clock = state.clock[0]
     if simulation.unplanned[0] > 0:
         return clock.now_ns
-    time_ns = state.executors[simulation.heap[0]].event_ns if clock.heap > 0 else _FAR
-    if clock.arrived < len(state.jobs):
+    time_ns = state.executors[simulation.heap[0]].event_ns if clock.heap > 0 else FAR
+    if clock.arrived < clock.jobs:
         time_ns = min(time_ns, state.jobs[clock.arrived].arrival_ns)
     return time_ns
 
@@ -151,7 +143,7 @@ def run_fcfs(state: ClusterState, simulation: Simulation) -> int:
         The number of dispatches.
     """
     dispatches = 0
-    while state.clock[0].done < len(state.jobs):
+    while not is_over(state):
         position = 0
         while position < state.clock[0].ready and can_dispatch(state):
             stage = state.ready[position]
@@ -163,7 +155,7 @@ def run_fcfs(state: ClusterState, simulation: Simulation) -> int:
                     continue  # the stage has more tasks to start
             else:
                 position += 1
-        advance(state, simulation)
+        advance(state, simulation, False)
     return dispatches
 
 
@@ -179,7 +171,7 @@ def _step_time(state: ClusterState, simulation: Simulation) -> bool:
     if clock.heap == 0 or state.executors[simulation.heap[0]].event_ns > clock.now_ns:
         _plan_engines(state, simulation)  # not before tasks that take no time have ended, and what follows them started
     time_ns = next_event_ns(state, simulation)
-    if time_ns == _FAR:
+    if time_ns == FAR:
         raise RuntimeError("jobs are unfinished, but nothing will ever happen: some stage can never become ready")
     if time_ns > _LAST_EVENT_NS:
         raise RuntimeError("the jobs take more than 100 days, longer than the clock can count")
@@ -188,7 +180,7 @@ def _step_time(state: ClusterState, simulation: Simulation) -> bool:
     visible = False
     while clock.heap > 0 and state.executors[simulation.heap[0]].event_ns == time_ns:
         visible |= _executor_event(state, simulation, simulation.heap[0])
-    while clock.arrived < len(state.jobs) and state.jobs[clock.arrived].arrival_ns == time_ns:
+    while clock.arrived < clock.jobs and state.jobs[clock.arrived].arrival_ns == time_ns:
         arrive(state, clock.arrived, time_ns)
         visible = True
     return visible
@@ -210,7 +202,7 @@ def _executor_event(state: ClusterState, simulation: Simulation, executor: int) 
     """Finish what ends on an executor now; tells whether any task did."""
     row = state.executors[executor]
     now_ns = state.clock[0].now_ns
-    set_event(state.clock[0], simulation.heap, state.executors, executor, _FAR)
+    set_event(state.clock[0], simulation.heap, state.executors, executor, FAR)
     if row.engine < 0:
         task = row.task
         row.task = -1
@@ -236,7 +228,7 @@ def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -
     """Take over an engine's next event, or remember that the engine has to plan on if it holds any request."""
     row = simulation.engines[state.executors[executor].engine]
     set_event(state.clock[0], simulation.heap, state.executors, executor, row.event_ns)
-    if row.event_ns == _FAR and row.running + row.waiting_len > 0:
+    if row.event_ns == FAR and row.running + row.waiting_len > 0:
         for k in range(1, simulation.unplanned[0] + 1):
             if simulation.unplanned[k] == executor:
                 return
@@ -274,3 +266,16 @@ def count_tokens(state: ClusterState, simulation: Simulation, executor: int, tok
         if len(tokens) > 0:
             tokens[sequence.task] = generated
     return total
+
+
+@inlined_kernel
+def mean_iteration_s(simulation: Simulation) -> float:
+    """Return the mean length of the engines' present iterations, in seconds.
+
+    An idle engine counts as one that decodes a single sequence without context.
+    """
+    total_ps = 0
+    for e in range(len(simulation.engines)):
+        row = simulation.engines[e]
+        total_ps += row.iteration_ps + row.decode_ps * max(row.decoding, 1) + row.context_ps * row.context_tokens
+    return total_ps * 1e-12 / max(len(simulation.engines), 1)

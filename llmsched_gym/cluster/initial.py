@@ -30,10 +30,6 @@ from llmsched_gym.workloads.workload import Workload
 _NO_LATENCY = LatencyProfile("none", 0, 0, 0, 0)
 """Stands in where a cluster has no LLM executor, and so no LLM task can be in its workloads."""
 
-_LLM: Final = int(StageKind.LLM)
-_DYNAMIC: Final = int(StageKind.DYNAMIC)
-_HIDDEN: Final = int(StageStatus.HIDDEN)
-_BLOCKED: Final = int(StageStatus.BLOCKED)
 
 EXPECTED: Final = np.dtype(
     [
@@ -121,8 +117,10 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
     _fill_stages(workload.stages, workload.tasks, expected, first_node, regular_pool, jobs, stages)
     _fill_tasks(workload.tasks, task_work_ns(workload.tasks, profile), tasks)
     _fill_truth(jobs, stages, tasks, workload.children)
+    clock = np.zeros(1, CLOCK)
+    clock["jobs"] = len(jobs)
     return ClusterState(
-        clock=np.zeros(1, CLOCK),
+        clock=clock,
         jobs=jobs,
         stages=stages,
         tasks=tasks,
@@ -226,13 +224,13 @@ def _fill_stages(
         stage.n_children = source.n_children
         stage.first_reveal = source.first_reveal
         stage.n_reveals = source.n_reveals
-        stage.status = _BLOCKED if source.revealer < 0 else _HIDDEN
+        stage.status = StageStatus.BLOCKED if source.revealer < 0 else StageStatus.HIDDEN
         stage.row = -1
         stage.next_prompt_tokens = given_tasks[source.first_task].prompt_tokens if source.n_tasks > 0 else 0
         stage.pool = regular_pool
-        if source.kind == _DYNAMIC:
+        if source.kind == StageKind.DYNAMIC:
             stage.pool = -1
-        elif source.kind == _LLM:
+        elif source.kind == StageKind.LLM:
             stage.pool = max(given_tasks[min(source.first_task, len(given_tasks) - 1)].model, 0)
 
         job = jobs[source.job]

@@ -6,29 +6,12 @@ their tasks are withdrawn and placed again, and they serve nothing until they ha
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.state import FAR, ClusterState, JobStatus, Rows, StageStatus, TaskStatus
 from llmsched_gym.workloads.template import StageKind
-
-# Numba folds module-level integers into the compiled code; members of an enum it would box.
-_FAR: Final = int(FAR)
-_DYNAMIC: Final = int(StageKind.DYNAMIC)
-_HIDDEN: Final = int(StageStatus.HIDDEN)
-_BLOCKED: Final = int(StageStatus.BLOCKED)
-_READY: Final = int(StageStatus.READY)
-_RUNNING: Final = int(StageStatus.RUNNING)
-_DONE: Final = int(StageStatus.DONE)
-_SKIPPED: Final = int(StageStatus.SKIPPED)
-_JOB_ACTIVE: Final = int(JobStatus.ACTIVE)
-_JOB_DONE: Final = int(JobStatus.DONE)
-_TASK_WAITING: Final = int(TaskStatus.WAITING)
-_TASK_RUNNING: Final = int(TaskStatus.RUNNING)
-_TASK_DONE: Final = int(TaskStatus.DONE)
 
 
 @kernel
@@ -38,11 +21,11 @@ def arrive(state: ClusterState, job: int, now_ns: int) -> None:
     state.active[clock.active] = job
     clock.active += 1
     clock.arrived += 1
-    state.jobs[job].status = _JOB_ACTIVE
+    state.jobs[job].status = JobStatus.ACTIVE
     first = state.jobs[job].first_stage
     for stage in range(first, first + state.jobs[job].n_stages):
         row = state.stages[stage]
-        if row.status == _BLOCKED and row.pending_parents == 0:
+        if row.status == StageStatus.BLOCKED and row.pending_parents == 0:
             _become_ready(state, stage, now_ns)
     _update_paths(state, job)
 
@@ -58,7 +41,7 @@ def start_task(state: ClusterState, stage: int, executor: int, now_ns: int) -> i
     job = state.jobs[row.job]
     task = row.first_task + row.started_tasks
     if row.started_tasks == 0:
-        row.status = _RUNNING
+        row.status = StageStatus.RUNNING
         row.start_ns = now_ns
     row.started_tasks += 1
     if row.started_tasks < row.n_tasks:
@@ -74,7 +57,7 @@ def start_task(state: ClusterState, stage: int, executor: int, now_ns: int) -> i
 def finish_task(state: ClusterState, task: int, now_ns: int) -> None:
     """Take a finished task off its executor; the last task of a stage completes the stage."""
     done = state.tasks[task]
-    done.status = _TASK_DONE
+    done.status = TaskStatus.DONE
     done.finish_ns = now_ns
     executor = state.executors[done.executor]
     executor.running -= 1
@@ -88,7 +71,7 @@ def finish_task(state: ClusterState, task: int, now_ns: int) -> None:
     stage.done_tasks += 1
     _expect(state, done.stage, stage.work_ns - stage.task_work_ns, stage.duration_ns)
     if stage.done_tasks == stage.n_tasks:
-        _complete(state, done.stage, _DONE, now_ns)
+        _complete(state, done.stage, StageStatus.DONE, now_ns)
         if job.open_stages == 0:
             _leave_system(state, stage.job, now_ns)
         else:
@@ -109,9 +92,9 @@ def withdraw_task(state: ClusterState, task: int, now_ns: int) -> None:
     job.running_tasks -= 1
     job.waiting_tasks += 1
     job.attained_ns += now_ns
-    lost.status = _TASK_WAITING
+    lost.status = TaskStatus.WAITING
     lost.executor = -1
-    lost.start_ns = _FAR
+    lost.start_ns = FAR
 
 
 @kernel
@@ -137,7 +120,7 @@ def _occupy(state: ClusterState, job: Rows, task: int, executor: int, now_ns: in
     job.running_tasks += 1
     job.attained_ns -= now_ns
     started = state.tasks[task]
-    started.status = _TASK_RUNNING
+    started.status = TaskStatus.RUNNING
     started.executor = executor
     started.start_ns = now_ns
     state.executors[executor].running += 1
@@ -162,18 +145,18 @@ def _complete(state: ClusterState, stage: int, status: int, now_ns: int) -> None
         row.finish_ns = now_ns
         job = state.jobs[row.job]
         job.open_stages -= 1
-        if row.status == _DONE:
+        if row.status == StageStatus.DONE:
             job.done_stages += 1
         _expect(state, current, 0, 0)
         for k in range(row.first_reveal, row.first_reveal + row.n_reveals):
             revealed = state.reveals[k]
             target = state.stages[revealed]
             if target.present == 0:
-                target.status = _SKIPPED
+                target.status = StageStatus.SKIPPED
                 stack[depth] = revealed
                 depth += 1
             else:
-                target.status = _BLOCKED
+                target.status = StageStatus.BLOCKED
                 _expect(state, revealed, target.stage_work_ns, target.stage_duration_ns)
                 if target.pending_parents == 0 and _become_ready(state, revealed, now_ns):
                     stack[depth] = revealed
@@ -182,7 +165,11 @@ def _complete(state: ClusterState, stage: int, status: int, now_ns: int) -> None
             child = state.children[k]
             target = state.stages[child]
             target.pending_parents -= 1
-            if target.pending_parents == 0 and target.status == _BLOCKED and _become_ready(state, child, now_ns):
+            if (
+                target.pending_parents == 0
+                and target.status == StageStatus.BLOCKED
+                and _become_ready(state, child, now_ns)
+            ):
                 stack[depth] = child
                 depth += 1
 
@@ -196,10 +183,10 @@ def _become_ready(state: ClusterState, stage: int, now_ns: int) -> bool:
     """
     row = state.stages[stage]
     row.ready_ns = now_ns
-    if row.kind == _DYNAMIC:
-        row.status = _DONE
+    if row.kind == StageKind.DYNAMIC:
+        row.status = StageStatus.DONE
         return True
-    row.status = _READY
+    row.status = StageStatus.READY
     state.jobs[row.job].waiting_tasks += row.n_tasks
     _expect(state, stage, row.task_work_ns * row.n_tasks, row.stage_duration_ns)  # the number of tasks is known now
     _join_ready(state, stage)
@@ -229,7 +216,7 @@ def _update_paths(state: ClusterState, job: int) -> None:
         for k in range(row.first_child, row.first_child + row.n_children):
             child = state.stages[state.children[k]]
             path = max(path, child.path_ns)
-            if child.status != _SKIPPED and (child.planned == 0 or child.status != _HIDDEN):
+            if child.status != StageStatus.SKIPPED and (child.planned == 0 or child.status != StageStatus.HIDDEN):
                 influence = max(influence, child.influence)
                 known_children += 1
         row.path_ns = path + row.duration_ns  # nothing is expected of a stage that is done, skipped or not planned yet
@@ -241,7 +228,7 @@ def _update_paths(state: ClusterState, job: int) -> None:
 @kernel
 def _leave_system(state: ClusterState, job: int, now_ns: int) -> None:
     clock = state.clock[0]
-    state.jobs[job].status = _JOB_DONE
+    state.jobs[job].status = JobStatus.DONE
     state.jobs[job].finish_ns = now_ns
     _remove_sorted(state.active, clock.active, job)
     clock.active -= 1
@@ -307,3 +294,9 @@ def can_dispatch(state: ClusterState) -> bool:
     for pool in range(len(state.pools)):
         due |= state.pools[pool].ready > 0 and state.pools[pool].free > 0
     return due
+
+
+@kernel
+def is_over(state: ClusterState) -> bool:
+    """Tell whether all jobs are finished."""
+    return state.clock[0].done == state.clock[0].jobs

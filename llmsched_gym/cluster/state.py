@@ -160,6 +160,7 @@ CLOCK: Final = np.dtype(
     [
         ("now_ns", "i8"),
         ("area_ns", "i8"),  # jobs in the system, integrated over time
+        ("jobs", "i4"),  # jobs of the episode
         ("arrived", "i4"),  # jobs 0..arrived-1 have arrived
         ("active", "i4"),  # length of the list of jobs in the system
         ("done", "i4"),  # finished jobs

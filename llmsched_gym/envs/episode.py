@@ -3,61 +3,34 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from llmsched_gym.cluster.state import ClusterState
 from llmsched_gym.envs.outcome import outcome
-from llmsched_gym.profiler.beliefs import BELIEF, STAGE_BELIEF
-from llmsched_gym.profiler.profiler import EpisodeBeliefs, Profiler
-from llmsched_gym.workloads.workload import Workload
-
-
-class Tables(NamedTuple):
-    """Freshly zeroed C-contiguous arrays for one default observation (shapes in `SchedulingEnv`)."""
-
-    candidates: NDArray[np.float32]
-    jobs: NDArray[np.float32]
-    executors: NDArray[np.float32]
-    system: NDArray[np.float32]
-    action_mask: NDArray[np.int8]
+from llmsched_gym.envs.tables import Tables
+from llmsched_gym.envs.transition import Turn, new_turn
+from llmsched_gym.profiler.belief_state import Beliefs
 
 
 class Episode(ABC):
     """A workload on a cluster, from the first decision to the last completion.
 
-    Args:
-        state: The cluster.
-        workload: Jobs that run on it.
-        placements: 1, or the number of executors where actions choose one.
-        profiler: Profiles for the profiler's columns; None leaves them 0.
-        soft_evidence: Whether running stages are evidence.
-
     Attributes:
-        state: The cluster.
-        beliefs: What is believed of the jobs; None without a profiler.
-        job_beliefs: `BELIEF` rows; none without a profiler.
-        stage_beliefs: `STAGE_BELIEF` rows, likewise.
-
-    Raises:
-        InputError: A profile does not fit its application.
+        turn: One row: what the last step came to.
     """
 
-    def __init__(
-        self,
-        state: ClusterState,
-        workload: Workload,
-        placements: int,
-        profiler: Profiler | None,
-        soft_evidence: bool,
-    ) -> None:
-        self.state = state
-        self.beliefs = EpisodeBeliefs(profiler, workload, soft_evidence) if profiler else None
-        self.job_beliefs = self.beliefs.jobs if self.beliefs else np.zeros(0, BELIEF)
-        self.stage_beliefs = self.beliefs.stages if self.beliefs else np.zeros(0, STAGE_BELIEF)
-        self._placements = placements
+    def __init__(self) -> None:
+        self.turn: Turn = new_turn(1)
+
+    @property
+    @abstractmethod
+    def state(self) -> ClusterState:
+        """The cluster."""
+
+    @property
+    @abstractmethod
+    def beliefs(self) -> Beliefs:
+        """What is believed of the jobs; without rows where there is no profiler."""
 
     @property
     def _clock(self) -> Any:
@@ -67,7 +40,7 @@ class Episode(ABC):
     @property
     def done(self) -> bool:
         """Whether all jobs are finished."""
-        return bool(self._clock["done"] == len(self.state.jobs))
+        return bool(self._clock["done"] == self._clock["jobs"])
 
     @property
     def now_ns(self) -> int:
@@ -85,21 +58,28 @@ class Episode(ABC):
         return int(self._clock["illegal_actions"])
 
     def result(self) -> dict[str, Any]:
-        """Return the results of an episode that is over (`llmsched_gym.envs.outcome`)."""
-        return outcome(self.state) | (self.beliefs.counts() if self.beliefs else {})
+        """Return the results of an episode that is over (`llmsched_gym.envs.outcome`).
+
+        With a profiler also ``unprofiled_jobs``; ``belief_updates`` and, of these, ``unseen_evidence``: the profile
+        held what was seen for impossible, so that part of it was given up.
+        """
+        names = "unprofiled_jobs", "belief_updates", "unseen_evidence"
+        counts = self.beliefs.counts
+        return outcome(self.state) | (dict(zip(names, map(int, counts), strict=True)) if len(counts) else {})
 
     @abstractmethod
-    def observe(self, tables: Tables) -> None:
-        """Fill `tables` with the present observation."""
+    def look(self, tables: Tables) -> None:
+        """Fill `tables`, zeros with a leading axis of one, with the present observation."""
 
     @abstractmethod
-    def step(self, action: int, tables: Tables) -> bool:
+    def step(self, action: int, tables: Tables) -> None:
         """Carry out a decision, move to the next one and fill `tables` with what is seen then.
 
-        Returns:
-            Whether all jobs are finished.
+        Args:
+            action: A number out of range is an illegal action.
+            tables: Zeros, with a leading axis of one.
         """
 
     @abstractmethod
     def kv_share(self, executor: int) -> float:
-        """Return the share of an LLM executor's KV cache in use."""
+        """Return the share of an LLM executor's KV blocks in use."""

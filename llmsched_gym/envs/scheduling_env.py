@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,13 +12,13 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from llmsched_gym.backends.vllm.options import ServedOptions, ServerSpec
+from llmsched_gym.backends.vllm.options import ServedOptions
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
-from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
-from llmsched_gym.envs.episode import Episode, Tables
-from llmsched_gym.envs.observation import window_sizes, write_graph, write_truth
-from llmsched_gym.envs.reward import REWARDS, reward
+from llmsched_gym.envs.episode import Episode
+from llmsched_gym.envs.reward import REWARDS
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode
+from llmsched_gym.envs.tables import Observation, Tables, TableShapes, Window
+from llmsched_gym.envs.transition import Rules
 from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.extras import install_hint
 from llmsched_gym.profiler.profiler import load_profiler
@@ -29,14 +29,6 @@ from llmsched_gym.workloads.workload import Workload
 
 if TYPE_CHECKING:
     from llmsched_gym.envs.serving import Serving
-
-Observation = dict[str, NDArray[Any]]
-
-BACKENDS = ("simulator", "vllm")
-"""Where completions come from."""
-
-_NODES_PER_JOB = 48
-_EDGES_PER_JOB = 96
 
 
 class SchedulingEnv(gym.Env[Any, np.int64]):
@@ -58,7 +50,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
     A ``Dict`` of fixed-size arrays, padded with zeros; `llmsched_gym.envs.columns` names and documents the columns:
 
     - ``candidates`` float32 (N, 18): ready stages with tasks to start, oldest job first;
-    - ``jobs`` float32 (J, 17): jobs in the system, oldest first;
+    - ``jobs`` float32 (J, 18): jobs in the system, oldest first;
     - ``executors`` float32 (E, 6);
     - ``system`` float32 (7,): time, counts of valid rows, ready stages that did not fit;
     - ``action_mask`` int8: 1 for legal actions (the same array is ``info["action_mask"]`` and `action_masks`);
@@ -94,7 +86,8 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         observation: "table" or "graph".
         privileged: Show the truth about the candidates. For oracles only; such results are marked in every table.
         placement: "least_loaded", or "agent" to let actions choose the executor.
-        max_candidates: N; None sizes it to the fixed `workload` so that nothing is ever left out.
+        max_candidates: N; None sizes it to the fixed `workload` so that nothing is ever left out, whatever its jobs
+            turn out to be.
         max_jobs: J; None likewise.
         reward: "jct", "terminal_jct" or "makespan".
         profiler: Profiles behind the profiler's columns: True: those that come with the package; False: none, the
@@ -102,15 +95,10 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         soft_evidence: Whether the time that stages have been running for tells the profiler something.
         render_mode: None, "ansi" or "rgb_array".
         time_scale: Arrivals and regular tasks are that many times as fast as in the workload. LLM tasks are not.
-        backend: "simulator", or "vllm": LLM tasks are served by real vLLM servers, in real time.
-        servers: With backend "vllm", one server per LLM executor: URLs, or what to launch ("dummy:tiny", a model, or a
-            mapping of `LaunchSpec` fields), which happens at the first ``reset``; ``close`` stops them. Or a `Serving`
-            that several environments share, whose own cluster and options count; it is left open.
-        stream: With backend "vllm": stream replies, so that the tokens generated so far are observed.
-        request_timeout_s: With backend "vllm": longest silence of a server before a request is sent to another one.
-        give_up_s: With backend "vllm": the run ends when no server has been usable for that long.
-        tools: With backend "vllm": what runs instead of timed waits, by stage name: ``module:function`` or
-            ``path.py:function`` of an async function that takes a `ToolCall`.
+        served: None: the simulator. Else LLM tasks are served by real vLLM servers, in real time: `ServedOptions` or a
+            mapping of its fields (``{"servers": ["dummy:tiny"]}``; what is to be launched is launched at the first
+            ``reset``, and ``close`` stops it), or a `Serving` that several environments share, whose own cluster and
+            options count, and which is left open.
 
     Raises:
         InputError: An argument is not usable; the message names it.
@@ -138,12 +126,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         soft_evidence: bool = True,
         render_mode: str | None = None,
         time_scale: float = 1.0,
-        backend: Literal["simulator", "vllm"] = "simulator",
-        servers: Serving | str | Sequence[ServerSpec] | None = None,
-        stream: bool = True,
-        request_timeout_s: float = 120.0,
-        give_up_s: float = 120.0,
-        tools: Mapping[str, str] | None = None,
+        served: Serving | ServedOptions | Mapping[str, Any] | None = None,
     ) -> None:
         _check_choice("observation", observation, ("table", "graph"))
         _check_choice("placement", placement, ("least_loaded", "agent"))
@@ -155,74 +138,50 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         self.scenario = load_scenario(scenario).replaced(jobs=jobs, load=load, rate=rate)
         self.scenario.check_split(split)
         self.cluster = self.scenario.cluster if cluster is None else load_cluster(cluster)
-        _check_choice("backend", backend, BACKENDS)
         self._serving: Serving | None = None
         self._owns_serving = False
-        if backend == "vllm":
-            options = {"stream": stream, "request_timeout_s": request_timeout_s, "give_up_s": give_up_s}
-            self._serving, self._owns_serving = _serving(servers, self.cluster, {**options, "tools": tools or {}})
+        if served is not None:
+            self._serving, self._owns_serving = _serving(served, self.cluster)
             self.cluster = self._serving.cluster
-        elif servers is not None:
-            raise InputError("environment", "servers", "servers", 'none, or backend="vllm"')
         self.render_mode = render_mode
         self._split = split
         self._time_scale = time_scale
         self._fixed = workload if workload is None or isinstance(workload, Workload) else read_workload(workload)
         if self._fixed is not None:
             self._fixed = self._fixed.scaled(time_scale)
-        if self._fixed is not None:
             self.cluster.check_serves(self._fixed)
-        self._graph = observation == "graph"
-        self._privileged = privileged
-        self.reward_index = REWARDS.index(reward)
         made = self._fixed.provenance if self._fixed is not None else {}
         time_scale = made.get("time_scale", time_scale)
         self.profiler = load_profiler(profiler, time_scale, made.get("token_divisor", self.scenario.token_divisor))
-        self._soft_evidence = soft_evidence
-        self.placements = self.cluster.n_executors if placement == "agent" else 1
-        self._set_spaces(max_candidates, max_jobs)
+        self.shapes = TableShapes(
+            window=self._window(max_candidates, max_jobs),
+            executors=self.cluster.n_executors,
+            placements=self.cluster.n_executors if placement == "agent" else 1,
+            graph=observation == "graph",
+            privileged=privileged,
+        )
+        self.rules = Rules(self.shapes.placements, REWARDS.index(reward), soft_evidence, reuse=False)
+        self.observation_space = self.shapes.space()
+        self.action_space = spaces.Discrete(self.shapes.actions)
         self._workload: Workload | None = None
         self._episode: Episode | None = None
         self._mask: NDArray[np.int8] = np.zeros(0, np.int8)
-        self._area_ns = self._now_ns = 0
 
-    def _set_spaces(self, max_candidates: int | None, max_jobs: int | None) -> None:
-        n, m, edges = self._window("max_candidates", max_candidates)
-        j = self._window("max_jobs", max_jobs)[0] if max_jobs is not None else 0
-        if max_jobs is None:
-            if self._fixed is None:
-                raise InputError("environment", "max_jobs", None, "a number >= 1, or a fixed workload to size it to")
-            j = self._fixed.n_jobs
-        self._shapes = {
-            "candidates": (n, len(Candidate)),
-            "jobs": (j, len(Job)),
-            "executors": (self.cluster.n_executors, len(Executor)),
-            "system": (len(System),),
-        }
-        tables: dict[str, spaces.Space[Any]] = {
-            name: spaces.Box(-np.inf, np.inf, shape, np.float32) for name, shape in self._shapes.items()
-        }
-        self._n_actions = n * self.placements + 1
-        tables["action_mask"] = spaces.MultiBinary(self._n_actions)
-        if self._graph:
-            self._graph_shapes = ((m, len(Node)), (edges, 2))
-            tables["nodes"] = spaces.Box(-np.inf, np.inf, self._graph_shapes[0], np.float32)
-            tables["edges"] = spaces.Box(0, m, self._graph_shapes[1], np.int32)
-        if self._privileged:
-            tables["truth"] = spaces.Box(-np.inf, np.inf, (n, len(Truth)), np.float32)
-        self.observation_space = spaces.Dict(tables)
-        self.action_space = spaces.Discrete(self._n_actions)
-
-    def _window(self, name: str, given: int | None) -> tuple[int, int, int]:
-        """Return the numbers of candidate, node and edge rows."""
-        if given is None:
-            if self._fixed is None:
-                raise InputError("environment", name, None, "a number >= 1, or a fixed workload to size it to")
-            ready, nodes, edges = window_sizes(self._fixed.stages, self._fixed.children)
-            return max(int(ready), 1), max(int(nodes), 1), max(int(edges), 1)
-        if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
-            raise InputError("environment", name, given, "a whole number >= 1")
-        return int(given), int(given) * _NODES_PER_JOB, int(given) * _EDGES_PER_JOB
+    def _window(self, max_candidates: int | None, max_jobs: int | None) -> Window:
+        given = {"max_candidates": max_candidates, "max_jobs": max_jobs}
+        for name, value in given.items():
+            if value is None:
+                if self._fixed is None:
+                    raise InputError("environment", name, None, "a number >= 1, or a fixed workload to size it to")
+            elif isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise InputError("environment", name, value, "a whole number >= 1")
+        if max_candidates is not None and max_jobs is not None:
+            return Window.given(int(max_candidates), int(max_jobs))
+        assert self._fixed is not None
+        whole = Window.around(self._fixed)
+        if max_candidates is not None:
+            return Window.given(int(max_candidates), whole.jobs)
+        return whole if max_jobs is None else whole._replace(jobs=int(max_jobs))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -242,9 +201,8 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         drawn = int(self.np_random.integers(2**31)) if seed is None else int(seed)
         self._workload = self.draw(drawn)
         self._episode = self._begin(self._workload)
-        self._area_ns, self._now_ns = self._episode.area_ns, self._episode.now_ns
-        tables = self._new_tables()
-        self._episode.observe(tables)
+        tables = self.shapes.new(1)
+        self._episode.look(tables)
         observation, info = self._seen(tables)
         return observation, info | reset_info(drawn, self._workload)
 
@@ -261,11 +219,11 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
 
     def simulate(self, workload: Workload) -> SimulatedEpisode:
         """Return a simulated episode at its first decision; the environment stays as it is."""
-        return SimulatedEpisode(workload, self.cluster, self.placements, self.profiler, self._soft_evidence)
+        return SimulatedEpisode(workload, self.cluster, self.rules, self.profiler)
 
     def _begin(self, workload: Workload) -> Episode:
         if self._serving is not None:
-            return self._serving.begin(workload, self.placements, self.profiler, self._soft_evidence)
+            return self._serving.begin(workload, self.rules, self.profiler, self.shapes.new(1))
         return self.simulate(workload)
 
     def close(self) -> None:
@@ -285,16 +243,16 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             Observation, reward, terminated, truncated (always False) and info.
         """
         episode = self._episode
-        if episode is None or episode.done:
+        if episode is None or episode.turn.over[0]:
             raise gym.error.ResetNeeded("the episode is over: call reset()")
-        tables = self._new_tables()
+        tables = self.shapes.new(1)
         chosen = int(action)
-        done = episode.step(chosen if 0 <= chosen < self._n_actions else -1, tables)
+        episode.step(chosen if 0 <= chosen < self.shapes.actions else -1, tables)
         observation, info = self._seen(tables)
-        reward = self._reward_since(episode, done)
-        if done:
+        over = bool(episode.turn.over[0])
+        if over:
             info["result"] = episode.result()
-        return observation, reward, done, False, info
+        return observation, float(episode.turn.rewards[0]), over, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return the legal actions as booleans, as sb3-contrib's MaskablePPO asks for them."""
@@ -324,49 +282,18 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             return render.ansi(self.episode, self.workload)
         return render.gantt_array(self.episode.state, self.workload)
 
-    def _new_tables(self) -> Tables:
-        shapes = self._shapes
-        return Tables(
-            np.zeros(shapes["candidates"], np.float32),
-            np.zeros(shapes["jobs"], np.float32),
-            np.zeros(shapes["executors"], np.float32),
-            np.zeros(shapes["system"], np.float32),
-            np.zeros(self._n_actions, np.int8),
-        )
-
     def _seen(self, tables: Tables) -> tuple[Observation, dict[str, Any]]:
         """Wrap filled tables as observation and info."""
-        episode = self.episode
-        candidates, jobs, executors, system, mask = tables
-        observation: Observation = {
-            "candidates": candidates,
-            "jobs": jobs,
-            "executors": executors,
-            "system": system,
-            "action_mask": mask,
-        }
-        if self._graph:
-            nodes, edges = np.zeros(self._graph_shapes[0], np.float32), np.zeros(self._graph_shapes[1], np.int32)
-            write_graph(episode.state, episode.stage_beliefs, nodes, edges, system)
-            observation["nodes"], observation["edges"] = nodes, edges
-        if self._privileged:
-            truth = np.zeros((len(candidates), len(Truth)), np.float32)
-            write_truth(episode.state, truth)
-            observation["truth"] = truth
-        self._mask = mask
+        observation: Observation = {name: getattr(tables, name)[0] for name in self.shapes.asked}
+        self._mask = observation["action_mask"]
+        turn = self.episode.turn
         info = {
-            "action_mask": mask,
-            "time_s": episode.now_ns * 1e-9,
-            "hidden_candidates": int(system[System.HIDDEN_CANDIDATES]),
-            "illegal_actions": episode.illegal_actions,
+            "action_mask": self._mask,
+            "time_s": float(turn.time_s[0]),
+            "hidden_candidates": int(turn.hidden_candidates[0]),
+            "illegal_actions": int(turn.illegal_actions[0]),
         }
         return observation, info
-
-    def _reward_since(self, episode: Episode, done: bool) -> float:
-        area_ns, now_ns = episode.area_ns, episode.now_ns
-        passed_ns, waited_ns = now_ns - self._now_ns, area_ns - self._area_ns
-        self._area_ns, self._now_ns = area_ns, now_ns
-        return reward(self.reward_index, passed_ns, waited_ns, area_ns, done, len(episode.state.jobs))
 
 
 def reset_info(seed: int, workload: Workload) -> dict[str, Any]:
@@ -383,15 +310,14 @@ def _check_choice(name: str, value: object, allowed: tuple[str | None, ...]) -> 
         raise InputError("environment", name, str(value), suggest(str(value), known))
 
 
-def _serving(
-    servers: Serving | str | Sequence[ServerSpec] | None, cluster: ClusterSpec, options: Mapping[str, Any]
-) -> tuple[Serving, bool]:
+def _serving(given: Serving | ServedOptions | Mapping[str, Any], cluster: ClusterSpec) -> tuple[Serving, bool]:
     """Return the servers of an environment, and whether they are its own to close."""
     try:
         from llmsched_gym.envs.serving import Serving
     except ModuleNotFoundError as error:
         allowed = f"the extra served: {install_hint('served')}"
-        raise InputError("environment", "backend", f"vllm without {error.name}", allowed) from error
-    if isinstance(servers, Serving):
-        return servers, False
-    return Serving(ServedOptions.make(servers, **options), cluster), True
+        raise InputError("environment", "served", f"servers without {error.name}", allowed) from error
+    if isinstance(given, Serving):
+        return given, False
+    options = given if isinstance(given, ServedOptions) else ServedOptions.from_mapping(given)
+    return Serving(options, cluster), True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +14,22 @@ from llmsched_gym.backends.vllm.options import ServedOptions
 from llmsched_gym.backends.vllm.served_cluster import ServedCluster
 from llmsched_gym.backends.vllm.tools import Tool
 from llmsched_gym.cluster.latency import load_profile
-from llmsched_gym.cluster.lifecycle import least_loaded
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows, TaskStatus
-from llmsched_gym.envs.columns import Candidate, Executor, Job, System
-from llmsched_gym.envs.episode import Episode, Tables
-from llmsched_gym.envs.observation import write_beliefs, write_mask, write_tables
-from llmsched_gym.envs.simulated_episode import legal_choice
+from llmsched_gym.envs.actions import count_decision, dispatch_of, write_mask
+from llmsched_gym.envs.columns import Executor
+from llmsched_gym.envs.episode import Episode
+from llmsched_gym.envs.observing import show_beliefs, show_cluster, show_graph, show_truth
+from llmsched_gym.envs.simulated_episode import beliefs_of
+from llmsched_gym.envs.stacked import tables_at
+from llmsched_gym.envs.tables import Tables
+from llmsched_gym.envs.transition import Due, Rules, Turn, write_results
 from llmsched_gym.errors import EpisodeLost
-from llmsched_gym.profiler.profiler import Profiler
+from llmsched_gym.profiler.belief_state import Beliefs
+from llmsched_gym.profiler.beliefs import refresh
+from llmsched_gym.profiler.features import Inference
+from llmsched_gym.profiler.profiler import Profiler, no_profiler
 from llmsched_gym.workloads.workload import Workload
-
-_TASK_RUNNING: Final = int(TaskStatus.RUNNING)
-_KV_USED: Final = int(Executor.KV_USED)
-_DECODED: Final = int(Executor.DECODED_TOKENS)
-_SLOTS: Final = int(Executor.SLOTS)
 
 ENGINE_LOAD: Final = np.dtype(
     [
@@ -54,12 +55,9 @@ class ServedEpisode(Episode):
     Args:
         workload: Jobs to run.
         cluster: Executors; one LLM executor per server.
-        placements: 1, or the number of executors where actions choose one.
+        rules: What holds for its steps.
         profiler: Profiles for the profiler's columns; None leaves them 0.
-        soft_evidence: Whether running stages are evidence.
-        fleet: The servers.
-        options: How they are used.
-        tools: Functions that run in place of timed waits, by stage.
+        servers: The servers, how they are used, and the functions that run in place of timed waits, by stage.
 
     Raises:
         InputError: The cluster or a server cannot run some task, or a profile does not fit its application.
@@ -69,68 +67,62 @@ class ServedEpisode(Episode):
         self,
         workload: Workload,
         cluster: ClusterSpec,
-        placements: int,
+        rules: Rules,
         profiler: Profiler | None,
-        soft_evidence: bool,
-        fleet: Fleet,
-        options: ServedOptions,
-        tools: Mapping[str, Tool],
+        servers: tuple[Fleet, ServedOptions, Mapping[str, Tool]],
     ) -> None:
-        self.cluster = ServedCluster(workload, cluster, fleet, options, tools)
-        super().__init__(self.cluster.state, workload, placements, profiler, soft_evidence)
+        super().__init__()
+        self.cluster = ServedCluster(workload, cluster, *servers)
+        self._rules = rules
+        self._beliefs = beliefs_of(workload, profiler)
+        self._inference = (profiler or no_profiler()).inference
         self._load = _engine_load(cluster)
 
-    def start(self) -> None:
-        """Let the clock run, and wait for the first decision."""
-        # Compile before the clock runs.
-        tables = Tables(
-            np.zeros((1, len(Candidate)), np.float32),
-            np.zeros((1, len(Job)), np.float32),
-            np.zeros((len(self.state.executors), len(Executor)), np.float32),
-            np.zeros(len(System), np.float32),
-            np.zeros(self._placements + 1, np.int8),
-        )
-        self.observe(tables)
+    @property
+    def state(self) -> ClusterState:
+        """The cluster."""
+        return self.cluster.state
+
+    @property
+    def beliefs(self) -> Beliefs:
+        """What is believed of the jobs; without rows where there is no profiler."""
+        return self._beliefs
+
+    def start(self, tables: Tables) -> None:
+        """Let the clock run, and wait for the first decision; `tables` are for nothing but to compile with."""
+        self.look(tables)  # compile before the clock runs
         self.cluster.start()
 
-    def observe(self, tables: Tables) -> None:
+    def look(self, tables: Tables) -> None:
         """Fill `tables` with the present observation."""
-        tokens = self.beliefs.layout.tokens if self.beliefs else self.cluster.generated
+        self.turn.due[0] = Due.LOOK
+        self._look(tables)
+
+    def _look(self, tables: Tables) -> None:
         can_wait = self.done or self.cluster.can_wait
-        _observe(self.state, self.cluster.generated, tokens, self._load, can_wait, self._placements, *tables)
-        if self.beliefs is not None:
-            self.beliefs.refresh(self.state)
-            _write_beliefs(self.state, self._load, self.job_beliefs, self.stage_beliefs, *tables[:2])
+        sources = _Sources(self.state, self.cluster.generated, self._load, self._beliefs, self._inference)
+        _look(sources, self._rules, can_wait, self.turn, tables)
 
-    def step(self, action: int, tables: Tables) -> bool:
+    def step(self, action: int, tables: Tables) -> None:
         """Carry out a decision, wait until the next is due and fill `tables` with what is seen then.
-
-        Returns:
-            Whether all jobs are finished.
 
         Raises:
             EpisodeLost: No server is left.
             RunError: A tool failed, or servers reject a request.
         """
-        clock = self._clock
-        clock["decisions"] += 1
-        clock["hidden_candidates"] += max(int(clock["ready"]) - len(tables.candidates), 0)
-        waits = action == len(tables.action_mask) - 1 and self.cluster.can_wait
+        rows, last = tables.candidates.shape[1], tables.action_mask.shape[1] - 1
+        count_decision(self.state, rows)
+        waits = action == last and self.cluster.can_wait
         if not waits:
-            row, executor = legal_choice(
-                self.state, action, min(int(clock["ready"]), len(tables.candidates)), self._placements
-            )
-            stage = int(self.state.ready[row])
-            if executor < 0:
-                executor = least_loaded(self.state, int(self.state.stages["pool"][stage]))
+            stage, executor = dispatch_of(self.state, action, rows, self._rules.placements)
             self.cluster.dispatch(stage, executor)
         try:
             self.cluster.advance(wait=waits)
         except EpisodeLost as lost:
             lost.partial = self._partial()
             raise
-        self.observe(tables)
-        return self.done
+        self.turn.due[0] = Due.DECIDE
+        self._look(tables)
 
     def kv_share(self, executor: int) -> float:
         """Estimate the share of an LLM executor's KV cache that was in use when last observed."""
@@ -175,55 +167,70 @@ def _engine_load(cluster: ClusterSpec) -> NDArray[Any]:
     return load
 
 
+class _Sources(NamedTuple):
+    """What a look is taken at.
+
+    Attributes:
+        state: The cluster.
+        generated: int32 (tasks,). Tokens that running tasks have generated.
+        load: `ENGINE_LOAD` rows; written.
+        beliefs: Of the jobs; brought up to date.
+        inference: The profiles.
+    """
+
+    state: ClusterState
+    generated: NDArray[np.int32]
+    load: Rows
+    beliefs: Beliefs
+    inference: Inference
+
+
 @kernel
-def _observe(
-    state: ClusterState,
-    generated: NDArray[np.int32],
-    tokens: NDArray[np.int32],
-    load: Rows,
-    can_wait: bool,
-    placements: int,
-    candidates: NDArray[np.float32],
-    jobs: NDArray[np.float32],
-    executors: NDArray[np.float32],
-    system: NDArray[np.float32],
-    mask: NDArray[np.int8],
-) -> None:
-    """Fill the observation but for the profiler's columns, and copy the running tasks' tokens to `tokens`."""
-    write_tables(state, candidates, jobs, executors, system)
-    write_mask(state, can_wait, placements, mask)
+def _look(sources: _Sources, rules: Rules, can_wait: bool, turn: Turn, stacked: Tables) -> None:
+    """Fill the observation, and write down the results."""
+    state, load, beliefs = sources.state, sources.load, sources.beliefs
+    tables = tables_at(stacked, 0)
+    show_cluster(state, tables)
+    write_mask(state, can_wait, rules.placements, tables.action_mask)
+    _measure_load(state, sources.generated, load, beliefs.layout.tokens)
+    for e in range(len(state.executors)):
+        if state.executors[e].engine >= 0:
+            tables.executors[e, Executor.KV_USED] = min(load[e].context_tokens / load[e].kv_tokens, 1.0)
+            tables.executors[e, Executor.DECODED_TOKENS] = load[e].decoded_tokens
+        if state.executors[e].pools == 0:
+            tables.executors[e, Executor.SLOTS] = 0.0  # it serves nothing until its server has recovered
+    if len(beliefs.jobs) > 0:
+        refresh(state, sources.inference, beliefs, rules.soft)
+        show_beliefs(state, beliefs, _mean_iteration_s(state, load), tables)
+    if len(tables.nodes) > 0:
+        show_graph(state, beliefs.stages, tables)
+    if len(tables.truth) > 0:
+        show_truth(state, tables.truth)
+    write_results(state, rules, turn, tables, 0)
+
+
+@kernel
+def _measure_load(state: ClusterState, generated: NDArray[np.int32], load: Rows, tokens: NDArray[np.int32]) -> None:
+    """Sum up the tokens that executors hold, and copy those of running tasks to `tokens` if it has rows."""
     for e in range(len(state.executors)):
         load[e].context_tokens = 0.0
         load[e].decoded_tokens = 0.0
     for task in range(len(state.tasks)):
         row = state.tasks[task]
-        if row.status == _TASK_RUNNING and row.output_tokens > 0:
-            tokens[task] = generated[task]
+        if row.status == TaskStatus.RUNNING and row.output_tokens > 0:
+            if len(tokens) > 0:
+                tokens[task] = generated[task]
             load[row.executor].decoded_tokens += generated[task]
             load[row.executor].context_tokens += row.prompt_tokens + generated[task]
-    for e in range(len(state.executors)):
-        if state.executors[e].engine >= 0:
-            executors[e, _KV_USED] = min(load[e].context_tokens / load[e].kv_tokens, 1.0)
-            executors[e, _DECODED] = load[e].decoded_tokens
-        if state.executors[e].pools == 0:
-            executors[e, _SLOTS] = 0.0  # it serves nothing until its server has recovered
 
 
 @kernel
-def _write_beliefs(
-    state: ClusterState,
-    load: Rows,
-    job_beliefs: Rows,
-    stage_beliefs: Rows,
-    candidates: NDArray[np.float32],
-    jobs: NDArray[np.float32],
-) -> None:
-    """Fill the profiler's columns, with LLM time at the mean of the engines' present iterations."""
+def _mean_iteration_s(state: ClusterState, load: Rows) -> float:
+    """Return the mean length of the engines' present iterations, in seconds."""
     total_ps, engines = 0.0, 0
     for e in range(len(state.executors)):
         if state.executors[e].engine >= 0:
             running = max(state.executors[e].running, 1)
             total_ps += load[e].iteration_ps + load[e].decode_ps * running + load[e].context_ps * load[e].context_tokens
             engines += 1
-    iteration_s = total_ps * 1e-12 / max(engines, 1)
-    write_beliefs(state, job_beliefs, stage_beliefs, iteration_s, candidates, jobs)
+    return total_ps * 1e-12 / max(engines, 1)

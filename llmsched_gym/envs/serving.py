@@ -12,6 +12,8 @@ from llmsched_gym.backends.vllm.options import ServedOptions
 from llmsched_gym.backends.vllm.tools import load_tools
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.envs.served_episode import ServedEpisode
+from llmsched_gym.envs.tables import Tables
+from llmsched_gym.envs.transition import Rules
 from llmsched_gym.profiler.profiler import Profiler
 from llmsched_gym.workloads.workload import Workload
 
@@ -52,19 +54,22 @@ class Serving:
             self._fleet = Fleet(self.options.servers, self.cluster, self._log_dir)
         return self._fleet
 
-    def begin(
-        self, workload: Workload, placements: int, profiler: Profiler | None, soft_evidence: bool
-    ) -> ServedEpisode:
+    def begin(self, workload: Workload, rules: Rules, profiler: Profiler | None, tables: Tables) -> ServedEpisode:
         """End the present episode, start another and wait for its first decision.
+
+        Args:
+            workload: Jobs to run.
+            rules: What holds for its steps.
+            profiler: Profiles for the profiler's columns, or none.
+            tables: Of the shapes that will be asked for.
 
         Raises:
             InputError: The cluster or a server cannot run some task.
         """
         self.end()
-        self._episode = ServedEpisode(
-            workload, self.cluster, placements, profiler, soft_evidence, self.open(), self.options, self._tools
-        )
-        self._episode.start()
+        servers = self.open(), self.options, self._tools
+        self._episode = ServedEpisode(workload, self.cluster, rules, profiler, servers)
+        self._episode.start(tables)
         return self._episode
 
     def end(self) -> None:

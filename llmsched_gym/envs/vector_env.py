@@ -1,9 +1,9 @@
-"""Many scheduling environments as one: all sub-environments advance in one compiled call per thread."""
+"""Many scheduling environments as one: all sub-environments advance in one compiled call."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +11,21 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space, create_empty_array
+from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import direct
-from llmsched_gym.envs.atomic import counters
-from llmsched_gym.envs.memory import EpisodeMemory
-from llmsched_gym.envs.parked import Parked, store
-from llmsched_gym.envs.returned import ReturnedArrays
-from llmsched_gym.envs.scheduling_env import Observation, SchedulingEnv, reset_info
-from llmsched_gym.envs.simulated_episode import NO_TOKENS, SimulatedEpisode
-from llmsched_gym.envs.team import Team
-from llmsched_gym.envs.vector_kernels import (
-    BelievingEpisodeArrays,
-    EpisodeArrays,
-    Seen,
-    Step,
-    new_progress,
-    step_believing_episodes,
-    step_episodes,
-)
+from llmsched_gym._jit import bind
+from llmsched_gym.envs.helpers import Helpers
+from llmsched_gym.envs.scheduling_env import SchedulingEnv, reset_info
+from llmsched_gym.envs.simulated_episode import SimulatedEpisode
+from llmsched_gym.envs.stacked import Stack
+from llmsched_gym.envs.tables import Observation, Tables
+from llmsched_gym.envs.transition import Due, World, new_turn, step_episodes, step_share
 from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.profiler.profiler import no_profiler
 from llmsched_gym.scenario import Scenario
 from llmsched_gym.workloads.splits import check_seed
 from llmsched_gym.workloads.workload import Workload
-
-_PER_THREAD = 8  # sub-environments below which another thread costs more than it brings
 
 
 class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
@@ -45,9 +34,8 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
     ``gymnasium.make_vec(ID, num_envs=64, vectorization_mode="vector_entry_point", ...)`` makes it. Observations are
     those of one environment with a leading axis; infos are arrays, as `gymnasium.vector.SyncVectorEnv` has them.
 
-    The sub-environments are stepped by several threads. An episode does not depend on which thread steps it. When one
-    is over, one thread draws the jobs of the next while the others wait, which takes as long as many steps:
-    episodes that end at different times make for even steps.
+    When an episode is over, the jobs of the next one are drawn, which takes as long as many steps: episodes that end at
+    different times make for even steps.
 
     Args:
         scenario: As of `SchedulingEnv`.
@@ -55,9 +43,11 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         autoreset_mode: What becomes of a sub-environment whose episode is over. NEXT_STEP: the next step resets it,
             whatever its action. SAME_STEP: it is reset at once; ``info["final_obs"]`` and ``info["final_info"]`` hold
             what its last step returned. DISABLED: ``reset(options={"reset_mask": ...})`` resets it.
-        threads: Threads that step, this one included; default: one per processor, and per 8 sub-environments.
-        copy: Whether `reset` and `step` return new arrays. Without, arrays change with the next call, and must not be
-            written to: what is not to change in them is not written again, which saves time.
+        threads: Threads that step, this one included. More than one pay on idle processors, with some hundred
+            sub-environments (`docs/training.md`). An episode does not depend on which thread steps it.
+        copy: Whether `reset` and `step` return new arrays. Without, two sets of arrays take turns: one changes with the
+            next call but one, and must not be written to (rows that hold nothing are not cleared again), which saves
+            time.
         settings: All other arguments of `SchedulingEnv`, equal for all sub-environments.
 
     Raises:
@@ -70,48 +60,45 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         *,
         num_envs: int = 1,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        threads: int | None = None,
+        threads: int = 1,
         copy: bool = True,
         **settings: Any,
     ) -> None:
         self._mode = _autoreset_mode(autoreset_mode)
         self.num_envs = _count("num_envs", num_envs)
-        useful = max(min(_processors(), self.num_envs // _PER_THREAD), 1)
-        self._threads = useful if threads is None else _count("threads", threads)
+        self._threads = min(_count("threads", threads), self.num_envs)
         if settings.get("render_mode") is not None:
             raise InputError("environment", "render_mode", settings["render_mode"], "None: many are not rendered")
-        if settings.get("backend", "simulator") != "simulator":
-            raise InputError("environment", "backend", settings["backend"], "'simulator' for a vector environment")
+        if settings.get("served") is not None:
+            raise InputError("environment", "served", settings["served"], "None for a vector environment")
         self._one = SchedulingEnv(scenario, **settings)
         self.metadata = {**self._one.metadata, "autoreset_mode": self._mode}
         self.single_observation_space = self._one.observation_space
         self.single_action_space = self._one.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        arrays: Any = create_empty_array(self.single_observation_space, self.num_envs)
-        self._seen: Observation = arrays
-        self._returned = ReturnedArrays(arrays) if copy else None
-        self._nothing = np.zeros((self.num_envs, 0, 1), np.float32), np.zeros((self.num_envs, 0, 1), np.int32)
+        self._rules = self._one.rules._replace(reuse=not copy)
+        self._reused = [] if copy else [self._one.shapes.new(self.num_envs) for _ in range(2)]
+        self._tables = self._one.shapes.new(self.num_envs)
+        self._turn = new_turn(self.num_envs)
+        self._stack = Stack(self.num_envs)
         self._episodes: list[SimulatedEpisode] = []
         self._workloads: list[Workload] = []
         self._generators: list[np.random.Generator | None] = [None] * self.num_envs
-        self._memory = EpisodeMemory()
-        self._parked: Parked | None = None
-        profilers = [self._one.profiler.for_thread() for _ in range(self._threads)] if self._one.profiler else []
-        self._inferences = Parked([profiler.inference for profiler in profilers]) if profilers else None
-        self._team = Team(self._threads, _processors())
-        self._taken = counters(self._threads)
-        self._step: Parked | None = None  # what the threads do
-        self._written: tuple[Observation, NDArray[np.bool_], bool] | None = None  # what of it changes, as last written
-        self._kept: dict[int, tuple[NDArray[np.int64], Observation]] = {}  # what was written for which arrays
-        self._store: Any = None  # machine code that writes it down, once there are arrays for it
-        self._work: Any = None  # machine code that does it
-        self._progress = new_progress(self.num_envs)
-        self._any_over = False
-        self._actions = np.zeros(self.num_envs, np.int64)
-        self._begun = np.zeros(self.num_envs, np.bool_)
-        self._none = np.zeros(self.num_envs, np.bool_)
-        self._all = np.ones(self.num_envs, np.bool_)
+        profiler = self._one.profiler or no_profiler()
+        scratch = [profiler, *(profiler.for_thread() for _ in range(1, self._threads))]
+        self._inferences = [each.inference for each in scratch]
+        self._helpers = Helpers(self._threads - 1)
+        self._shares: list[Callable[[Tables], object]] = []  # what each thread steps; none before they are bound
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out threads and compiled code: a copy starts and binds its own."""
+        return {**vars(self), "_shares": [], "_helpers": Helpers(self._threads - 1)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Let the episodes lie in the stack again."""
+        vars(self).update(state)
+        self._view_episodes()
 
     @property
     def episodes(self) -> Sequence[SimulatedEpisode]:
@@ -125,7 +112,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return the legal actions: bool (num_envs, actions)."""
-        return self._seen["action_mask"] != 0
+        return self._tables.action_mask != 0
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -152,15 +139,13 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         chosen = _reset_mask(options, self.num_envs)
         if not self._episodes and not chosen.all():
             raise gym.error.ResetNeeded("the first reset is of all sub-environments")
-        if self._returned is not None:
-            self._seen = {name: array.copy() for name, array in self._seen.items()}
         rows = np.flatnonzero(chosen).tolist()
         begun = [self._begin(i, seeds[i]) for i in rows]
-        self._look(chosen)
+        self._look()
         infos: dict[str, Any] = {}
         for i, info in zip(rows, begun, strict=True):
             infos = self._add_info(infos, {**info, **self._info(i)}, i)
-        return dict(self._seen), infos
+        return self._observation(), infos
 
     def step(
         self, actions: NDArray[np.int64]
@@ -177,57 +162,53 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
             raise gym.error.ClosedEnvironmentError("step() was called after close()")
         if len(self._episodes) < self.num_envs:
             raise gym.error.ResetNeeded("call reset() before step()")
-        own: dict[str, Any] = {}
+        turn, own = self._turn, {}
         self._take_actions(actions)
-        if self._any_over:
-            ended = self._progress.over.copy()
-            which = np.flatnonzero(ended).tolist()
+        turn.due[:] = Due.DECIDE
+        if turn.over.any():
+            which = np.flatnonzero(turn.over).tolist()
             if self._mode is AutoresetMode.DISABLED:
                 advice = "reset them (options={'reset_mask': ...})"
                 raise gym.error.ResetNeeded(f"the episodes of {which} are over: {advice}")
             for i in which:
                 own = self._add_info(own, self._begin(i), i)
-            self._begun[:] = ended
-        fresh = False
-        if self._returned is not None:
-            self._seen, used = self._returned.take()
-            fresh = not used
-        self._advance(self._none, fresh)
-        now = self._progress
-        rewards, terminations = now.rewards.copy(), now.over.copy()
-        if self._any_over:
+            turn.due[which] = Due.LOOK
+        self._next_tables()
+        self._advance()
+        rewards, terminations = turn.rewards.copy(), turn.over.copy()
+        if terminations.any():
             own = self._end(terminations, own)
-        present = self._all.copy()
+        present = np.ones(self.num_envs, np.bool_)
         infos = {
-            "action_mask": self._seen["action_mask"],
+            "action_mask": self._tables.action_mask,
             "_action_mask": present,
-            "time_s": now.time_s.copy(),
+            "time_s": turn.time_s.copy(),
             "_time_s": present,
-            "hidden_candidates": now.hidden_candidates.copy(),
+            "hidden_candidates": turn.hidden_candidates.copy(),
             "_hidden_candidates": present,
-            "illegal_actions": now.illegal_actions.copy(),
+            "illegal_actions": turn.illegal_actions.copy(),
             "_illegal_actions": present,
             **own,
         }
-        return dict(self._seen), rewards, terminations, np.zeros(self.num_envs, np.bool_), infos
+        return self._observation(), rewards, terminations, np.zeros(self.num_envs, np.bool_), infos
 
     def _end(self, terminations: NDArray[np.bool_], infos: dict[str, Any]) -> dict[str, Any]:
         """Add the results of episodes that are over to `infos`; begins the next ones if they are due in this step."""
         for i in np.flatnonzero(terminations).tolist():
             info: dict[str, Any] = {"result": self._episodes[i].result()}
             if self._mode is AutoresetMode.SAME_STEP:
-                final = {name: array[i].copy() for name, array in self._seen.items()}
+                final = {name: array[i].copy() for name, array in self._observation().items()}
                 last = {"final_obs": final, "final_info": {**self._info(i), **info}}
                 infos = self._add_info(infos, last, i)
                 info = self._begin(i)
             infos = self._add_info(infos, info, i)
         if self._mode is AutoresetMode.SAME_STEP:
-            self._look(terminations)
+            self._look()
         return infos
 
     def close_extras(self, **_: Any) -> None:
         """End the threads."""
-        self._team.dismiss()
+        self._helpers.dismiss()
 
     def _begin(self, i: int, seed: int | None = None) -> dict[str, Any]:
         """Begin a new episode in a sub-environment; returns what only its first info has."""
@@ -239,29 +220,29 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         drawn = int(generator.integers(2**31)) if seed is None else int(seed)
         workload = self._one.draw(drawn)
         episode = self._one.simulate(workload)
-        episode.move(self._memory, i)
+        before = self._stack.arrays
+        episode.arrays = self._stack.put(i, episode.arrays)
         if len(self._episodes) < self.num_envs:
             self._episodes.append(episode)
             self._workloads.append(workload)
         self._episodes[i], self._workloads[i] = episode, workload
-        if self._parked is None:
-            self._parked = Parked([self._arrays(i)], self.num_envs)
-        else:
-            self._parked[i] = self._arrays(i)
+        if self._stack.arrays is not before:  # it has grown: all lie elsewhere
+            self._shares = []
+            self._view_episodes()
         return reset_info(drawn, workload)
 
-    def _look(self, begun: NDArray[np.bool_]) -> None:
-        """Write the first observations of some episodes."""
-        self._begun[:] = begun
-        self._advance(~begun, fresh=True)
+    def _view_episodes(self) -> None:
+        for place, episode in enumerate(self._episodes):
+            episode.arrays = self._stack.at(place, episode.arrays)
 
-    def _arrays(self, i: int) -> EpisodeArrays | BelievingEpisodeArrays:
-        """Return all arrays of a sub-environment."""
-        episode = self._episodes[i]
-        common = episode.state, episode.simulation
-        if episode.beliefs is None:
-            return EpisodeArrays(*common, episode.stage_beliefs, NO_TOKENS)
-        return BelievingEpisodeArrays(*common, episode.beliefs.arguments[1:])
+    def _look(self) -> None:
+        """Write the present observations: of episodes that have just begun, and again of the others.
+
+        Callers may have written into what they were given of these.
+        """
+        self._turn.due[:] = Due.LOOK
+        self._next_tables()
+        self._advance()
 
     def _take_actions(self, actions: NDArray[np.int64]) -> None:
         """Keep the actions."""
@@ -269,61 +250,53 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         if given.shape != (self.num_envs,) or given.dtype.kind not in "iu":
             shape = f"{given.dtype} of shape {given.shape}"
             raise InputError("environment", "actions", shape, f"integers of shape ({self.num_envs},)")
-        self._actions[:] = given
-        self._begun[:] = False
+        self._turn.actions[:] = given
 
-    def _advance(self, skipped: NDArray[np.bool_], fresh: bool) -> None:
-        """Let all threads step until every sub-environment has been stepped; arguments as of `Step`."""
-        written = self._written
-        if written is None or written[0] is not self._seen or written[1] is not skipped or written[2] != fresh:
-            self._write(skipped, fresh)
-        self._team.run(self._work)
-        self._any_over = bool(self._progress.over.any())
-
-    def _write(self, skipped: NDArray[np.bool_], fresh: bool) -> None:
-        """Write down what the threads do."""
-        kept = None if fresh else self._kept.get(id(self._seen))
-        if self._step is not None and kept is not None:
-            self._step.words(0)[:] = kept[0]
+    def _next_tables(self) -> Tables:
+        """Make other tables the present ones: zeros, or those before the last, as they are."""
+        if self._reused:
+            self._reused.reverse()
+            self._tables = self._reused[0]
         else:
-            self._write_anew(skipped, fresh)
-        self._written = self._seen, skipped, fresh
+            self._tables = self._one.shapes.new(self.num_envs)
+        return self._tables
 
-    def _write_anew(self, skipped: NDArray[np.bool_], fresh: bool) -> None:
-        assert self._parked is not None
-        floats, integers = self._nothing
-        optional = {"nodes": floats, "edges": integers, "truth": floats}
-        step = Step(
-            self._parked,
-            self._inferences or 0,
-            Seen(**optional | self._seen),
-            fresh,
-            self._actions,
-            self._begun,
-            skipped,
-            self._one.placements,
-            self._one.reward_index,
-            self._progress,
-            self._taken,
-        )
-        if self._step is None:
-            self._step = Parked([step])
-            self._store = direct(store, self._step, 0, step)
-            arguments = self._step, self._team.rounds
-            kernel = direct(step_believing_episodes if self._inferences else step_episodes, 0, *arguments)
-            self._work = lambda thread: kernel(thread, *arguments)
-        self._store(self._step, 0, step)
-        if not fresh:  # these few arrays are written to in turn, and no episode is skipped then
-            self._kept[id(self._seen)] = self._step.words(0).copy(), self._seen
+    def _advance(self) -> None:
+        """Do what is due in every sub-environment, and fill the present tables."""
+        if not self._shares:
+            self._shares = self._bound()
+        if self._threads == 1:
+            self._shares[0](self._tables)
+        else:
+            self._helpers.run([partial(share, self._tables) for share in self._shares])
+
+    def _bound(self) -> list[Callable[[Tables], object]]:
+        """Return what each thread does: the kernel for its share of the stack."""
+        assert self._stack.arrays is not None
+        step = step_episodes if self._threads == 1 else step_share
+        ends = np.linspace(0, self.num_envs, self._threads + 1).astype(int).tolist()
+        shares: list[Callable[[Tables], object]] = []
+        for inference, first, end in zip(self._inferences, ends, ends[1:], strict=False):
+            world = World(self._stack.arrays, inference, self._rules)
+            bound = bind(step, world, self._turn, others=(self._tables, 0, 0))
+            shares.append(partial(_step_rows, bound, first, end))
+        return shares
+
+    def _observation(self) -> Observation:
+        return {name: getattr(self._tables, name) for name in self._one.shapes.asked}
 
     def _info(self, i: int) -> dict[str, Any]:
         """Return what every info of a sub-environment has."""
         return {
-            "action_mask": self._seen["action_mask"][i],
-            "time_s": float(self._progress.time_s[i]),
-            "hidden_candidates": int(self._progress.hidden_candidates[i]),
-            "illegal_actions": int(self._progress.illegal_actions[i]),
+            "action_mask": self._tables.action_mask[i],
+            "time_s": float(self._turn.time_s[i]),
+            "hidden_candidates": int(self._turn.hidden_candidates[i]),
+            "illegal_actions": int(self._turn.illegal_actions[i]),
         }
+
+
+def _step_rows(bound: Callable[[Tables, int, int], object], first: int, end: int, tables: Tables) -> None:
+    bound(tables, first, end)
 
 
 def _autoreset_mode(given: str | AutoresetMode) -> AutoresetMode:
@@ -333,11 +306,6 @@ def _autoreset_mode(given: str | AutoresetMode) -> AutoresetMode:
     if given not in names:
         raise InputError("environment", "autoreset_mode", given, suggest(str(given), [m.value for m in AutoresetMode]))
     return names[given]
-
-
-def _processors() -> int:
-    """Return how many processors this process may use; all of the machine's where the system does not tell."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count(name: str, given: int) -> int:

@@ -17,8 +17,8 @@ from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
 from llmsched_gym.evaluation.episode import example_setting, make_env, play, warm_up
 from llmsched_gym.evaluation.workers import run_tasks
 from llmsched_gym.policies.registry import load_policy, policy_names
-from llmsched_gym.profiler.beliefs import refresh
-from llmsched_gym.profiler.profiler import EpisodeBeliefs, shipped_profiler
+from llmsched_gym.profiler.beliefs import refresh_beliefs
+from llmsched_gym.profiler.profiler import shipped_profiler
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.history import application_history
 
@@ -51,7 +51,7 @@ def make_ready(specs: Sequence[str], workers: int, note: Callable[[str], None]) 
 
 def is_compiled() -> bool:
     """Tell whether the cache holds the function that takes longest; Numba names its index after module and function."""
-    return any(cache_dir().rglob(f"beliefs.{refresh.__name__}-*.nbi"))
+    return any(cache_dir().rglob(f"beliefs.{refresh_beliefs.__name__}-*.nbi"))
 
 
 def _compile(part: str) -> None:
@@ -77,8 +77,8 @@ def _compile_inference() -> None:
     setting = example_setting()
     workload = setting.workload(0)
     state = initial_state(workload, setting.scenario.cluster)
-    beliefs = EpisodeBeliefs(shipped_profiler(), workload, soft_evidence=True)
-    beliefs.refresh(state)
+    profiler = shipped_profiler()
+    refresh_beliefs(state, profiler.inference, profiler.beliefs(workload), True)
 
 
 if __name__ == "__main__":  # before the tests, whose workers would compile the same at the same time

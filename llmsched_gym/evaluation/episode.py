@@ -58,8 +58,7 @@ def make_env(setting: Setting, policy: Policy, seed: int, serving: Serving | Non
         max_jobs=None,
         profiler=setting.profiler,
         soft_evidence=setting.soft_evidence,
-        backend="simulator" if serving is None else "vllm",
-        servers=serving,
+        served=serving,
     )
 
 

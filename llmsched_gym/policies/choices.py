@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,6 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 from llmsched_gym.envs.columns import Candidate
 from llmsched_gym.workloads.template import StageKind
-
-_KIND: Final = int(Candidate.KIND)
-_WAITING: Final = int(Candidate.TASKS_WAITING)
-_FREE: Final = int(Candidate.FREE_SLOTS)
-_LLM: Final = int(StageKind.LLM)
-_REGULAR: Final = int(StageKind.REGULAR)
 
 
 def forced(obs: Mapping[str, NDArray[Any]]) -> int:
@@ -42,13 +36,13 @@ def forced_action(mask: NDArray[np.int8], candidates: NDArray[np.float32]) -> in
             last = row
     if rows <= 1:
         return last
-    for kind in (_LLM, _REGULAR):
+    for kind in (StageKind.LLM, StageKind.REGULAR):
         first, waiting, free = -1, 0.0, np.inf
         for row in range(waits):
-            if mask[row] and candidates[row, _KIND] == kind:
+            if mask[row] and candidates[row, Candidate.KIND] == kind:
                 first = row if first < 0 else first
-                waiting += candidates[row, _WAITING]
-                free = min(free, candidates[row, _FREE])
+                waiting += candidates[row, Candidate.TASKS_WAITING]
+                free = min(free, candidates[row, Candidate.FREE_SLOTS])
         if first >= 0 and waiting <= free:
             return first
     return -1

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 from llmsched_gym.envs.columns import Node, System
 
-_JOB: Final = int(Node.JOB)
 _MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2: Final = np.uint64(0x94D049BB133111EB)
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -114,7 +113,7 @@ class GraphStore:
         system = obs["system"]
         n_nodes, n_edges = int(system[System.NODES]), int(system[System.EDGES])
         nodes, edges = obs["nodes"][:n_nodes], obs["edges"][:n_edges]
-        n_jobs = int(nodes[-1, _JOB]) + 1 if n_nodes else 0
+        n_jobs = int(nodes[-1, Node.JOB]) + 1 if n_nodes else 0
         digests = np.zeros(n_jobs, np.uint64)
         ends = np.zeros((n_jobs + 1, 2), np.int64)
         heights = np.zeros(n_nodes, np.int64)
@@ -262,7 +261,7 @@ def index_jobs(
         heights: int64 (n,), zeros. Filled with the longest way from each node to a leaf.
     """
     for i in range(len(nodes)):
-        job = int(nodes[i, _JOB])
+        job = int(nodes[i, Node.JOB])
         ends[job + 1, 0] = i + 1
         state = digests[job]
         for column in columns:
@@ -272,7 +271,7 @@ def index_jobs(
     for job in range(len(digests)):
         ends[job + 1, 0] = max(ends[job + 1, 0], ends[job, 0])
     for k in range(len(edges)):
-        job = int(nodes[edges[k, 0], _JOB])
+        job = int(nodes[edges[k, 0], Node.JOB])
         ends[job + 1, 1] = k + 1
         # Counted from the job's first node: the same whatever jobs stand before it.
         parent, child = edges[k, 0] - ends[job, 0], edges[k, 1] - ends[job, 0]

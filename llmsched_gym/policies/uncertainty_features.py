@@ -64,15 +64,6 @@ N_NODE_FEATURES: Final = N_STATUSES + len(NODE_TIMES) + len(NODE_COUNTS)
 
 _SMALLEST_S: Final = np.float32(SMALLEST_S)
 _TOKENS: Final = np.float32(100.0)
-_LLM: Final = int(StageKind.LLM)
-_POSTERIOR: Final = int(Job.POSTERIOR_S)
-_C_JOB: Final = int(Candidate.JOB)
-_C_KIND: Final = int(Candidate.KIND)
-_C_PROMPT: Final = int(Candidate.PROMPT_TOKENS)
-_N_APP: Final = int(Node.APP)
-_N_NODE: Final = int(Node.NODE)
-_N_STATUS: Final = int(Node.STATUS)
-_N_CANDIDATE: Final = int(Node.CANDIDATE)
 
 
 class PromptMemory:
@@ -105,8 +96,8 @@ class PromptMemory:
             prompts[same] = self._prompts[at[same]]
             arrivals[same] = self._arrivals[at[same]]
         stages = obs["candidates"][: int(system[System.CANDIDATES])]
-        asking = stages[(stages[:, _C_KIND] == _LLM) & (stages[:, _C_JOB] >= 0)]
-        prompts[asking[:, _C_JOB].astype(np.int64), 1] = asking[:, _C_PROMPT]
+        asking = stages[(stages[:, Candidate.KIND] == StageKind.LLM) & (stages[:, Candidate.JOB] >= 0)]
+        prompts[asking[:, Candidate.JOB].astype(np.int64), 1] = asking[:, Candidate.PROMPT_TOKENS]
         prompts[:, 0] = np.where(prompts[:, 0] > 0, prompts[:, 0], prompts[:, 1])
         self._arrivals, self._apps, self._prompts = arrivals, jobs[:, Job.APP].copy(), prompts
         return prompts
@@ -146,10 +137,10 @@ def read_nodes(nodes: Floats, table: Ints, numbers: Ints, features: Floats) -> N
         features: float32 (n, N_NODE_FEATURES), zeros. Filled.
     """
     for i in range(len(nodes)):
-        app, node = int(nodes[i, _N_APP]), int(nodes[i, _N_NODE])
+        app, node = int(nodes[i, Node.APP]), int(nodes[i, Node.NODE])
         known = app < len(table) and node < table[app, 1]
         numbers[i] = table[app, 0] + node if known else -1
-        features[i, min(max(int(nodes[i, _N_STATUS]), 0), N_STATUSES - 1)] = 1.0
+        features[i, min(max(int(nodes[i, Node.STATUS]), 0), N_STATUSES - 1)] = 1.0
         at = N_STATUSES
         for column in NODE_TIMES:
             features[i, at] = math.log(nodes[i, column] + _SMALLEST_S)
@@ -186,17 +177,17 @@ def read_rows(
     """
     count = 0
     for i in range(len(nodes)):
-        row = int(nodes[i, _N_CANDIDATE])
+        row = int(nodes[i, Node.CANDIDATE])
         if row < 0 or wanted[row] == 0:
             continue
         stage = candidates[row]
-        job = jobs[int(stage[_C_JOB])]
+        job = jobs[int(stage[Candidate.JOB])]
         mine = features[count]
-        mine[0] = math.log(job[_POSTERIOR] + _SMALLEST_S)
+        mine[0] = math.log(job[Job.POSTERIOR_S] + _SMALLEST_S)
         k = 1
         for column in JOB_TIMES:
             mine[k] = math.log(job[column] + _SMALLEST_S)
-            if column > _POSTERIOR and column <= _POSTERIOR + 5:
+            if column > Job.POSTERIOR_S and column <= Job.POSTERIOR_S + 5:
                 mine[k] -= mine[0]
             k += 1
         for column in JOB_COUNTS:
@@ -208,10 +199,10 @@ def read_rows(
         for column in STAGE_COUNTS:
             mine[k] = math.log1p(stage[column])
             k += 1
-        mine[k] = math.log1p(prompts[int(stage[_C_JOB]), 0] / _TOKENS)
-        mine[k + 1] = math.log1p(prompts[int(stage[_C_JOB]), 1] / _TOKENS)
-        mine[k + 2] = math.log1p(stage[_C_PROMPT] / _TOKENS)
-        mine[k + 3] = stage[_C_KIND]
+        mine[k] = math.log1p(prompts[int(stage[Candidate.JOB]), 0] / _TOKENS)
+        mine[k + 1] = math.log1p(prompts[int(stage[Candidate.JOB]), 1] / _TOKENS)
+        mine[k + 2] = math.log1p(stage[Candidate.PROMPT_TOKENS] / _TOKENS)
+        mine[k + 3] = stage[Candidate.KIND]
         at[count, 0], at[count, 1] = row, i
         count += 1
     return count

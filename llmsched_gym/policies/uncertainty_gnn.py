@@ -41,7 +41,6 @@ from llmsched_gym.workloads.template import StageKind
 
 Floats64 = NDArray[np.float64]
 
-_REGULAR: Final = int(StageKind.REGULAR)
 _DONE_BY: Final = np.arange(1, len(LEVELS) + 1, dtype=np.float32) / np.float32(len(LEVELS))
 
 
@@ -128,11 +127,11 @@ class UncertaintyGNN(Policy):
     def _kept_from(self, obs: Observation, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell which stages may not take the last free executor, bool (n,)."""
         stages = obs["candidates"][rows]
-        last = (stages[:, Candidate.KIND] == _REGULAR) & (stages[:, Candidate.FREE_SLOTS] == 1)
+        last = (stages[:, Candidate.KIND] == StageKind.REGULAR) & (stages[:, Candidate.FREE_SLOTS] == 1)
         if not last.any():
             return last
         executors = obs["executors"]
-        slots = executors[executors[:, Executor.KIND] == _REGULAR, Executor.SLOTS].sum()
+        slots = executors[executors[:, Executor.KIND] == StageKind.REGULAR, Executor.SLOTS].sum()
         tasks = stages[:, Candidate.TASKS_WAITING] + stages[:, Candidate.TASKS_RUNNING]
         return last & (slots > 1) & (stages[:, Candidate.WORK_S] > self.reserve_s * slots * tasks)
 

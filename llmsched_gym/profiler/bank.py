@@ -172,7 +172,7 @@ def make_bank(profiles: Sequence[Profile]) -> ProfileBank:
         lows=slices[:, :, 0].copy(),
         highs=slices[:, :, -1].copy(),
         slices=slices,
-        calls=np.array([variable.calls_s for variable in variables]),
+        calls=np.array([variable.calls_s for variable in variables]).reshape(len(variables), SLICES),
         first_clique=first_clique,
         parent=_ints([c.parent + first_clique[app] if c.parent >= 0 else -1 for c, app in cliques]),
         separator=_ints([clique.separator for clique, _ in cliques]),
@@ -182,7 +182,7 @@ def make_bank(profiles: Sequence[Profile]) -> ProfileBank:
         first_link=_starts(len(link) for link in links),
         links=_ints([first_member[c] + at if at >= 0 else -1 for c, link in enumerate(links) for at in link]),
         first_entry=_starts(clique.potential.size for clique, _ in cliques),
-        potentials=np.concatenate([clique.potential.ravel() for clique, _ in cliques]),
+        potentials=np.concatenate([np.zeros(0), *(clique.potential.ravel() for clique, _ in cliques)]),
         first_shared=_starts(prod(clique.potential.shape[: clique.separator]) for clique, _ in cliques),
         first_map=_starts(
             tree[clique.parent].potential.size if clique.parent >= 0 else 0 for tree in trees for clique in tree
@@ -201,9 +201,9 @@ def make_workspace(bank: ProfileBank, samples: int = 128) -> Workspace:
         samples: How many jobs are drawn for an interval, at least 2.
     """
     variables, cliques = len(bank.states), len(bank.parent)
-    widest = max(end - start for start, end in pairwise(bank.first_variable.tolist()))
-    widest_shared = max(end - start for start, end in pairwise(bank.first_shared.tolist()))
-    largest = max(end - start for start, end in pairwise(bank.first_entry.tolist()))
+    widest = _longest(bank.first_variable)
+    widest_shared = _longest(bank.first_shared)
+    largest = _longest(bank.first_entry)
     uniforms = np.ascontiguousarray(_stratified(samples, 2 * widest).T)
     position = np.clip(uniforms * SLICES - 0.5, 0.0, SLICES - 1.0)
     slots = np.minimum(position.astype(np.int32), SLICES - 2)
@@ -238,6 +238,10 @@ def make_workspace(bank: ProfileBank, samples: int = 128) -> Workspace:
         entered=np.zeros(cliques, dtype=np.int32),
         correlation=np.zeros(variables),
     )
+
+
+def _longest(starts: Ints) -> int:
+    return max((end - start for start, end in pairwise(starts.tolist())), default=0)
 
 
 def _stratified(rows: int, columns: int) -> Floats:

@@ -14,6 +14,7 @@ from llmsched_gym.profiler.cache import EvidenceCache, claim, find
 from llmsched_gym.profiler.inference import condition
 from llmsched_gym.profiler.information import entropy, reduction
 from llmsched_gym.profiler.integers import wide
+from llmsched_gym.profiler.layout import StateTables
 from llmsched_gym.profiler.profile import MAX_STATES, SLICES
 from llmsched_gym.profiler.relevance import write_all, write_relevant
 from llmsched_gym.profiler.sampling import calls_mean, remaining
@@ -41,9 +42,6 @@ VARIABLE_NUMBERS: Final = 4
 _KEEPS_KNOWN: Final = 1
 """Up to this level of `condition`, what is known of finished and skipped stages is kept."""
 
-_INTERVAL: Final = float(INTERVAL)
-_SLICES: Final = int(SLICES)
-
 
 class Prior(NamedTuple):
     """What the profiles say before any evidence. float64, one entry per variable of the bank.
@@ -67,6 +65,7 @@ class Inference(NamedTuple):
         work: Scratch of the inference.
         cache: Features by evidence.
         prior: Without evidence.
+        states: What evidence asks of the variables.
         key: Scratch: uint16 (2 * variables,) Evidence of one job: the masks, then what is still to come.
         words: Scratch: the same as a key of the cache; uint32, per variable.
         unfinished: Scratch: uint16, per variable; see `sampling.remaining`.
@@ -77,6 +76,7 @@ class Inference(NamedTuple):
     work: Workspace
     cache: EvidenceCache
     prior: Prior
+    states: StateTables
     key: NDArray[np.uint16]
     words: NDArray[np.uint32]
     unfinished: NDArray[np.uint16]
@@ -106,8 +106,8 @@ def _variance(bank: ProfileBank, work: Workspace, v: int, lowest: int) -> float:
         p = work.marginals[v, state]
         weight += p
         mean += p * bank.means[v, state]
-        for k in range(_SLICES):
-            square += p * bank.slices[v, state, k] * bank.slices[v, state, k] / _SLICES
+        for k in range(SLICES):
+            square += p * bank.slices[v, state, k] * bank.slices[v, state, k] / SLICES
     if weight <= 0.0:
         return 0.0
     mean /= weight
@@ -177,7 +177,7 @@ def _summarise(inference: Inference, app: int, key: NDArray[np.uint16], values: 
         values[at + ENTROPY] = entropy(bank, app, v, work) * BITS_PER_NAT
         values[at + SUM] = np.nan
         values[at + PRODUCT] = np.nan
-    _, _, low_s, high_s = remaining(bank, app, inference.unfinished[:n], inference.nothing_s[:n], _INTERVAL, work)
+    _, _, low_s, high_s = remaining(bank, app, inference.unfinished[:n], inference.nothing_s[:n], INTERVAL, work)
     quarter = len(work.sums) // 4
     values[LOW] = low_s
     values[QUARTILE] = work.sums[quarter]

@@ -16,8 +16,6 @@ from llmsched_gym.profiler.sampling import draw
 from llmsched_gym.workloads.detmath import logarithm
 from llmsched_gym.workloads.template import StageKind
 
-_DYNAMIC = int(StageKind.DYNAMIC)
-
 
 @kernel
 def entropy(bank: ProfileBank, app: int, variable: int, work: Workspace) -> float:
@@ -93,7 +91,7 @@ def spread(bank: ProfileBank, work: Workspace, v: int, tail: float) -> float:
     Tails are cut in the order of the states. It is that of their times but for repeated candidates, of which two short
     calls may take less than a long one.
     """
-    if bank.kinds[v] == _DYNAMIC:
+    if bank.kinds[v] == StageKind.DYNAMIC:
         return 0.0
     last = work.n_allowed[v] - 1
     low, left = 0, work.marginals[v, work.allowed[v, 0]]

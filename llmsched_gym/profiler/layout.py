@@ -19,7 +19,7 @@ from llmsched_gym.workloads.workload import Workload
 
 
 class Layout(NamedTuple):
-    """How a workload's jobs map to the variables of a bank; constant during an episode.
+    """How a workload's jobs map to the variables of a bank; constant during an episode, but for `tokens`.
 
     Attributes:
         apps: int32 (applications,) Index of the application in the bank; -1 for none.
@@ -27,19 +27,9 @@ class Layout(NamedTuple):
         variable: int32 (nodes,) Variable of a template node, counted within the application.
         plan: int32 (nodes,) Variable of the size of the plan that the node is a candidate of; -1 for other nodes.
         latency_ps: int64 (applications, 5) a to e of the latency profile that the network was fitted with.
-        work_ns: int64 (tasks,) Batch-1 slot time of each task under that latency profile, by truth.
         llm_share: float64 (nodes,) Share of LLM time in what a node takes by its historical means.
-        ends: int64 (variables of the bank, MAX_STATES) Least value beyond a bin: ns, or planned stages; FAR for the
-            last bin. 0 for "absent".
-        once: int32 (variables of the bank,) Mask of the bins.
-        repeats: int32 (variables of the bank, MAX_STATES) Least number of occurrences of each state: 0 for "absent", 1
-            for bins. Beyond the states none can reach it.
-        calls_ns: float64 (variables of the bank, SLICES) `Variable.calls_s`.
+        work_ns: int64 (tasks,) Batch-1 slot time of each task under that latency profile, by truth.
         tokens: int32 (tasks,) Tokens that running LLM tasks have generated; the backend's to fill.
-        first_variable: As of the bank, and so the others: few arrays cross into compiled code faster than many.
-        states: Number of states of each variable of the bank.
-        absent: State 0 is "absent".
-        kinds: `StageKind`.
     """
 
     apps: NDArray[np.int32]
@@ -47,37 +37,43 @@ class Layout(NamedTuple):
     variable: NDArray[np.int32]
     plan: NDArray[np.int32]
     latency_ps: NDArray[np.int64]
-    work_ns: NDArray[np.int64]
     llm_share: NDArray[np.float64]
+    work_ns: NDArray[np.int64]
+    tokens: NDArray[np.int32]
+
+
+class StateTables(NamedTuple):
+    """What evidence asks of the variables of a bank.
+
+    Attributes:
+        first_variable: int32 (applications of the bank + 1,) Where the variables of an application start.
+        kinds: int32 (variables,) `StageKind`.
+        counts: int32 (variables,) Number of states.
+        absent: bool (variables,) State 0 is "absent".
+        ends: int64 (variables, MAX_STATES) Least value beyond a bin: ns, or planned stages; FAR for the last bin. 0
+            for "absent".
+        once: int32 (variables,) Mask of the bins.
+        repeats: int32 (variables, MAX_STATES) Least number of occurrences of each state: 0 for "absent", 1 for bins.
+            Beyond the states none can reach it.
+        calls_ns: float64 (variables, SLICES) `Variable.calls_s`.
+    """
+
+    first_variable: NDArray[np.int32]
+    kinds: NDArray[np.int32]
+    counts: NDArray[np.int32]
+    absent: NDArray[np.bool_]
     ends: NDArray[np.int64]
     once: NDArray[np.int32]
     repeats: NDArray[np.int32]
     calls_ns: NDArray[np.float64]
-    tokens: NDArray[np.int32]
-    first_variable: NDArray[np.int32]
-    states: NDArray[np.int32]
-    absent: NDArray[np.bool_]
-    kinds: NDArray[np.int32]
 
 
-class StateTables(NamedTuple):
-    """States of the variables of a bank; see `Layout`."""
-
-    ends: NDArray[np.int64]
-    once: NDArray[np.int32]
-    repeats: NDArray[np.int32]
-
-
-def map_applications(
-    workload: Workload, profiles: Mapping[int, tuple[int, Profile]], bank: ProfileBank, states: StateTables
-) -> Layout:
+def map_applications(workload: Workload, profiles: Mapping[int, tuple[int, Profile]]) -> Layout:
     """Map the applications of a workload to profiles.
 
     Args:
         workload: The jobs.
         profiles: For each application of the workload that has one: its index in the bank, and its profile.
-        bank: All profiles.
-        states: From `state_tables`.
 
     Returns:
         The layout of a workload without tasks.
@@ -103,17 +99,9 @@ def map_applications(
         variable=variable,
         plan=plan,
         latency_ps=latency,
-        work_ns=np.zeros(0, np.int64),
         llm_share=llm_share,
-        ends=states.ends,
-        once=states.once,
-        repeats=states.repeats,
-        calls_ns=bank.calls * 1e9,
+        work_ns=np.zeros(0, np.int64),
         tokens=np.zeros(0, np.int32),
-        first_variable=bank.first_variable,
-        states=bank.states,
-        absent=bank.absent,
-        kinds=bank.kinds,
     )
 
 
@@ -133,7 +121,7 @@ def _fill_work(mapped: Layout, jobs: Rows, stages: Rows, tasks: Rows, work_ns: N
             work_ns[t] = slot_time_ns(tasks[t], mapped.latency_ps[app])
 
 
-def state_tables(profiles: list[Profile]) -> StateTables:
+def state_tables(profiles: list[Profile], bank: ProfileBank) -> StateTables:
     """Lay out the states of the variables of a bank, in its order."""
     variables = [variable for profile in profiles for variable in profile.variables]
     ends = np.full((len(variables), MAX_STATES), FAR, np.int64)
@@ -149,7 +137,16 @@ def state_tables(profiles: list[Profile]) -> StateTables:
         repeats[v, :first] = 0
         repeats[v, first:several] = 1
         repeats[v, several : variable.states] = variable.repeats
-    return StateTables(ends, once, repeats)
+    return StateTables(
+        first_variable=bank.first_variable,
+        kinds=bank.kinds,
+        counts=bank.states,
+        absent=bank.absent,
+        ends=ends,
+        once=once,
+        repeats=repeats,
+        calls_ns=bank.calls * 1e9,
+    )
 
 
 def _llm_share(history: NDArray[Any], clock: LatencyProfile) -> NDArray[np.float64]:

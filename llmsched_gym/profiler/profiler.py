@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from operator import is_not
@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from llmsched_gym.cluster.state import ClusterState
 from llmsched_gym.errors import InputError
 from llmsched_gym.profiler.bank import make_bank, make_workspace
-from llmsched_gym.profiler.beliefs import BeliefRows, make_rows, refresh
+from llmsched_gym.profiler.belief_state import Beliefs, new_beliefs
 from llmsched_gym.profiler.cache import make_cache
 from llmsched_gym.profiler.features import JOB_NUMBERS, VARIABLE_NUMBERS, Inference, Prior, fill_prior
-from llmsched_gym.profiler.layout import Layout, StateTables, lay_out_tasks, map_applications, state_tables
+from llmsched_gym.profiler.layout import Layout, lay_out_tasks, map_applications, state_tables
 from llmsched_gym.profiler.profile import Profile
 from llmsched_gym.profiler.store import check_template, list_profiles, load_profile, read_profile
 from llmsched_gym.workloads.template import ApplicationTemplate
@@ -33,13 +31,11 @@ class Profiler:
         profiles: By the name of their application, in the order of the bank.
         strict: Applications whose profile the user gave: if it does not fit, that is an error.
         inference: Their compiled form.
-        states: Of all their variables.
     """
 
     profiles: dict[str, Profile]
     strict: frozenset[str]
     inference: Inference
-    states: StateTables
     _mapped: list[tuple[tuple[Any, ...], Layout]] = field(default_factory=list, init=False, repr=False, compare=False)
     """The last applications of a workload, and how they map to the profiles; at most one entry."""
 
@@ -90,9 +86,17 @@ class Profiler:
                 for app, template in enumerate(workload.templates)
                 if (profile := self.find(template)) is not None
             }
-            mapped = map_applications(workload, found, self.inference.bank, self.states)
+            mapped = map_applications(workload, found)
             self._mapped[:] = [(applications, mapped)]
         return lay_out_tasks(mapped, workload)
+
+    def beliefs(self, workload: Workload) -> Beliefs:
+        """Return what is believed of jobs of which nothing has been seen yet.
+
+        Raises:
+            InputError: A profile that the user gave is of another version of its application.
+        """
+        return new_beliefs(self.layout(workload), self.inference.bank.first_variable, workload)
 
 
 def make_profiler(profiles: Iterable[Profile], strict: Iterable[str] = ()) -> Profiler:
@@ -109,25 +113,32 @@ def make_profiler(profiles: Iterable[Profile], strict: Iterable[str] = ()) -> Pr
             names = ", ".join(profile.nodes[node] for node in sorted(missing))
             raise InputError(f"profile of {profile.application}", "variables", f"none for {names}", "one per stage")
     bank = make_bank(ordered)
-    n, widest = len(bank.states), max(len(profile.variables) for profile in ordered)
+    n, widest = len(bank.states), max((len(profile.variables) for profile in ordered), default=0)
     inference = Inference(
         bank=bank,
         work=make_workspace(bank),
         cache=make_cache(widest, JOB_NUMBERS + VARIABLE_NUMBERS * widest),
         prior=Prior(np.zeros(n), np.zeros(n), np.zeros(n)),
+        states=state_tables(ordered, bank),
         key=np.zeros(2 * widest, np.uint16),
         words=np.zeros(widest, np.uint32),
         unfinished=np.zeros(widest, np.uint16),
         nothing_s=np.zeros(widest),
     )
     fill_prior(inference)
-    return Profiler(known, frozenset(strict), inference, state_tables(ordered))
+    return Profiler(known, frozenset(strict), inference)
 
 
 @lru_cache
 def shipped_profiler(time_scale: float = 1.0, token_divisor: int = 1) -> Profiler:
     """Return the profiler of the profiles that come with the package, for workloads that are scaled like this."""
     return make_profiler(load_profile(name).scaled(time_scale, token_divisor) for name in list_profiles())
+
+
+@lru_cache
+def no_profiler() -> Profiler:
+    """Return one that knows no application: what environments without a profiler hand to compiled code."""
+    return make_profiler(())
 
 
 def load_profiler(given: bool | str | Path, time_scale: float = 1.0, token_divisor: int = 1) -> Profiler | None:
@@ -152,64 +163,3 @@ def load_profiler(given: bool | str | Path, time_scale: float = 1.0, token_divis
     shipped = (load_profile(name) for name in list_profiles())
     profiles = [profile.scaled(time_scale, token_divisor) for profile in (*shipped, *own)]
     return make_profiler(profiles, {profile.application for profile in own})
-
-
-class EpisodeBeliefs:
-    """What a profiler says about the jobs of one episode.
-
-    Attributes:
-        rows: All that is written.
-        layout: How the jobs map to the profiles; the backend fills ``layout.tokens``.
-
-    Args:
-        profiler: The profiles.
-        workload: The jobs of the episode.
-        soft_evidence: Whether running stages are evidence.
-
-    Raises:
-        InputError: A profile that the user gave is of another version of its application.
-    """
-
-    def __init__(self, profiler: Profiler, workload: Workload, soft_evidence: bool) -> None:
-        self.layout = profiler.layout(workload)
-        self.rows = make_rows(self.layout, workload)
-        self._profiler, self._soft = profiler, soft_evidence
-
-    @property
-    def jobs(self) -> NDArray[Any]:
-        """`BELIEF` rows."""
-        return self.rows.jobs
-
-    @property
-    def stages(self) -> NDArray[Any]:
-        """`STAGE_BELIEF` rows."""
-        return self.rows.stages
-
-    @property
-    def arguments(self) -> tuple[Inference, Layout, bool, BeliefRows]:
-        """Arguments of `beliefs.refresh` after the state."""
-        return self._profiler.inference, self.layout, self._soft, self.rows
-
-    def arrays(self) -> list[NDArray[Any]]:
-        """Return the arrays that belong to this episode alone."""
-        return [*self.rows, self.layout.work_ns, self.layout.tokens]
-
-    def move(self, place: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
-        """Move them to where `place` copies them."""
-        *rows, work_ns, tokens = map(place, self.arrays())
-        self.rows = BeliefRows(*rows)
-        self.layout = self.layout._replace(work_ns=work_ns, tokens=tokens)
-
-    def refresh(self, state: ClusterState) -> None:
-        """Bring the beliefs of all jobs in the system up to date."""
-        refresh(state, *self.arguments)
-
-    def counts(self) -> dict[str, int]:
-        """Return how often what happened.
-
-        Returns:
-            ``unprofiled_jobs``; ``belief_updates`` and, of these, ``unseen_evidence``: the profile held what was seen
-            for impossible, so that part of it was given up.
-        """
-        names = "unprofiled_jobs", "belief_updates", "unseen_evidence"
-        return dict(zip(names, map(int, self.rows.counts), strict=True))

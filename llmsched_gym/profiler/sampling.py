@@ -18,10 +18,6 @@ from llmsched_gym.profiler.integers import wide
 from llmsched_gym.profiler.profile import SLICES
 from llmsched_gym.workloads.template import StageKind
 
-_DYNAMIC = int(StageKind.DYNAMIC)
-_LLM = int(StageKind.LLM)
-_SLICES = int(SLICES)
-
 
 @kernel
 def remaining(
@@ -49,7 +45,7 @@ def remaining(
     start = bank.first_variable[app]
     llm = regular = 0.0
     for v in range(start, bank.first_variable[app + 1]):
-        if unfinished[v - start] and bank.kinds[v] != _DYNAMIC:
+        if unfinished[v - start] and bank.kinds[v] != StageKind.DYNAMIC:
             seconds, had = 0.0, float(elapsed_s[v - start])
             if unfinished[v - start] > 1:
                 seconds = max(calls_mean(bank, v, wide(unfinished[v - start]) - 1) - had, 0.0)
@@ -57,7 +53,7 @@ def remaining(
                 for k in range(work.n_allowed[v]):
                     state = work.allowed[v, k]
                     seconds += work.marginals[v, state] * _mean_left(bank, v, state, had)
-            if bank.kinds[v] == _LLM:
+            if bank.kinds[v] == StageKind.LLM:
                 llm += seconds
             else:
                 regular += seconds
@@ -152,7 +148,7 @@ def _sum_samples(
     start, end = bank.first_variable[app], bank.first_variable[app + 1]
     work.sums[:] = 0.0
     for v in range(start, end):
-        if not unfinished[v - start] or bank.kinds[v] == _DYNAMIC:
+        if not unfinished[v - start] or bank.kinds[v] == StageKind.DYNAMIC:
             continue
         own = end - start + v - start
         slots, shares = work.slots[own], work.shares[own]
@@ -172,9 +168,9 @@ def _sum_samples(
 def calls_mean(bank: ProfileBank, v: int, calls: int) -> float:
     """Mean seconds of so many calls of a candidate, variable `v` of the bank."""
     total = 0.0
-    for k in range(_SLICES):
+    for k in range(SLICES):
         total += bank.calls[v, k]
-    return calls * total / _SLICES
+    return calls * total / SLICES
 
 
 @kernel
@@ -203,9 +199,9 @@ def _mean_left(bank: ProfileBank, v: int, state: int, elapsed: float) -> float:
     if elapsed <= bank.lows[v, state]:
         return bank.means[v, state] - elapsed
     total = 0.0
-    for k in range(_SLICES):
+    for k in range(SLICES):
         total += max(bank.slices[v, state, k] - elapsed, 0.0)
-    return total / _SLICES
+    return total / SLICES
 
 
 @kernel

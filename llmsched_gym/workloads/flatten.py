@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,6 @@ from llmsched_gym._jit import kernel
 from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import BYTES_PER_TOKEN
-
-_LLM: Final = int(StageKind.LLM)
-_DYNAMIC: Final = int(StageKind.DYNAMIC)
 
 
 class PlacedJobs(NamedTuple):
@@ -68,7 +65,7 @@ def fill_stages(
             stage.kind = placed.kind[stage.node]
             stage.present = block.present[j, slot]
             stage.revealer = place[block.revealer[j, slot]] if block.revealer[j, slot] >= 0 else -1
-            stage.n_tasks = block.n_tasks[j, slot] if stage.present == 1 and stage.kind != _DYNAMIC else 0
+            stage.n_tasks = block.n_tasks[j, slot] if stage.present == 1 and stage.kind != StageKind.DYNAMIC else 0
             for parent in range(slots):
                 if block.parents[j, slot, parent] and block.exists[j, parent]:
                     edges[n_edges, 0] = place[parent]
@@ -97,7 +94,7 @@ def fill_tasks(placed: PlacedJobs, stages: Any, tasks: Any) -> None:
             for t in range(stages[s].n_tasks):
                 task = tasks[stages[s].first_task + t]
                 task.stage = s
-                if stages[s].kind == _LLM:
+                if stages[s].kind == StageKind.LLM:
                     task.model = 0
                     task.output_bytes = block.output_tokens[j, slot, t] * BYTES_PER_TOKEN
                     task.prompt_tokens = block.prompt_tokens[j, slot, t]

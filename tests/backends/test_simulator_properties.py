@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from random_workloads import Case, cases
 
 from llmsched_gym.cluster.state import FAR, ClusterState, JobStatus, StageStatus, TaskStatus
-from llmsched_gym.envs.episode import Tables
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 from llmsched_gym.workloads.template import StageKind
@@ -158,10 +157,10 @@ def test_counters_equal_a_recount_at_every_decision(case: Case) -> None:
 @given(cases())
 def test_observing_changes_nothing(case: Case) -> None:
     for env, _, observation, _ in play(case):
-        again = Tables(*(np.zeros_like(observation[name]) for name in Tables._fields))
-        env.episode.observe(again)
-        for name, table in again._asdict().items():
-            assert table.tobytes() == observation[name].tobytes(), name
+        again = env.shapes.new(1)
+        env.episode.look(again)
+        for name, table in observation.items():
+            assert table.tobytes() == getattr(again, name).tobytes(), name
 
 
 def recount(state: ClusterState, workload: Workload) -> None:

@@ -109,17 +109,6 @@ def test_digests_equal_those_of_single_environments(threads: int) -> None:
     envs.close()
 
 
-def test_copies_stay_and_shared_arrays_change() -> None:
-    for copy in (True, False):
-        envs = SchedulingVectorEnv("mixed", num_envs=2, jobs=5, copy=copy)
-        first, _ = envs.reset(seed=0)
-        before = {name: array.copy() for name, array in first.items()}
-        second = envs.step(random_legal(first["action_mask"], np.random.default_rng(0)))[0]
-        unchanged = all(np.array_equal(first[name], before[name]) for name in first)
-        assert unchanged == copy
-        assert all(np.shares_memory(first[name], second[name]) for name in first) != copy
-
-
 def test_episodes_of_sub_environments_differ_and_can_be_looked_at() -> None:
     envs = SchedulingVectorEnv("mixed", num_envs=3, jobs=5)
     envs.reset(seed=[4, 4, 5])

@@ -13,7 +13,7 @@ from llmsched_gym.cluster.state import FAR, JobStatus
 from llmsched_gym.envs.columns import Candidate, Job
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import InputError
-from llmsched_gym.profiler.beliefs import make_rows
+from llmsched_gym.profiler.belief_state import new_beliefs
 from llmsched_gym.profiler.evidence import collect
 from llmsched_gym.profiler.fit import profiling_jobs
 from llmsched_gym.profiler.profiler import load_profiler, make_profiler, shipped_profiler
@@ -44,15 +44,13 @@ def play(env: SchedulingEnv, steps: int = 10**9, seed: int = 0) -> tuple[dict[st
 
 def evidence_of(env: SchedulingEnv, job: int, *, soft: bool = True) -> tuple[np.ndarray, np.ndarray, int]:
     """Return masks, unfinished variables and the next check of a job as it is now."""
-    beliefs = env.episode.beliefs
-    assert beliefs is not None
-    layout = beliefs.layout
+    assert env.profiler is not None
+    layout, states = env.episode.beliefs.layout, env.profiler.inference.states
     app = layout.apps[env.workload.jobs["app"][job]]
-    n = int(layout.first_variable[app + 1] - layout.first_variable[app])
-    rows = make_rows(layout, env.workload)
-    belief = rows.jobs[job]
-    check_ns, _ = collect(env.episode.state, layout, job, soft, belief, rows.evidence, rows.listed)
-    evidence = rows.evidence[belief["first_evidence"] :][:n]
+    n = int(states.first_variable[app + 1] - states.first_variable[app])
+    beliefs = new_beliefs(layout, states.first_variable, env.workload)
+    check_ns, _ = collect(env.episode.state, states, beliefs, job, soft)
+    evidence = beliefs.evidence[beliefs.jobs["first_evidence"][job] :][:n]
     return evidence["mask"].copy(), evidence["left"].astype(bool), check_ns
 
 
@@ -129,7 +127,6 @@ def test_nothing_that_was_not_computed_is_believed() -> None:
     for steps in (1, 60, 240):
         play(env, steps)
         beliefs = env.episode.beliefs
-        assert beliefs is not None
         for table in (beliefs.jobs, beliefs.stages):
             assert all(np.isfinite(table[name]).all() for name in table.dtype.names or ())
 

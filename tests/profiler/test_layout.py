@@ -23,7 +23,7 @@ def test_the_work_of_tasks_is_that_under_the_latency_of_their_applications_profi
         clock = replace(profile.latency, decode_ps=profile.latency.decode_ps * (1 + app % 2))
         found[app] = list(profiler.profiles).index(template.name), replace(profile, latency=clock)
         expected[of_task == app] = task_work_ns(workload.tasks[of_task == app], clock)
-    mapped = map_applications(workload, found, profiler.inference.bank, profiler.states)
+    mapped = map_applications(workload, found)
     layout = lay_out_tasks(mapped, workload)
     assert layout.work_ns.tolist() == expected.tolist()
     assert 0 < np.count_nonzero(expected) < len(expected)

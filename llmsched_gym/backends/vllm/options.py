@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, suggest
 
 ServerSpec = str | Mapping[str, Any]
 """A URL, ``dummy:<size>``, a model's path or name, or the fields of a `LaunchSpec`."""
@@ -65,6 +65,22 @@ class ServedOptions:
         elif isinstance(servers, Mapping):
             servers = [servers]
         return cls(tuple(servers or ()), **others)
+
+    @classmethod
+    def from_mapping(cls, given: Mapping[str, Any]) -> ServedOptions:
+        """Read the fields by name, `servers` as in `make`.
+
+        Raises:
+            InputError: A field is unknown, or a value is not usable.
+        """
+        if not isinstance(given, Mapping):
+            raise InputError("environment", "served", given, 'ServedOptions or their fields, {"servers": [...]}')
+        known = [one.name for one in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise InputError("environment", "served", name, suggest(str(name), known))
+        others = {name: value for name, value in given.items() if name != "servers"}
+        return cls.make(given.get("servers"), **others)
 
 
 def is_url(server: str) -> bool:

@@ -27,7 +27,7 @@ from llmsched_gym.evaluation.store import read_json
 from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.registry import load_policy
 
-FAST: dict[str, Any] = {"backend": "vllm", "rate": 20.0, "time_scale": 10.0}
+FAST: dict[str, Any] = {"rate": 20.0, "time_scale": 10.0}
 """Jobs that arrive almost at once, with short tool calls."""
 
 CALLS: list[ToolCall] = []
@@ -82,7 +82,7 @@ def check_all_served(env: SchedulingEnv, result: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("policy", ["fcfs", "llmsched"])
 def test_every_task_is_served_with_its_own_lengths(servers: list[Server], policy: str):
-    env = SchedulingEnv("chain", jobs=5, servers=[server.url for server in servers], **FAST)
+    env = SchedulingEnv("chain", jobs=5, served={"servers": [server.url for server in servers]}, **FAST)
     try:
         result = play(env, load_policy(policy))
         check_all_served(env, result)
@@ -96,7 +96,7 @@ def test_every_task_is_served_with_its_own_lengths(servers: list[Server], policy
 
 
 def test_streamed_tokens_are_observed(servers: list[Server]):
-    env = SchedulingEnv("predefined", jobs=2, servers=[servers[0].url], **{**FAST, "load": None})
+    env = SchedulingEnv("predefined", jobs=2, served={"servers": [servers[0].url]}, **{**FAST, "load": None})
     try:
         observation, _ = env.reset(seed=0)
         seen = []
@@ -107,7 +107,7 @@ def test_streamed_tokens_are_observed(servers: list[Server]):
                 break
         assert max(seen) > 0
         running = env.episode.state.tasks["status"] == TaskStatus.RUNNING
-        assert (env.episode.stage_beliefs["work_s"] >= 0).all()
+        assert (env.episode.beliefs.stages["work_s"] >= 0).all()
         assert running.any()  # the episode is broken off by `close`, with requests under way
     finally:
         env.close()
@@ -130,7 +130,8 @@ def test_no_fault_loses_a_task(servers: list[Server], kind: FaultKind, counter: 
         pytest.skip("spoils whole replies")
     with FaultProxy(servers[0].url) as proxy:
         urls = [proxy.url, servers[1].url]
-        env = SchedulingEnv("chain", jobs=4, servers=urls, stream=stream, request_timeout_s=5.0, **FAST)
+        served = {"servers": urls, "stream": stream, "request_timeout_s": 5.0}
+        env = SchedulingEnv("chain", jobs=4, served=served, **FAST)
         try:
             proxy.fault = Fault(kind)
             result = play(env, load_policy("fcfs"))
@@ -211,7 +212,8 @@ async def broken(call: ToolCall) -> None:
 def test_tools_run_in_place_of_waits(servers: list[Server]):
     CALLS.clear()
     urls = [server.url for server in servers]
-    env = SchedulingEnv("chain", jobs=6, servers=urls, tools={"code_generation.test": f"{__name__}:called"}, **FAST)
+    served = {"servers": urls, "tools": {"code_generation.test": f"{__name__}:called"}}
+    env = SchedulingEnv("chain", jobs=6, served=served, **FAST)
     try:
         result = play(env, load_policy("fcfs"))
     finally:
@@ -226,7 +228,8 @@ def test_tools_run_in_place_of_waits(servers: list[Server]):
 
 
 def test_a_tool_that_never_works_ends_the_run_in_one_line(servers: list[Server]):
-    env = SchedulingEnv("chain", jobs=6, servers=[servers[0].url], tools={"test": f"{__name__}:broken"}, **FAST)
+    served = {"servers": [servers[0].url], "tools": {"test": f"{__name__}:broken"}}
+    env = SchedulingEnv("chain", jobs=6, served=served, **FAST)
     try:
         with pytest.raises(RunError, match=r"tool of code_generation\.test_1, job \d+: ConnectionError: out of order"):
             play(env, load_policy("fcfs"))
@@ -235,7 +238,7 @@ def test_a_tool_that_never_works_ends_the_run_in_one_line(servers: list[Server])
 
 
 def test_a_launched_server_that_dies_is_started_again(vllm_python: str):
-    env = SchedulingEnv("chain", jobs=4, servers="dummy:tiny", give_up_s=600.0, **FAST)
+    env = SchedulingEnv("chain", jobs=4, served={"servers": "dummy:tiny", "give_up_s": 600.0}, **FAST)
     policy = load_policy("fcfs")
     try:
         observation, info = env.reset(seed=0)
@@ -267,12 +270,13 @@ def test_a_launched_server_that_dies_is_started_again(vllm_python: str):
         ({"servers": "http://127.0.0.1:1", "tools": {"search": "nothing"}}, "module:function"),
         ({"servers": "http://127.0.0.1:1", "tools": {"search": "json:loads"}}, "an async function"),
         ({"servers": "dummy:huge"}, "huge"),
-        ({"servers": "http://127.0.0.1:1", "backend": "simulator"}, 'backend="vllm"'),
+        ({"server": "http://127.0.0.1:1"}, "served: got 'server'"),
+        ("http://127.0.0.1:1", "ServedOptions or their fields"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str):
     def make() -> None:
-        env = SchedulingEnv("chain", **{"backend": "vllm", **arguments})
+        env = SchedulingEnv("chain", served=arguments)
         try:
             env.reset(seed=0)
         finally:

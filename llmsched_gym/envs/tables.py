@@ -1,0 +1,174 @@
+"""The arrays of an observation: which there are, their shapes, the spaces that describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from llmsched_gym._jit import kernel
+from llmsched_gym.cluster.state import Rows
+from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
+from llmsched_gym.workloads.workload import Workload
+
+Observation = dict[str, NDArray[Any]]
+
+NODES_PER_ROW: Final = 48
+"""Node rows of a graph observation per candidate row of a window that was given."""
+
+EDGES_PER_ROW: Final = 96
+
+
+class Tables(NamedTuple):
+    """The tables of one observation, or of many with a leading axis. Those not asked for have no rows.
+
+    Attributes:
+        candidates: float32 (N, len(Candidate)).
+        jobs: float32 (J, len(Job)).
+        executors: float32 (E, len(Executor)).
+        system: float32 (len(System),).
+        action_mask: int8 (actions,).
+        nodes: float32 (M, len(Node)).
+        edges: int32 (L, 2).
+        truth: float32 (N, len(Truth)).
+    """
+
+    candidates: NDArray[np.float32]
+    jobs: NDArray[np.float32]
+    executors: NDArray[np.float32]
+    system: NDArray[np.float32]
+    action_mask: NDArray[np.int8]
+    nodes: NDArray[np.float32]
+    edges: NDArray[np.int32]
+    truth: NDArray[np.float32]
+
+
+class Window(NamedTuple):
+    """How many rows the tables have room for.
+
+    Attributes:
+        candidates: N, ready stages.
+        jobs: J.
+        nodes: M, stages of a graph observation.
+        edges: L, likewise.
+    """
+
+    candidates: int
+    jobs: int
+    nodes: int
+    edges: int
+
+    @classmethod
+    def given(cls, candidates: int, jobs: int) -> Self:
+        """Return a window of so many candidates and jobs."""
+        return cls(candidates, jobs, candidates * NODES_PER_ROW, candidates * EDGES_PER_ROW)
+
+    @classmethod
+    def around(cls, workload: Workload) -> Self:
+        """Return a window into which everything fits that any moment of a workload may show.
+
+        Every job counts as much as the largest of its application: how many stages it will turn out to have is hidden.
+        """
+        sizes = np.zeros((workload.n_jobs, 3), np.int64)
+        _measure_jobs(workload.stages, workload.children, np.zeros(len(workload.stages), np.bool_), sizes)
+        apps = workload.jobs["app"].astype(np.int64)
+        largest = np.zeros((len(workload.templates), 3), np.int64)
+        np.maximum.at(largest, apps, sizes)
+        candidates, nodes, edges = np.maximum(largest[apps].sum(axis=0), 1).tolist()
+        return cls(candidates, workload.n_jobs, nodes, edges)
+
+
+@dataclass(frozen=True)
+class TableShapes:
+    """The tables of an environment.
+
+    Attributes:
+        window: How many rows there are.
+        executors: E.
+        placements: 1, or E where actions choose the executor.
+        graph: Whether ``nodes`` and ``edges`` were asked for.
+        privileged: Whether ``truth`` was.
+    """
+
+    window: Window
+    executors: int
+    placements: int
+    graph: bool
+    privileged: bool
+
+    @property
+    def actions(self) -> int:
+        """Number of actions: each candidate on each placement, and to wait."""
+        return self.window.candidates * self.placements + 1
+
+    @cached_property
+    def all(self) -> Mapping[str, tuple[tuple[int, ...], Any]]:
+        """Shape and type of every table, in the order of `Tables`."""
+        window, floats = self.window, np.float32
+        return {
+            "candidates": ((window.candidates, len(Candidate)), floats),
+            "jobs": ((window.jobs, len(Job)), floats),
+            "executors": ((self.executors, len(Executor)), floats),
+            "system": ((len(System),), floats),
+            "action_mask": ((self.actions,), np.int8),
+            "nodes": ((window.nodes if self.graph else 0, len(Node)), floats),
+            "edges": ((window.edges if self.graph else 0, 2), np.int32),
+            "truth": ((window.candidates if self.privileged else 0, len(Truth)), floats),
+        }
+
+    @cached_property
+    def asked(self) -> tuple[str, ...]:
+        """Names of the tables of an observation."""
+        optional = {"nodes": self.graph, "edges": self.graph, "truth": self.privileged}
+        return tuple(name for name in self.all if optional.get(name, True))
+
+    def space(self) -> spaces.Dict:
+        """Return the space of observations."""
+        tables: dict[str, spaces.Space[Any]] = {}
+        for name in self.asked:
+            shape, dtype = self.all[name]
+            if name == "action_mask":
+                tables[name] = spaces.MultiBinary(self.actions)
+            elif name == "edges":
+                tables[name] = spaces.Box(0, self.window.nodes, shape, dtype)
+            else:
+                tables[name] = spaces.Box(-np.inf, np.inf, shape, dtype)
+        return spaces.Dict(tables)
+
+    def new(self, episodes: int) -> Tables:
+        """Return zeros for so many episodes, with a leading axis."""
+        arrays: tuple[Any, ...] = tuple(np.zeros((episodes, *shape), dtype) for shape, dtype in self.all.values())
+        return Tables(*arrays)
+
+
+@kernel
+def _measure_jobs(
+    stages: Rows, children: NDArray[np.int32], continued: NDArray[np.bool_], sizes: NDArray[np.int64]
+) -> None:
+    """Bound how much of each job can be seen at once: (ready stages, nodes, edges).
+
+    A greedy cover of its graph by paths bounds how many of its stages can be ready together (stages that can be
+    ready together lie on different paths).
+
+    Args:
+        stages: `STAGE` rows.
+        children: Child lists.
+        continued: Scratch, one per stage, False.
+        sizes: int64 (jobs, 3), zeros; written.
+    """
+    for s in range(len(stages)):
+        row = sizes[stages[s].job]
+        if stages[s].present == 1 and not continued[s]:
+            row[0] += 1  # a new path begins here
+        for k in range(stages[s].first_child, stages[s].first_child + stages[s].n_children):
+            child = children[k]
+            if stages[s].present == 1 and stages[child].present == 1 and not continued[child]:
+                continued[child] = True
+                break
+        row[1] += 1
+        row[2] += stages[s].n_children
