@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -142,8 +143,29 @@ class TableShapes:
 
     def new(self, episodes: int) -> Tables:
         """Return zeros for so many episodes, with a leading axis."""
-        arrays: tuple[Any, ...] = tuple(np.zeros((episodes, *shape), dtype) for shape, dtype in self.all.values())
+        # One piece of memory: several large ones would go back to the system, and be cleared by it, step by step.
+        memory = np.zeros(self._bytes * episodes, np.uint8)
+        arrays: list[Any] = []
+        for shape, dtype, start in self._places:
+            arrays.append(np.ndarray((episodes, *shape), dtype, memory, start * episodes))
         return Tables(*arrays)
+
+    @cached_property
+    def _places(self) -> list[tuple[tuple[int, ...], Any, int]]:
+        """Shape and type of every table, and how many bytes of an episode lie before it: single bytes lie last."""
+        starts, start = {}, 0
+        for name in sorted(self.all, key=lambda name: -np.dtype(self.all[name][1]).itemsize):
+            starts[name] = start
+            start += self._size(name)
+        return [(shape, dtype, starts[name]) for name, (shape, dtype) in self.all.items()]
+
+    @cached_property
+    def _bytes(self) -> int:
+        return sum(map(self._size, self.all))
+
+    def _size(self, name: str) -> int:
+        shape, dtype = self.all[name]
+        return prod(shape) * np.dtype(dtype).itemsize
 
 
 @kernel
