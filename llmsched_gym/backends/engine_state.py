@@ -123,8 +123,9 @@ class EngineConfig:
     max_num_batched_tokens: int = 2048
     kv_blocks: int = 1 << 20
     block_size: int = 16
-    watermark: float = 0.01
+    watermark: float = 0.0
     prefix_caching: bool = True
+    async_scheduling: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no engine could run.
@@ -147,13 +148,13 @@ class EngineConfig:
 
     @property
     def watermark_blocks(self) -> int:
-        """Blocks that admissions leave free."""
-        return int(self.watermark * self.kv_blocks)
+        """Blocks that admissions beside running sequences leave free: of all blocks that vLLM has, one of them unused."""
+        return int(self.watermark * (self.kv_blocks + 1))
 
     @property
     def kv_tokens(self) -> int:
         """Most KV tokens of one request (`kv_tokens_needed`) that the engine can ever serve."""
-        return (self.kv_blocks - self.watermark_blocks) * self.block_size
+        return self.kv_blocks * self.block_size
 
 
 @kernel
