@@ -39,14 +39,12 @@ class Load:
     @property
     def log(self) -> RequestLog:
         """The requests as `replay.serve` takes them."""
-        contents = prompt_contents(self.tasks, _APPS, _APPS + _JOBS)
-        columns = (self.tasks["app_prefix"], self.tasks["app_prefix_tokens"], contents.chain, contents.own_from)
         return RequestLog(
             [str(index) for index in range(len(self.tasks))],
             self.arrival_ns,
             self.tasks["prompt_tokens"].astype(np.int64),
             self.tasks["output_tokens"].astype(np.int64),
-            np.stack(columns, axis=1).astype(np.int64),
+            prompt_contents(self.tasks, _APPS, _APPS + _JOBS).columns(self.tasks),
         )
 
     @property

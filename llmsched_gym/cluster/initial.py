@@ -22,6 +22,7 @@ from llmsched_gym.cluster.state import (
     Rows,
     StageStatus,
 )
+from llmsched_gym.workloads.contents import Contents
 from llmsched_gym.workloads.history import llm_terms
 from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.template import StageKind
@@ -119,7 +120,7 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
     regular_pool = len(workload.models)
     _fill_jobs(workload.jobs, jobs)
     _fill_stages(workload.stages, workload.tasks, expected, first_node, regular_pool, jobs, stages)
-    _fill_tasks(workload.tasks, task_work_ns(workload.tasks, profile), tasks)
+    _fill_tasks(workload.tasks, workload.contents, task_work_ns(workload.tasks, profile), tasks)
     _fill_truth(jobs, stages, tasks, workload.children)
     return ClusterState(
         clock=np.zeros(1, CLOCK),
@@ -253,7 +254,7 @@ def _fill_stages(
 
 
 @kernel
-def _fill_tasks(given: Rows, work_ns: NDArray[np.int64], tasks: Rows) -> None:
+def _fill_tasks(given: Rows, contents: Contents, work_ns: NDArray[np.int64], tasks: Rows) -> None:
     """Write the `TASK_STATE` rows."""
     for t in range(len(tasks)):
         source, task = given[t], tasks[t]
@@ -269,8 +270,9 @@ def _fill_tasks(given: Rows, work_ns: NDArray[np.int64], tasks: Rows) -> None:
         task.output_tokens = source.output_tokens
         task.app_prefix = source.app_prefix
         task.app_prefix_tokens = source.app_prefix_tokens
-        task.job_prefix = source.job_prefix
+        task.chain = contents.chain[t]
         task.job_prefix_tokens = source.job_prefix_tokens
+        task.own_from = contents.own_from[t]
         task.output_bytes = source.output_bytes
 
 

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import direct, inlined_kernel, kernel
 from llmsched_gym.backends import simulator
+from llmsched_gym.backends.engine import present_decodes
+from llmsched_gym.backends.engine_state import Engines
 from llmsched_gym.backends.simulator import Simulation
+from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.lifecycle import least_loaded
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows
@@ -130,12 +133,13 @@ class SimulatedEpisode(Episode):
 
     def move(self, memory: EpisodeMemory, row: int) -> None:
         """Move all arrays that belong to this episode alone to its place in some memory."""
-        kept = [*self.state, *self.simulation]
+        kept = [*self.state, *self.simulation.engines, *self.simulation[1:]]
         if self.beliefs is not None:
             kept += self.beliefs.arrays()
         place = memory.place(row, sum(map(room_for, kept)))
         self.state = ClusterState(*map(place, self.state))
-        self.simulation = Simulation(*map(place, self.simulation))
+        engines, *others = self.simulation
+        self.simulation = Simulation(Engines(*map(place, engines)), *map(place, others))
         if self.beliefs is not None:
             self.beliefs.move(place)
             self.job_beliefs, self.stage_beliefs = self.beliefs.jobs, self.beliefs.stages
@@ -275,10 +279,11 @@ def show_beliefs(
     if len(job_beliefs) == 0:
         return
     total_ps = 0
-    for e in range(len(simulation.engines)):
-        row = simulation.engines[e]
-        total_ps += row.iteration_ps + row.decode_ps * max(row.decoding, 1) + row.context_ps * row.context_tokens
-    iteration_s = total_ps * 1e-12 / max(len(simulation.engines), 1)
+    for e in range(len(simulation.engines.rows)):
+        row = simulation.engines.rows[e]
+        n_decode, context = present_decodes(row)
+        total_ps += iteration_ps(row.latency_ps, max(n_decode, 1), 0, context, 0)
+    iteration_s = total_ps * 1e-12 / max(len(simulation.engines.rows), 1)
     write_beliefs(state, job_beliefs, stage_beliefs, iteration_s, candidates, jobs)
 
 

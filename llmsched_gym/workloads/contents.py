@@ -14,12 +14,16 @@ prompts for real servers (backends/vllm/prompts.py) both follow this.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
+
+
+COLUMNS: Final = ("app_prefix", "app_prefix_tokens", "chain", "job_prefix_tokens", "own_from")
+"""What an engine knows of a prompt's contents: columns of `TASK_STATE`, and of `Contents.columns`."""
 
 
 class Contents(NamedTuple):
@@ -35,6 +39,12 @@ class Contents(NamedTuple):
     chain: NDArray[np.int32]
     own_from: NDArray[np.int32]
     count: int
+
+    def columns(self, tasks: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the `COLUMNS` of the tasks; int64 (n, 5)."""
+        found = {"chain": self.chain, "own_from": self.own_from}
+        columns = [found[name] if name in found else tasks[name] for name in COLUMNS]
+        return np.stack(columns, axis=1, dtype=np.int64)
 
     def extends(self, tasks: NDArray[Any]) -> NDArray[np.bool_]:
         """Tell which of the tasks add their prompt and output to their chain; bool (n,)."""
