@@ -165,6 +165,7 @@ class PlainEngine:
         self.iterations = 0  # started
         self.running: list[Request] = []
         self.waiting: deque[Request] = deque()
+        self.used: list[int] = []  # KV blocks that requests held in each iteration
         self.flights: deque[Batch] = deque()  # asynchronous scheduling keeps one more ready than the one that runs
 
     # --- from outside ---
@@ -278,6 +279,7 @@ class PlainEngine:
         outputs = [request for request in served if not request.prefilling]
         self.flights.append(Batch(start_ps + length_ps, outputs))
         self.iterations += 1
+        self.used.append(self.pool.used)
         return True
 
     def blocks_for(self, tokens: int) -> int:

@@ -67,7 +67,7 @@ def random_load(seed: int) -> Load:
     tasks = np.zeros(n, TASK)
     app_tokens = rng.integers(0, 30 * scale, _APPS)
     job_app = rng.integers(-1, _APPS, _JOBS)
-    sharing = rng.random(3)
+    sharing, longest_output = rng.random(3), int(rng.choice([2, 20, 60, 100]))
     ends: list[list[int]] = [[] for _ in range(_JOBS)]  # per job: where its text could be left
     for task in tasks:
         app = int(rng.integers(_APPS)) if rng.random() < sharing[0] else -1
@@ -85,7 +85,7 @@ def random_load(seed: int) -> Load:
         task["app_prefix"], task["app_prefix_tokens"] = app, shared
         task["job_prefix"], task["job_prefix_tokens"] = _APPS + job if job >= 0 else -1, chained
         task["prompt_tokens"] = max(1, chained + new)
-        task["output_tokens"] = rng.integers(1, int(rng.choice([2, 20, 60])))
+        task["output_tokens"] = rng.integers(1, longest_output)
         if job >= 0:
             ends[job] += [int(task["prompt_tokens"]), int(task["prompt_tokens"] + task["output_tokens"])]
     gap = int(rng.choice([0, 10**3, 10**6, 10**8]))
@@ -94,7 +94,7 @@ def random_load(seed: int) -> Load:
 
 def _random_engine(rng: np.random.Generator, tasks: NDArray[Any]) -> EngineConfig:
     block_size = int(rng.choice([1, 4, 7, 16], p=[0.1, 0.4, 0.1, 0.4]))
-    slots = int(rng.integers(1, 9))
+    slots = int(rng.integers(1, 11))
     a, b, c, d = (int(rng.integers(low, high)) for low, high in ((10**3, 10**8), (0, 10**6), (0, 10**6), (0, 10**4)))
     longest = int((tasks["prompt_tokens"] + tasks["output_tokens"]).max()) - 1
     least = -(-longest // block_size)
@@ -102,8 +102,8 @@ def _random_engine(rng: np.random.Generator, tasks: NDArray[Any]) -> EngineConfi
         LatencyProfile("random", a, b, c, d, attention_ps=int(rng.choice([0, 0, 300]))),
         max_num_seqs=slots,
         max_num_batched_tokens=slots + int(rng.choice([0, 10, 60, 400])),
-        kv_blocks=least + int(rng.integers(0, int(rng.choice([2, least + 1, 4 * least + 1])) + 1)),
+        kv_blocks=least + int(rng.integers(0, int(rng.choice([1, least // 2 + 1, least + 1, 4 * least + 1])) + 1)),
         block_size=block_size,
-        watermark=float(rng.choice([0.0, 0.0, 0.01, 0.1, 0.3])),
+        watermark=float(rng.choice([0.0, 0.0, 0.0, 0.01, 0.1, 0.3])),
         prefix_caching=bool(rng.random() < 0.85),
     )

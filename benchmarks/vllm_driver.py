@@ -93,7 +93,9 @@ class Engine:
         """Hand over the next request."""
         index, request = self.arrivals.popleft()
         name = str(index)
-        self.tokens[name] = [(content << 24) + k for content, start, stop in request["tokens"] for k in range(start, stop)]
+        self.tokens[name] = [
+            (content << 24) + k for content, start, stop in request["tokens"] for k in range(start, stop)
+        ]
         length = len(self.tokens[name]) - request["output"]
         self.scheduler.add_request(
             Request(
@@ -125,7 +127,9 @@ class Engine:
                 outputs.add(name)
         start_ps = self.flights[-1].end_ps if self.flights else self.clock_ps
         if scheduled.num_scheduled_tokens:
-            self.used.append(self.load["engine"]["kv_blocks"] - scheduler.kv_cache_manager.block_pool.get_num_free_blocks())
+            self.used.append(
+                self.load["engine"]["kv_blocks"] - scheduler.kv_cache_manager.block_pool.get_num_free_blocks()
+            )
         return Flight(start_ps + length_ps, scheduled, outputs)
 
     def land(self) -> None:

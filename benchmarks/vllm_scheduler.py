@@ -5,7 +5,8 @@
 
 Per load, three engines serve the same requests: vLLM's `Scheduler` (or `AsyncScheduler`) in a process of the Python
 that has vLLM (`vllm_driver.py`), the plain loop over iterations and blocks (`plain_engine.py`), and the compiled one.
-Compared are first-token and finish time and preemptions of every request, and the KV blocks in use in every iteration.
+Compared are first-token and finish time and preemptions of every request, and for the plain loop also the KV blocks in
+use in every iteration. Exits with 1 if any load differs, and names the seeds of the first that do.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from plain_engine import PlainEngine
 from random_loads import Load, random_load
 from rich.console import Console
@@ -30,6 +31,7 @@ from llmsched_gym.backends.vllm.dummy_model import dummy_model
 from llmsched_gym.backends.vllm.launch_spec import find_python
 
 TIMES = ("first_token_ns", "finish_ns", "restarts")
+"""What is compared of each request."""
 
 
 def content_ranges(load: Load) -> list[list[tuple[int, int, int]]]:
@@ -108,3 +110,90 @@ class VllmScheduler:
             self._errors.seek(0)
             raise RuntimeError(f"vLLM's scheduler ended:\n{self._errors.read()[-2000:]}")
         return json.loads(line)
+
+
+@dataclass
+class Tally:
+    """What came out of some loads of one kind.
+
+    Attributes:
+        loads: How many.
+        requests: Their requests.
+        preempting: Loads in which some request was preempted.
+        preemptions: All preemptions.
+        hitting: Loads in which some request found a block in the prefix cache.
+        iterations: Iterations of vLLM.
+        differing: Seeds of the loads in which an engine differed from vLLM, and which.
+    """
+
+    loads: int = 0
+    requests: int = 0
+    preempting: int = 0
+    preemptions: int = 0
+    hitting: int = 0
+    iterations: int = 0
+    differing: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, seed: int, load: Load, vllm: dict[str, Any]) -> None:
+        """Serve a load with the plain and the compiled engine, and compare them with vLLM."""
+        plain = PlainEngine(load.config)
+        requests = load.requests
+        plain.run(requests)
+        tasks, _ = serve(load.log, load.config)
+        expected = [tuple(row[name] for name in TIMES) for row in vllm["times"]]
+        plain_times = [tuple(getattr(request, name) for name in TIMES) for request in requests]
+        compiled_times = [tuple(int(row[name]) for name in TIMES) for row in tasks]
+        if plain_times != expected or plain.used != vllm["used"]:
+            self.differing.append((seed, "plain"))
+        if compiled_times != expected:
+            self.differing.append((seed, "compiled"))
+        restarts = sum(row["restarts"] for row in vllm["times"])
+        self.loads += 1
+        self.requests += len(requests)
+        self.preempting += restarts > 0
+        self.preemptions += restarts
+        self.hitting += any(request.cached for request in requests)
+        self.iterations += len(vllm["used"])
+
+
+def compare(process: VllmScheduler, first_seed: int, loads: int, *, asynchronous: bool) -> Tally:
+    """Compare the engines on random loads."""
+    tally = Tally()
+    for seed in range(first_seed, first_seed + loads):
+        load = random_load(seed).scheduled(asynchronous=asynchronous)
+        tally.add(seed, load, process.serve(load))
+    return tally
+
+
+def main() -> None:
+    """Compare and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--loads", type=int, default=500, help="loads with synchronous scheduling")
+    parser.add_argument("--async-loads", type=int, default=200, help="loads with asynchronous scheduling")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first load; those that follow count on")
+    arguments = parser.parse_args()
+
+    start = time.perf_counter()
+    with VllmScheduler() as process:
+        tallies = {
+            "synchronous": compare(process, arguments.seed, arguments.loads, asynchronous=False),
+            "asynchronous": compare(process, arguments.seed, arguments.async_loads, asynchronous=True),
+        }
+        version = process.version
+    columns = ("loads", "requests", "iterations", "with cache hits", "with preemptions", "preemptions", "equal")
+    table = Table("scheduling", *columns, title=f"Engine against the scheduler of vLLM {version}")
+    for name, tally in tallies.items():
+        equal = tally.loads - len({seed for seed, _ in tally.differing})
+        counts = (tally.loads, tally.requests, tally.iterations, tally.hitting, tally.preempting, tally.preemptions)
+        table.add_row(name, *(f"{count:,}" for count in (*counts, equal)))
+    console = Console()
+    console.print(table)
+    console.print(f"{time.perf_counter() - start:.0f} s")
+    for name, tally in tallies.items():
+        for seed, engine in tally.differing[:10]:
+            console.print(f"{name} load of seed {seed}: the {engine} engine differs")
+    sys.exit(any(tally.differing for tally in tallies.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -43,6 +43,7 @@ from llmsched_gym.backends import whole_prefixes
 from llmsched_gym.backends.engine_state import Engine, PrefixCache
 from llmsched_gym.backends.extents import available, blocks_for, take
 from llmsched_gym.backends.kv_cache import (
+    adds_to_chain,
     admit,
     catch_up,
     finish,
@@ -97,9 +98,7 @@ def submit(engine: Engine, tasks: Any, task: int, now_ns: int) -> None:
 @kernel
 def _set_segment(row: Any, boundaries: int) -> None:
     row.segment = boundaries
-    row.end_ps = (
-        row.clock_ps + boundaries * row.now.length_ps + row.growth_ps * (boundaries * (boundaries - 1) // 2)
-    )
+    row.end_ps = row.clock_ps + boundaries * row.now.length_ps + row.growth_ps * (boundaries * (boundaries - 1) // 2)
     row.event_ns = _ceil_ns(row.end_ps)
 
 
@@ -142,10 +141,27 @@ def plan(engine: Engine, tasks: Any) -> None:
         settled = row.now.prefill_tokens == 0 and row.leaving == 0
     boundaries = 1
     row.growth_ps = 0
-    if settled and row.next.prefill_tokens == 0 and row.preempted == 0 and row.shared_chains == 0:
+    steady = row.next.prefill_tokens == 0 and row.preempted == 0 and row.shared_chains == 0
+    if settled and steady and not _waits_for_blocks_to_come(engine, tasks):
         row.growth_ps = row.latency_ps[3] * row.decoding
         boundaries += _affordable(row, row.next_done - row.iterations)
     _set_segment(row, boundaries)
+
+
+@kernel
+def _waits_for_blocks_to_come(engine: Engine, tasks: Any) -> bool:
+    """Tell whether the request that is next to be admitted may fit as soon as a running one fills blocks it shares."""
+    row = engine.row[0]
+    if row.waiting_len == 0 or row.running == row.max_num_seqs:
+        return False
+    task = tasks[engine.waiting[row.waiting_head].task]
+    if task.chain < 0 or engine.contents[task.chain].writers == 0:
+        return False
+    for k in range(row.decoding):
+        other = tasks[engine.running[k].task]
+        if other.chain == task.chain and adds_to_chain(other) and other.prompt_tokens < task.own_from:
+            return True
+    return False
 
 
 @kernel
@@ -444,9 +460,7 @@ def _retire(engine: Engine, tasks: Any, step: int, finished: NDArray[np.int32]) 
 
 
 @kernel
-def _deliver_to_preempted(
-    engine: Engine, tasks: Any, now_ns: int, finished: NDArray[np.int32], n_finished: int
-) -> int:
+def _deliver_to_preempted(engine: Engine, tasks: Any, now_ns: int, finished: NDArray[np.int32], n_finished: int) -> int:
     """Give the requests that the last scheduled iteration preempted the tokens that were in flight then.
 
     Returns:

@@ -116,9 +116,7 @@ class _Record(NamedTuple):
 
 
 @kernel
-def _drive(
-    engines: Engines, tasks: Any, order: NDArray[np.int64], submitted: int, record: _Record
-) -> tuple[int, int]:
+def _drive(engines: Engines, tasks: Any, order: NDArray[np.int64], submitted: int, record: _Record) -> tuple[int, int]:
     """Run the first engine on `tasks`, which arrive at their start_ns, until all is done or the record is full.
 
     Returns:

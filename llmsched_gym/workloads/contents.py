@@ -69,9 +69,14 @@ def prompt_contents(tasks: NDArray[Any], n_app_prefixes: int, n_prefixes: int) -
 
 
 @kernel
-def _fill(
-    tasks: Any, count: int, prefixes: NDArray[np.int64], before: NDArray[np.int64], contents: Contents
-) -> int:
+def _start_alike(task: Any, other: Any) -> bool:
+    """Tell whether two prompts begin with the same part of an application's prefix."""
+    tokens = task.app_prefix_tokens
+    return tokens == other.app_prefix_tokens and (tokens == 0 or task.app_prefix == other.app_prefix)
+
+
+@kernel
+def _fill(tasks: Any, count: int, prefixes: NDArray[np.int64], before: NDArray[np.int64], contents: Contents) -> int:
     """Write the contents, and return `count` and the number of chains.
 
     Args:
@@ -92,10 +97,7 @@ def _fill(
         if task.job_prefix_tokens >= prefixes[0, task.job_prefix]:
             contents.own_from[t] = prefixes[0, task.job_prefix] = task.prompt_tokens + task.output_tokens
         last = prefixes[1, task.job_prefix]
-        while last > 0 and not (
-            tasks[last - 1].app_prefix == task.app_prefix
-            and tasks[last - 1].app_prefix_tokens == task.app_prefix_tokens
-        ):
+        while last > 0 and not _start_alike(tasks[last - 1], task):
             last = before[last - 1]
         if last == 0:
             before[t] = prefixes[1, task.job_prefix]
