@@ -1,7 +1,8 @@
-"""The engine's model as a plain Python loop over iterations: the yardstick of its tests and of its benchmark.
+"""The engine's model as a plain Python loop over iterations and KV blocks: the yardstick of tests and benchmarks.
 
-It follows the text of `llmsched_gym.backends.engine` and `kv_cache` word by word, one object per request, one pass of
-the loop per iteration, block counts recomputed from token counts, and shares no code with them.
+It follows vLLM V1's scheduler and block pool step by step (a queue of free blocks, a hash table of full ones, a block
+table per request) and shares no code with `llmsched_gym.backends`, whose engine does the same by the run of blocks and
+the stretch of iterations. `benchmarks/vllm_scheduler.py` holds both against vLLM itself.
 """
 
 from __future__ import annotations
@@ -13,9 +14,21 @@ from dataclasses import dataclass, field
 from llmsched_gym.backends.engine_state import EngineConfig
 
 
-@dataclass
+@dataclass(eq=False)
+class Block:
+    """One KV block: who holds it, and the content that a prompt finds it by (None: none)."""
+
+    holders: int = 0
+    content: int | None = None
+
+
+@dataclass(eq=False)
 class Request:
-    """One request: its input, its state in the engine, and its times (ns; None: not yet)."""
+    """One request: its input, its state in the engine, and its times (ns; None: not yet).
+
+    Its tokens are those of its application's prefix up to `app_prefix_tokens`, those of its job's chain up to
+    `own_from` (without a chain: none), and then tokens that no other request has.
+    """
 
     arrival_ns: int
     prompt: int
@@ -23,30 +36,119 @@ class Request:
     app_prefix: int = -1
     app_prefix_tokens: int = 0
     job_prefix: int = -1
-    job_prefix_tokens: int = 0
-    computed: int = 0  # tokens in KV
-    generated: int = 0
-    target: int = 0  # tokens that its prefill computes
-    decodes: bool = False  # its prefill is done: only the last token is missing in KV
-    app_blocks: int = 0
-    job_blocks: int | None = None
+    own_from: int = 0
+    computed: int = 0  # tokens that have a place in the KV cache, those of iterations in flight included
+    generated: int = 0  # tokens that have come out
+    promised: int = 0  # tokens that iterations in flight will bring
+    prefilling: bool = False  # its last chunk did not end its prefill
+    blocks: list[Block] = field(default_factory=list)
+    hashed: int = 0  # leading blocks that are in the hash table
+    contents: list[int] = field(default_factory=list)  # of its leading full blocks, as far as they were asked for
     scheduled_ns: int | None = None
     first_token_ns: int | None = None
     finish_ns: int | None = None
     restarts: int = 0
-    cached: int = 0
+    cached: int = 0  # tokens that it found in the cache when it was first admitted
+
+    @property
+    def known(self) -> int:
+        """Prompt and generated tokens."""
+        return self.prompt + self.generated
 
 
 @dataclass
-class Entry:
-    """Cached blocks of one prefix."""
+class Batch:
+    """One iteration in flight: when it ends, and who gets a token then."""
 
-    blocks: int = 0
-    start: int = 0
-    holders: int = 0
+    end_ps: int
+    outputs: list[Request]
 
 
-@dataclass
+class BlockPool:
+    """All KV blocks of an engine."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Start with free blocks only."""
+        self.size = config.block_size
+        self.caching = config.prefix_caching
+        self.total = config.kv_blocks
+        self.free: OrderedDict[Block, None] = OrderedDict.fromkeys(Block() for _ in range(self.total))
+        self.table: dict[int, OrderedDict[Block, None]] = {}  # content to the blocks that have it, oldest first
+        self.numbers: dict[tuple[object, ...], int] = {}
+
+    @property
+    def used(self) -> int:
+        """Blocks that requests hold."""
+        return self.total - len(self.free)
+
+    def content(self, request: Request, index: int) -> int:
+        """Return the number of what a full block holds, equal for equal tokens in it and before it."""
+        app, chain = request.app_prefix_tokens if request.app_prefix >= 0 else 0, request.own_from
+        while len(request.contents) <= index:
+            start = len(request.contents) * self.size
+            stop = start + self.size
+            cut = max(chain, app) if request.job_prefix >= 0 else app
+            whose = (
+                ("app", request.app_prefix, range(start, min(stop, app))),
+                ("job", request.job_prefix, range(max(start, app), min(stop, cut))),
+                ("own", request, range(max(start, cut), stop)),
+            )
+            before = request.contents[-1] if request.contents else None
+            key = (before, *(part for part in whose if len(part[2])))
+            request.contents.append(self.numbers.setdefault(key, len(self.numbers)))
+        return request.contents[index]
+
+    def hits(self, request: Request) -> list[Block]:
+        """Return the leading blocks of a request that are in the table; at least one token is left to compute."""
+        found: list[Block] = []
+        for index in range((request.known - 1) // self.size if self.caching else 0):
+            blocks = self.table.get(self.content(request, index))
+            if blocks is None:
+                break
+            found.append(next(iter(blocks)))
+        return found
+
+    def hold(self, block: Block) -> None:
+        """Count one more holder."""
+        self.free.pop(block, None)
+        block.holders += 1
+
+    def take(self) -> Block:
+        """Return the free block that was of use longest ago; what it held is forgotten."""
+        block = next(iter(self.free))
+        if block.content is not None:
+            blocks = self.table[block.content]
+            del blocks[block]
+            if not blocks:
+                del self.table[block.content]
+            block.content = None
+        self.hold(block)
+        return block
+
+    def register(self, request: Request, tokens: int) -> None:
+        """Enter the full blocks of a request's first `tokens` tokens into the table."""
+        while self.caching and request.hashed < tokens // self.size:
+            block, content = request.blocks[request.hashed], self.content(request, request.hashed)
+            block.content = content
+            self.table.setdefault(content, OrderedDict())[block] = None
+            request.hashed += 1
+
+    def release(self, request: Request) -> None:
+        """Let go of all blocks of a request, the last one first: blocks that are in the table are reused last."""
+        cached: list[Block] = []
+        others: list[Block] = []
+        for block in reversed(request.blocks):
+            block.holders -= 1
+            if block.holders == 0:
+                (others if block.content is None else cached).append(block)
+        self.free.update(OrderedDict.fromkeys(cached))
+        for block in reversed(others):
+            self.free[block] = None
+            self.free.move_to_end(block, last=False)
+        request.blocks.clear()
+        request.hashed = 0
+
+
 class PlainEngine:
     """One engine; `run` serves a list of requests.
 
@@ -54,227 +156,172 @@ class PlainEngine:
     while at least one block is free, whether it starts a block or not.
     """
 
-    config: EngineConfig
-    block_ahead: bool = False
-    clock_ps: int = 0
-    iterations: int = 0
-    running: list[Request] = field(default_factory=list)
-    waiting: deque[Request] = field(default_factory=deque)
-    entries: dict[int, Entry] = field(default_factory=dict)
-    unheld: OrderedDict[int, None] = field(default_factory=OrderedDict)  # entries by age since their last use
-    free: int = 0
+    def __init__(self, config: EngineConfig, *, block_ahead: bool = False) -> None:
+        """Start idle at time 0."""
+        self.config = config
+        self.block_ahead = block_ahead
+        self.pool = BlockPool(config)
+        self.clock_ps = 0  # the last boundary
+        self.iterations = 0  # started
+        self.running: list[Request] = []
+        self.waiting: deque[Request] = deque()
+        self.used: list[int] = []  # KV blocks that requests held in each iteration
+        self.flights: deque[Batch] = deque()  # asynchronous scheduling keeps one more ready than the one that runs
 
-    def __post_init__(self) -> None:
-        """Start with an empty cache."""
-        self.free = self.config.kv_blocks
+    # --- from outside ---
 
-    def blocks(self, tokens: int) -> int:
-        """Blocks for `tokens` tokens."""
-        return -(-tokens // self.config.block_size)
+    def submit(self, request: Request, now_ns: int) -> None:
+        """Put a request at the end of WAITING."""
+        if not self.running and not self.waiting:
+            self.clock_ps = max(self.clock_ps, now_ns * 1000)
+        self.waiting.append(request)
+
+    def launch(self) -> None:
+        """Schedule as many iterations as may be in flight, after all submissions of the present boundary."""
+        depth = 2 if self.config.async_scheduling else 1
+        while len(self.flights) < depth and self.schedule():
+            pass
 
     @property
-    def reclaimable(self) -> int:
-        """Blocks of entries that nobody holds."""
-        return sum(self.entries[index].blocks for index in self.unheld)
+    def next_ns(self) -> int | None:
+        """When the next boundary is seen."""
+        return -(-self.flights[0].end_ps // 1000) if self.flights else None
 
-    def private(self, request: Request) -> int:
-        """Blocks that only this running request uses."""
-        return self.blocks(request.computed) - request.app_blocks - (request.job_blocks or 0)
-
-    def check(self) -> None:
-        """Assert that the blocks add up."""
-        held = sum(entry.blocks for entry in self.entries.values() if entry.holders)
-        used = held + sum(self.private(request) for request in self.running)
-        assert used + self.reclaimable + self.free == self.config.kv_blocks
-
-    # --- prefix entries ---
-
-    def prefixes(self, request: Request) -> tuple[int, int]:
-        """Ids of the entries that may serve the request; -1: none."""
-        return (request.app_prefix, request.job_prefix) if self.config.prefix_caching else (-1, -1)
-
-    def start_of_job_entry(self, request: Request) -> int:
-        """Blocks that the application's prefix covers."""
-        return request.app_prefix_tokens // self.config.block_size if request.app_prefix >= 0 else 0
-
-    def take(self, blocks: int) -> None:
-        """Use blocks; evict where none is free."""
-        self.free -= blocks
-        while self.free < 0:
-            oldest = next(iter(self.unheld))
-            self.trim(oldest, self.entries[oldest].blocks - 1)
-
-    def trim(self, index: int, blocks: int) -> None:
-        """Cut an entry down to `blocks` blocks."""
-        entry = self.entries[index]
-        self.free += max(0, entry.blocks - blocks)
-        entry.blocks = min(entry.blocks, blocks)
-        if entry.blocks == 0:
-            self.unheld.pop(index, None)
-
-    def attach(self, request: Request) -> bool:
-        """Look up the cache and hold what it finds, if the whole prefill fits."""
-        size = self.config.block_size
-        limit = (request.target - 1) // size
-        start = self.start_of_job_entry(request)
-        app, job = self.prefixes(request)
-        for index in (app, job):
-            if index >= 0:
-                self.entries.setdefault(index, Entry())
-        app_hit = min(start, limit, self.entries[app].blocks) if app >= 0 else 0
-        job_hit: int | None = None
-        if job >= 0:
-            entry = self.entries[job]
-            reachable = entry.start == start and (app < 0 or self.entries[app].blocks >= start)
-            if not reachable and entry.holders == 0:
-                self.trim(job, 0)
-                entry.start = start
-                reachable = True
-            if reachable:
-                job_hit = max(0, min(request.job_prefix_tokens // size - start, limit - start, entry.blocks))
-        need = self.blocks(request.target) - app_hit - (job_hit or 0)
-        wanted = [(index, hit) for index, hit in ((app, app_hit), (job, job_hit)) if index >= 0 and hit is not None]
-        others = sum(self.entries[index].blocks for index in self.unheld if index not in [w[0] for w in wanted])
-        idle = [(index, hit) for index, hit in wanted if self.entries[index].holders == 0]
-        room = self.free + others - self.config.watermark_blocks
-        surplus = sum(self.entries[index].blocks - hit for index, hit in idle)
-        if need > room + surplus:
-            return False
-        if need > room:
-            for index, hit in idle:
-                self.trim(index, hit)
-        for index, _ in wanted:
-            self.entries[index].holders += 1
-            self.unheld.pop(index, None)
-        request.app_blocks, request.job_blocks = app_hit, job_hit
-        request.computed = (app_hit + (job_hit or 0)) * size
-        return True
-
-    def share(self, request: Request, tokens: int) -> None:
-        """Let the entries that the request shares to their end take over its further full blocks."""
-        app, job = self.prefixes(request)
-        full, start = tokens // self.config.block_size, self.start_of_job_entry(request)
-        if app >= 0 and self.entries[app].blocks == request.app_blocks:
-            self.entries[app].blocks = request.app_blocks = max(request.app_blocks, min(full, start))
-        if request.job_blocks is not None and self.entries[job].blocks == request.job_blocks:
-            self.entries[job].blocks = request.job_blocks = max(request.job_blocks, full - start)
-
-    def release(self, request: Request) -> None:
-        """Give up all blocks; the application's entry counts as used after the job's."""
-        self.free += self.private(request)
-        app, job = self.prefixes(request)
-        for index in (job if request.job_blocks is not None else -1, app):
-            if index >= 0:
-                entry = self.entries[index]
-                entry.holders -= 1
-                if entry.holders == 0 and entry.blocks:
-                    self.unheld[index] = None
-
-    # --- iterations ---
-
-    def preempt_last(self) -> Request:
-        """Preempt the last of RUNNING."""
-        victim = self.running.pop()
-        self.release(victim)
-        victim.computed = 0
-        victim.decodes = False
-        victim.restarts += 1
-        self.waiting.appendleft(victim)
-        return victim
-
-    def grow(self, request: Request, tokens: int) -> bool:
-        """Get blocks for more tokens, preempting from the end of RUNNING; False: the request itself was preempted."""
-        need = self.blocks(request.computed + tokens) - self.blocks(request.computed)
-        least = max(need, 1) if self.block_ahead else need
-        while least > self.free + self.reclaimable:
-            if len(self.running) == 1:
-                for index, own in zip(self.prefixes(request), (request.app_blocks, request.job_blocks), strict=True):
-                    if index >= 0 and own is not None:
-                        self.trim(index, own)
-                if least <= self.free + self.reclaimable:
-                    break
-            if self.preempt_last() is request:
-                return False
-        self.take(need)
-        return True
-
-    def iterate(self) -> None:
-        """Run one iteration."""
-        config, profile = self.config, self.config.profile
-        size, budget, before = config.block_size, config.max_num_batched_tokens, len(self.running)
-        n_decode, context = 0, 0
-        prefills: list[tuple[Request, int]] = []
-        for request in self.running:  # preemption shortens the list behind the request that asks for blocks
-            if request.decodes:
-                if (self.block_ahead or request.computed % size == 0) and not self.grow(request, 1):
-                    break
-                budget -= 1
-                n_decode += 1
-                context += request.prompt + request.generated
-            else:
-                tokens = min(request.target - request.computed, budget)
-                if not self.grow(request, tokens):
-                    break
-                budget -= tokens
-                prefills.append((request, tokens))
-                self.share(request, min(request.computed + tokens, request.prompt))
-        preempted = len(self.running) < before
-        while not preempted and budget > 0 and self.waiting and len(self.running) < config.max_num_seqs:
-            request = self.waiting[0]
-            request.target = request.prompt + request.generated
-            if not self.attach(request):
-                break
-            self.running.append(self.waiting.popleft())
-            if request.scheduled_ns is None:
-                request.scheduled_ns = -(-self.clock_ps // 1000)
-                request.cached = request.computed
-            tokens = min(request.target - request.computed, budget)
-            self.take(self.blocks(request.computed + tokens) - self.blocks(request.computed))
-            budget -= tokens
-            prefills.append((request, tokens))
-            self.share(request, min(request.computed + tokens, request.prompt))
-        self.clock_ps += (
-            profile.iteration_ps
-            + profile.decode_ps * n_decode
-            + profile.prefill_ps * sum(tokens for _, tokens in prefills)
-            + profile.context_ps * context
-            + profile.attention_ps * sum(k * request.computed + k * (k - 1) // 2 for request, k in prefills)
-        )
-        self.iterations += 1
-        finished = False
-        for request in self.running:
-            if request.decodes:
-                request.computed += 1
-                request.generated += 1
-                finished = finished or request.generated == request.output
-        for request, tokens in prefills:
-            request.computed += tokens
-            if request.computed == request.target:
-                request.decodes = True
-                request.generated += 1
-                finished = finished or request.generated == request.output
-                if request.first_token_ns is None:
-                    request.first_token_ns = -(-self.clock_ps // 1000)
-        if finished:
-            self.retire()
-
-    def retire(self) -> None:
-        """Let go of the requests that are complete."""
-        for request in self.running:
+    def land(self) -> list[Request]:
+        """End the iteration that runs; returns the requests that are complete, in scheduling order."""
+        batch = self.flights.popleft()
+        self.clock_ps = batch.end_ps
+        now_ns = -(-batch.end_ps // 1000)
+        finished: list[Request] = []
+        for request in batch.outputs:
+            running = request in self.running  # else it was preempted meanwhile: its token comes all the same
+            request.generated += 1
+            if request.first_token_ns is None:
+                request.first_token_ns = now_ns
+            if running:
+                request.promised -= 1
+                self.pool.register(request, request.computed - request.promised)
             if request.generated == request.output:
-                request.finish_ns = -(-self.clock_ps // 1000)
-                self.share(request, request.computed)
-                self.release(request)
-        self.running = [request for request in self.running if request.generated < request.output]
+                request.finish_ns = now_ns
+                finished.append(request)
+                self.pool.release(request)
+                if not running:
+                    self.waiting.remove(request)
+        self.running = [request for request in self.running if request.finish_ns is None]
+        return finished
 
-    def run(self, requests: Sequence[Request], *, check: bool = False) -> None:
-        """Serve requests, sorted by arrival, to the end; `check` asserts the block count after every iteration."""
+    def run(self, requests: Sequence[Request]) -> None:
+        """Serve requests, sorted by arrival, to the end."""
         arrivals = deque(requests)
         while arrivals or self.running or self.waiting:
             if not self.running and not self.waiting:
-                self.clock_ps = max(self.clock_ps, arrivals[0].arrival_ns * 1000)
+                self.submit(arrivals[0], arrivals.popleft().arrival_ns)
             while arrivals and arrivals[0].arrival_ns <= -(-self.clock_ps // 1000):
-                self.waiting.append(arrivals.popleft())
-            self.iterate()
-            if check:
-                self.check()
+                self.submit(arrivals[0], arrivals.popleft().arrival_ns)
+            self.launch()
+            self.land()
+
+    # --- one iteration ---
+
+    def schedule(self) -> bool:
+        """Schedule one iteration; False: there is nothing to do."""
+        profile = self.config.profile
+        budget = self.config.max_num_batched_tokens
+        served, n_decode, context, attended = [], 0, 0, 0
+        preempted = False
+        index = 0
+        while index < len(self.running) and budget > 0:  # preemption shortens the list behind the request
+            request = self.running[index]
+            tokens = min(request.known + request.promised - request.computed, budget)
+            last_is_coming = request.promised > 0 and request.generated + request.promised == request.output
+            if not last_is_coming:
+                while not (fits := self.fits(request, tokens)):
+                    preempted = True
+                    if self.preempt_last() is request:
+                        break
+                if not fits:
+                    break
+                if request.prefilling:
+                    attended += tokens * request.computed + tokens * (tokens - 1) // 2
+                else:
+                    n_decode += 1
+                    context += request.computed + 1
+                self.extend(request, tokens)
+                served.append(request)
+                budget -= tokens
+            index += 1
+        while not preempted and budget > 0 and self.waiting and len(self.running) < self.config.max_num_seqs:
+            request = self.waiting[0]
+            if not self.admit(request):
+                break
+            self.running.append(self.waiting.popleft())
+            tokens = min(request.known - request.computed, budget)
+            attended += tokens * request.computed + tokens * (tokens - 1) // 2
+            self.extend(request, tokens)
+            served.append(request)
+            budget -= tokens
+        if not served:
+            return False
+        prefill_tokens = self.config.max_num_batched_tokens - budget - n_decode
+        start_ps = self.flights[-1].end_ps if self.flights else self.clock_ps
+        length_ps = (
+            profile.iteration_ps
+            + profile.decode_ps * n_decode
+            + profile.prefill_ps * prefill_tokens
+            + profile.context_ps * context
+            + profile.attention_ps * attended
+        )
+        for request in served:
+            if request.scheduled_ns is None:
+                request.scheduled_ns = -(-start_ps // 1000)
+            request.prefilling = request.computed < request.known + request.promised
+            request.promised += not request.prefilling
+        outputs = [request for request in served if not request.prefilling]
+        self.flights.append(Batch(start_ps + length_ps, outputs))
+        self.iterations += 1
+        self.used.append(self.pool.used)
+        return True
+
+    def blocks_for(self, tokens: int) -> int:
+        """Blocks for `tokens` tokens."""
+        return -(-tokens // self.config.block_size)
+
+    def fits(self, request: Request, tokens: int) -> bool:
+        """Tell whether a running request finds blocks for more tokens."""
+        need = self.blocks_for(request.computed + tokens) - len(request.blocks)
+        return (max(need, 1) if self.block_ahead else need) <= len(self.pool.free)
+
+    def extend(self, request: Request, tokens: int) -> None:
+        """Give a request the blocks for more tokens, which are known to be free."""
+        request.computed += tokens
+        while len(request.blocks) < self.blocks_for(request.computed):
+            request.blocks.append(self.pool.take())
+        self.pool.register(request, min(request.computed, request.known))
+
+    def admit(self, request: Request) -> bool:
+        """Look up the cache and hold what it finds, if all known tokens fit beside the watermark.
+
+        Blocks that are found, but that nobody holds, count as free until then.
+        """
+        found = self.pool.hits(request)
+        need = self.blocks_for(request.known) - len(found) + sum(block.holders == 0 for block in found)
+        watermark = self.config.watermark_blocks if self.running else 0
+        if need + watermark > len(self.pool.free):
+            return False
+        for block in found:
+            self.pool.hold(block)
+        request.blocks = found
+        request.hashed = len(found)
+        request.computed = len(found) * self.config.block_size
+        if request.scheduled_ns is None:
+            request.cached = request.computed
+        return True
+
+    def preempt_last(self) -> Request:
+        """Preempt the last of RUNNING: it restarts in front of WAITING."""
+        victim = self.running.pop()
+        self.pool.release(victim)
+        victim.computed = victim.promised = 0
+        victim.restarts += 1
+        self.waiting.appendleft(victim)
+        return victim

@@ -41,7 +41,7 @@ class Executor:
     engine: PlainEngine | None = None
     running: int = 0
     busy: bool = False  # an iteration is in flight
-    requests: dict[int, Request] = field(default_factory=dict)  # what its engine holds, by task
+    requests: dict[Request, int] = field(default_factory=dict)  # the tasks of the requests that its engine holds
 
 
 class PlainSimulator:
@@ -68,6 +68,7 @@ class PlainSimulator:
         self.arrivals = workload.jobs["arrival_ns"].tolist()
         self.stages_of = [range(row["first_stage"], row["first_stage"] + row["n_stages"]) for row in workload.jobs]
         self.task_rows = workload.tasks
+        self.own_from = workload.contents.own_from
         self.stage_of = workload.tasks["stage"].tolist()
         self.duration_ns = workload.tasks["duration_ns"].tolist()
         self.executors = [
@@ -141,32 +142,37 @@ class PlainSimulator:
             heapq.heappush(self.events, (self.now_ns + self.duration_ns[task], number, task))
             return
         row = self.task_rows[task]
-        request = Request(self.now_ns, int(row["prompt_tokens"]), int(row["output_tokens"]))
-        request.app_prefix, request.app_prefix_tokens = int(row["app_prefix"]), int(row["app_prefix_tokens"])
-        request.job_prefix, request.job_prefix_tokens = int(row["job_prefix"]), int(row["job_prefix_tokens"])
-        executor.requests[task] = request
-        if not executor.engine.running and not executor.engine.waiting:
-            executor.engine.clock_ps = max(executor.engine.clock_ps, self.now_ns * 1000)
-        executor.engine.waiting.append(request)
+        request = Request(
+            self.now_ns,
+            int(row["prompt_tokens"]),
+            int(row["output_tokens"]),
+            int(row["app_prefix"]),
+            int(row["app_prefix_tokens"]),
+            int(row["job_prefix"]),
+            int(self.own_from[task]),
+        )
+        executor.requests[request] = task
+        executor.engine.submit(request, self.now_ns)
 
     # --- engines ---
 
     def start_iterations(self) -> None:
-        """Let every engine that is between iterations go on."""
+        """Let every engine that is at a boundary go on."""
         for number, executor in enumerate(self.executors):
             engine = executor.engine
-            if engine is not None and not executor.busy and (engine.running or engine.waiting):
-                engine.iterate()
-                executor.busy = True
-                heapq.heappush(self.events, (-(-engine.clock_ps // 1000), number, -1))
+            if engine is not None and not executor.busy:
+                engine.launch()
+                if engine.next_ns is not None:
+                    executor.busy = True
+                    heapq.heappush(self.events, (engine.next_ns, number, -1))
 
     def end_iteration(self, number: int) -> None:
         """Finish what an engine's iteration ends."""
         executor = self.executors[number]
+        assert executor.engine is not None
         executor.busy = False
-        for task in [task for task, request in executor.requests.items() if request.finish_ns is not None]:
-            del executor.requests[task]
-            self.finish(number, task)
+        for request in executor.engine.land():
+            self.finish(number, executor.requests.pop(request))
 
     # --- stages ---
 

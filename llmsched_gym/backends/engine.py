@@ -3,10 +3,16 @@
 **An iteration.** RUNNING sequences are served in order, each with its missing tokens as far as the token budget goes
 (one token if it decodes, a chunk of the prompt if its prefill is under way). If nothing was preempted, WAITING
 requests follow while budget and slots last, up to the first whose whole prompt does not fit in the KV cache above the
-watermark. When a running sequence can get no block, the last of RUNNING is preempted: its blocks are freed, it goes to
-the front of WAITING, and its prompt and generated tokens are recomputed. An iteration takes ``a + b * n_decode + c *
-prefill_tokens + d * (prompt + generated tokens of the decoding sequences)``. The first token of a request comes at the
-end of the iteration that ends its prefill, its last after ``output - 1`` more.
+watermark (which an engine where nothing runs does not keep). When a running sequence can get no block, the last of
+RUNNING is preempted: its blocks are let go, it goes to the front of WAITING, and what it does not find in the prefix
+cache again of its prompt and generated tokens is recomputed. How long an iteration takes says
+`cluster.latency.iteration_ps`. The first token of a request comes at the end of the iteration that ends its prefill,
+its last after ``output - 1`` more.
+
+**Asynchronous scheduling.** vLLM on a GPU schedules iteration i + 1 when i starts, not when it ends, so that the GPU
+never waits. Then what a boundary brings (arrivals, freed slots and blocks) is of use one iteration later; a sequence
+whose last token is in flight keeps its slot and blocks without being served; a preempted one still gets the token that
+was in flight.
 
 **A segment.** With one batch of ``n`` decoding sequences and context ``C``, ``m`` iterations take ``m (a + b n + d C)
 + d n m (m - 1) / 2``: the engine jumps over all iterations up to the next completion or shortage of KV blocks at once,
@@ -17,11 +23,11 @@ computes prompt tokens or preempts is a segment of one iteration.
 boundaries rounded up to nanoseconds. A boundary sees all that was submitted no later than its event. Times up to 10^6
 s fit.
 
-What differs from vLLM: no speculative tokens, encoder budgets, priorities or structured output; no null block
-(capacity is one block larger); blocks of prefixes as `kv_cache` says. The token budget is at least `max_num_seqs`, as
-vLLM demands; so at most one prefill is under way between iterations, and it is the last of RUNNING.
+Equal to vLLM's own scheduler in all of this (docs/engine.md). Left out: speculative tokens, encoder budgets,
+priorities, structured output. The token budget is at least `max_num_seqs`, as vLLM demands; so at most one prefill is
+under way between iterations, and it is the last of RUNNING.
 
-In all functions `e` is the engine's row, `tasks` an array of `TASK_STATE`.
+In all functions `tasks` is an array of `TASK_STATE`.
 """
 
 from __future__ import annotations
@@ -29,8 +35,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llmsched_gym._jit import kernel
-from llmsched_gym.backends.kv_cache import attach, available, blocks_for, release, share, take, trim
+from llmsched_gym.backends import whole_prefixes
+from llmsched_gym.backends.engine_state import Engine, PrefixCache
+from llmsched_gym.backends.extents import available, blocks_for, take
+from llmsched_gym.backends.kv_cache import (
+    adds_to_chain,
+    admit,
+    catch_up,
+    finish,
+    forget,
+    preempt,
+    start_writing,
+    stop_writing,
+    write_prompt,
+)
+from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.state import FAR
 
 
@@ -39,11 +62,51 @@ def _ceil_ns(ps: int) -> int:
     return (ps + 999) // 1000
 
 
+# --- submissions ---
+
+
 @kernel
-def _iterations_until(engine: Any, now_ns: int) -> int:
-    """Iterations of the segment in flight up to the first boundary whose event is at `now_ns` or later; at least 1."""
-    wanted = (now_ns - 1) * 1000 + 1 - engine.clock_ps
-    first, growth = engine.period_ps, engine.growth_ps
+def submit(engine: Engine, tasks: Any, task: int, now_ns: int) -> None:
+    """Put a task at the end of WAITING; cuts the segment in flight if the task may be admitted before its end.
+
+    Call it in order of time, and before `plan` where both are due. The caller makes sure that running and waiting
+    requests stay within the capacity given to `new_engines` and that `kv_tokens_needed` is within
+    `EngineConfig.kv_tokens`.
+    """
+    row = engine.row[0]
+    task_row = tasks[task]
+    task_row.scheduled_ns = FAR
+    task_row.first_token_ns = FAR
+    task_row.finish_ns = FAR
+    task_row.restarts = 0
+    task_row.cached_tokens = 0
+    if row.running + row.waiting_len == 0:
+        row.clock_ps = max(row.clock_ps, now_ns * 1000)
+    # Behind a request that waits, or without a slot, nothing is admitted before the segment's own end.
+    admissible = row.waiting_len == 0 and row.running < row.max_num_seqs
+    request = engine.waiting[(row.waiting_head + row.waiting_len) % len(engine.waiting)]
+    request.task = task
+    request.generated = 0
+    request.own = -1
+    row.waiting_len += 1
+    if admissible and row.event_ns != FAR and row.segment > 1:
+        boundary = _boundary_at(row, now_ns)
+        if boundary < row.segment:
+            _set_segment(row, boundary)
+
+
+@kernel
+def _set_segment(row: Any, boundaries: int) -> None:
+    row.segment = boundaries
+    row.end_ps = row.clock_ps + boundaries * row.now.length_ps + row.growth_ps * (boundaries * (boundaries - 1) // 2)
+    row.event_ns = _ceil_ns(row.end_ps)
+
+
+@kernel
+def _boundary_at(row: Any, now_ns: int) -> int:
+    """Number of the segment's first boundary whose event is at `now_ns` or later; at least 1."""
+    wanted = (now_ns - 1) * 1000 + 1 - row.clock_ps
+    first, growth = row.now.length_ps, row.growth_ps
     if wanted <= first:
         return 1
     linear = first - 0.5 * growth
@@ -55,82 +118,185 @@ def _iterations_until(engine: Any, now_ns: int) -> int:
     return count
 
 
-@kernel
-def _set_segment(engine: Any, iterations: int) -> None:
-    engine.segment = iterations
-    engine.end_ps = (
-        engine.clock_ps + iterations * engine.period_ps + engine.growth_ps * (iterations * (iterations - 1) // 2)
-    )
-    engine.event_ns = _ceil_ns(engine.end_ps)
+# --- planning ---
 
 
 @kernel
-def _queue(engine: Any, queue: Any, position: int, task: int, generated: int) -> None:
-    """Put a request `position` places behind the head of WAITING (-1: in front)."""
-    index = (engine.waiting_head + position) % len(queue)
-    queue[index].task = task
-    queue[index].generated = generated
-    if position < 0:
-        engine.waiting_head = index
-    engine.waiting_len += 1
+def plan(engine: Engine, tasks: Any) -> None:
+    """Plan the segment that starts at the present boundary and set `event_ns` to its end (FAR: nothing to do).
 
-
-@kernel
-def submit(
-    engines: Any, sequences: Any, waiting: Any, prefixes: Any, tasks: Any, e: int, task: int, now_ns: int
-) -> None:
-    """Put a task at the end of WAITING; cuts the segment in flight if the task may be admitted before its end.
-
-    Call it in order of time, and before `plan` where both are due. The caller makes sure that running and waiting
-    requests stay within the capacity given to `new_engines` and that `kv_tokens_needed` is within
-    `EngineConfig.kv_tokens`.
+    Call it after all submissions of the present time. Does nothing while a segment is in flight.
     """
-    engine = engines[e]
-    row = tasks[task]
-    row.scheduled_ns = FAR
-    row.first_token_ns = FAR
-    row.finish_ns = FAR
-    row.restarts = 0
-    row.cached_tokens = 0
-    if engine.running + engine.waiting_len == 0:
-        engine.clock_ps = max(engine.clock_ps, now_ns * 1000)
-    # Behind a request that waits, or without a slot, nothing is admitted before the segment's own end.
-    admissible = engine.waiting_len == 0 and engine.running < engine.max_num_seqs
-    _queue(engine, waiting[e], engine.waiting_len, task, 0)
-    if admissible and engine.event_ns != FAR and engine.segment > 1:
-        iterations = _iterations_until(engine, now_ns)
-        if iterations < engine.segment:
-            _set_segment(engine, iterations)
+    row = engine.row[0]
+    if row.event_ns != FAR or row.running + row.waiting_len == 0:
+        return
+    if row.flying == 0:
+        if not _schedule(engine, tasks, row.clock_ps):
+            return
+        row.now = row.next
+        row.flying = 1
+    settled = row.async_scheduling == 0
+    if not settled and _schedule(engine, tasks, row.clock_ps + row.now.length_ps):
+        row.flying = 2
+        settled = row.now.prefill_tokens == 0 and row.leaving == 0
+    boundaries = 1
+    row.growth_ps = 0
+    steady = row.next.prefill_tokens == 0 and row.preempted == 0 and row.shared_chains == 0
+    if settled and steady and not _waits_for_blocks_to_come(engine, tasks):
+        row.growth_ps = row.latency_ps[3] * row.decoding
+        boundaries += _affordable(row, row.next_done - row.iterations)
+    _set_segment(row, boundaries)
 
 
 @kernel
-def _blocks_at(engine: Any, step: int) -> int:
-    """Blocks that the decoding sequences need anew for the iteration that starts at `step`."""
-    return engine.phases[(1 - step) % engine.block_size]
+def _waits_for_blocks_to_come(engine: Engine, tasks: Any) -> bool:
+    """Tell whether the request that is next to be admitted may fit as soon as a running one fills blocks it shares."""
+    row = engine.row[0]
+    if row.waiting_len == 0 or row.running == row.max_num_seqs:
+        return False
+    task = tasks[engine.waiting[row.waiting_head].task]
+    if task.chain < 0 or engine.contents[task.chain].writers == 0:
+        return False
+    for k in range(row.decoding):
+        other = tasks[engine.running[k].task]
+        if other.chain == task.chain and adds_to_chain(other) and other.prompt_tokens < task.own_from:
+            return True
+    return False
 
 
 @kernel
-def _growth(engine: Any, iterations: int) -> int:
-    """Blocks that the decoding sequences need anew for the `iterations` iterations after the segment's first."""
-    cycles = iterations // engine.block_size
-    blocks = cycles * engine.decoding
-    step = engine.iterations + 1
-    for later in range(iterations - cycles * engine.block_size):
-        blocks += _blocks_at(engine, step + later)
+def _schedule(engine: Engine, tasks: Any, start_ps: int) -> bool:
+    """Schedule one more iteration, which starts at `start_ps`, and say in `next` what it computes; whether it does."""
+    row = engine.row[0]
+    row.preempted = 0
+    row.next.prefill_context = 0
+    attended = 0
+    if row.next_done == row.iterations:
+        _set_aside_leaving(engine)
+    blocks = _blocks_at(row, row.iterations)
+    if blocks <= available(row):
+        take(engine, blocks)
+    else:
+        _decode_short_of_blocks(engine, tasks)
+    n_decode = row.decoding - row.leaving
+    budget = row.max_num_batched_tokens - n_decode
+    if row.shared_chains > 0:
+        catch_up(engine, tasks, -1)
+    row.next.decode_context = row.context_tokens
+    row.context_tokens += n_decode
+    if row.running > row.decoding and budget > 0:
+        chunk = min(row.prefill_target - row.prefill_done, budget)
+        blocks = blocks_for(row.prefill_done + chunk, row.block_size) - blocks_for(row.prefill_done, row.block_size)
+        if blocks > available(row):
+            _make_room_alone(engine, tasks)
+        if blocks <= available(row):
+            attended += _prefill(engine, tasks, chunk)
+            budget -= chunk
+        else:
+            _preempt_last(engine, tasks)
+    while row.preempted == 0 and budget > 0 and row.waiting_len > 0 and row.running < row.max_num_seqs:
+        request, sequence = engine.waiting[row.waiting_head], engine.running[row.running]
+        if not admit(engine, tasks, request, sequence):
+            break
+        task = tasks[request.task]
+        sequence.task = request.task
+        row.waiting_head = (row.waiting_head + 1) % len(engine.waiting)
+        row.waiting_len -= 1
+        row.running += 1
+        row.prefill_target = task.prompt_tokens + request.generated
+        row.prefill_generated = request.generated
+        row.prefill_done = sequence.hits * row.block_size
+        if task.scheduled_ns == FAR:
+            task.scheduled_ns = _ceil_ns(start_ps)
+            task.cached_tokens = row.prefill_done
+        chunk = min(row.prefill_target - row.prefill_done, budget)
+        attended += _prefill(engine, tasks, chunk)
+        budget -= chunk
+    row.next.n_decode = n_decode
+    row.next.prefill_tokens = row.max_num_batched_tokens - n_decode - budget
+    if n_decode + row.next.prefill_tokens == 0:
+        return False
+    row.next.length_ps = iteration_ps(
+        row.latency_ps, n_decode, row.next.prefill_tokens, row.next.decode_context, attended
+    )
+    row.iterations += 1
+    return True
+
+
+@kernel
+def _set_aside_leaving(engine: Engine) -> None:
+    """Serve the sequences no more whose last token the iteration that runs will bring."""
+    row = engine.row[0]
+    row.next_done = FAR
+    for k in range(row.decoding):
+        sequence = engine.running[k]
+        if sequence.done_step == row.iterations:
+            row.phases[sequence.base % row.block_size] -= 1
+            row.context_tokens -= row.iterations + sequence.base
+            row.leaving += 1
+        else:
+            row.next_done = min(row.next_done, sequence.done_step)
+
+
+@kernel
+def _prefill(engine: Engine, tasks: Any, chunk: int) -> int:
+    """Schedule `chunk` tokens of the prefill under way, whose blocks are known to be available.
+
+    Returns:
+        How many tokens stand before them, summed over them.
+    """
+    row = engine.row[0]
+    sequence = engine.running[row.running - 1]
+    before = row.prefill_done
+    done = before + chunk
+    row.prefill_done = done
+    take(engine, blocks_for(done, row.block_size) - blocks_for(before, row.block_size))
+    write_prompt(engine, tasks, sequence, before // row.block_size, done // row.block_size)
+    if done == row.prefill_target:
+        task = tasks[sequence.task]
+        sequence.join_step = row.iterations + 1
+        sequence.first_step = row.iterations - row.prefill_generated
+        sequence.done_step = sequence.first_step + task.output_tokens
+        sequence.base = done - row.iterations
+        row.phases[sequence.base % row.block_size] += 1
+        row.next_done = min(row.next_done, sequence.done_step)
+        row.context_tokens += done + 1
+        row.decoding += 1
+        start_writing(engine, task)
+    row.next.prefill_context += chunk * before
+    return chunk * before + chunk * (chunk - 1) // 2
+
+
+# --- blocks ---
+
+
+@kernel
+def _blocks_at(row: Any, step: int) -> int:
+    """Blocks that the decoding sequences need anew for the iteration after step `step`."""
+    return row.phases[(1 - step) % row.block_size]
+
+
+@kernel
+def _growth(row: Any, iterations: int) -> int:
+    """Blocks that the decoding sequences need anew for the next `iterations` iterations."""
+    cycles = iterations // row.block_size
+    blocks = cycles * row.decoding
+    for later in range(iterations - cycles * row.block_size):
+        blocks += _blocks_at(row, row.iterations + later)
     return blocks
 
 
 @kernel
-def _affordable(engine: Any, iterations: int) -> int:
-    """How many of the `iterations` iterations after the segment's first find all their blocks."""
-    room = available(engine)
-    if (iterations // engine.block_size + 1) * engine.decoding <= room:
+def _affordable(row: Any, iterations: int) -> int:
+    """How many of the next `iterations` iterations find all their blocks."""
+    room = available(row)
+    if (iterations // row.block_size + 1) * row.decoding <= room:
         return iterations
-    cycles = room // engine.decoding
-    room -= cycles * engine.decoding
-    count = cycles * engine.block_size
+    cycles = room // row.decoding
+    room -= cycles * row.decoding
+    count = cycles * row.block_size
     while count < iterations:
-        room -= _blocks_at(engine, engine.iterations + 1 + count)
+        room -= _blocks_at(row, row.iterations + count)
         if room < 0:
             break
         count += 1
@@ -138,216 +304,208 @@ def _affordable(engine: Any, iterations: int) -> int:
 
 
 @kernel
-def _preempt_last(engine: Any, running: Any, queue: Any, entries: Any, tasks: Any) -> None:
+def used_blocks(engine: Engine, now_ns: int) -> int:
+    """Return the KV blocks that running sequences hold at `now_ns`, those of iterations that started before included.
+
+    Shared ones count once, as in vLLM's ``kv_cache_usage``.
+    """
+    row = engine.row[0]
+    used = row.total_blocks - available(row)
+    if row.event_ns != FAR and row.segment > 1:
+        used += _growth(row, min(_boundary_at(row, now_ns), row.segment) - 1)
+    return used
+
+
+@kernel
+def _decode_short_of_blocks(engine: Engine, tasks: Any) -> None:
+    """Serve the decoding sequences of one iteration for which the blocks do not suffice."""
+    row = engine.row[0]
+    index = 0
+    while index < row.decoding:
+        sequence = engine.running[index]
+        starts_block = (row.iterations + sequence.base - 1) % row.block_size == 0
+        if starts_block and sequence.done_step > row.iterations:
+            while available(row) == 0 and row.running > index:
+                if row.running == 1:
+                    _make_room_alone(engine, tasks)
+                    if available(row) > 0:
+                        break
+                _preempt_last(engine, tasks)
+            if row.running == index:
+                break
+            take(engine, 1)
+        index += 1
+    row.next_done = FAR
+    for k in range(row.decoding):
+        if engine.running[k].done_step > row.iterations:
+            row.next_done = min(row.next_done, engine.running[k].done_step)
+
+
+@kernel
+def _make_room_alone(engine: Engine, tasks: Any) -> None:
+    """Let the only running sequence have what its own whole prefixes hold beyond it."""
+    row = engine.row[0]
+    if row.prefix_cache == PrefixCache.PREFIXES and row.running == 1:
+        whole_prefixes.trim_to_own(engine, tasks[engine.running[0].task], engine.running[0])
+
+
+@kernel
+def _preempt_last(engine: Engine, tasks: Any) -> None:
     """Move the last of RUNNING, not served in this iteration, to the front of WAITING."""
-    last = engine.running - 1
-    sequence = running[last]
+    row = engine.row[0]
+    last = row.running - 1
+    sequence = engine.running[last]
     task = tasks[sequence.task]
-    if last >= engine.decoding:
-        release(engine, entries, task, sequence, engine.prefill_done)
-        _queue(engine, queue, -1, sequence.task, engine.prefill_generated)
+    if last >= row.decoding:
+        generated = row.prefill_generated
+        preempt(engine, task, sequence, row.prefill_done, row.prefill_done)
     else:
-        context = engine.iterations + sequence.base
-        release(engine, entries, task, sequence, context - 1)
-        _queue(engine, queue, -1, sequence.task, engine.iterations - sequence.first_step)
-        engine.phases[sequence.base % engine.block_size] -= 1
-        engine.context_tokens -= context
-        engine.decoding -= 1
-    engine.running -= 1
+        context = row.iterations + sequence.base
+        generated = row.iterations - sequence.first_step
+        # Of a token whose iteration is in flight the cache knows nothing yet, unless it is the first after a prefill.
+        unknown = row.async_scheduling * (sequence.join_step < row.iterations)
+        preempt(engine, task, sequence, context - 1, context - 1 - unknown)
+        stop_writing(engine, task)
+        if sequence.done_step > row.iterations:
+            row.phases[sequence.base % row.block_size] -= 1
+            row.context_tokens -= context
+        else:
+            row.leaving -= 1
+        row.decoding -= 1
+    row.running -= 1
+    row.preempted += 1
+    row.waiting_head = (row.waiting_head - 1) % len(engine.waiting)
+    row.waiting_len += 1
+    request = engine.waiting[row.waiting_head]
+    request.task = sequence.task
+    request.generated = generated
+    request.own = sequence.own
     task.restarts += 1
 
 
-@kernel
-def _trim_to_own(engine: Any, entries: Any, task: Any, sequence: Any) -> None:
-    """Cut the entries that a sequence holds down to its own blocks: alone on the engine, it needs no more of them."""
-    if engine.prefix_caching != 0 and task.app_prefix >= 0:
-        trim(engine, entries, task.app_prefix, sequence.app_blocks)
-    if sequence.job_blocks >= 0:
-        trim(engine, entries, task.job_prefix, sequence.job_blocks)
+# --- boundaries ---
 
 
 @kernel
-def _decode_short_of_blocks(engine: Any, running: Any, queue: Any, entries: Any, tasks: Any) -> None:
-    """Serve the decoding sequences of one iteration for which the blocks do not suffice."""
-    index = 0
-    while index < engine.decoding:
-        sequence = running[index]
-        if (engine.iterations + sequence.base - 1) % engine.block_size == 0:
-            while available(engine) == 0 and engine.running > index:
-                if engine.running == 1:
-                    _trim_to_own(engine, entries, tasks[sequence.task], sequence)
-                    if available(engine) > 0:
-                        break
-                _preempt_last(engine, running, queue, entries, tasks)
-            if engine.running == index:
-                break
-            take(engine, entries, 1)
-        index += 1
-    engine.next_done = FAR
-    for index in range(engine.decoding):
-        engine.next_done = min(engine.next_done, running[index].done_step)
-
-
-@kernel
-def _prefill(engine: Any, entries: Any, tasks: Any, sequence: Any, budget: int) -> int:
-    """Schedule the next chunk of the prefill under way, whose blocks are known to be available; returns its tokens."""
-    chunk = min(engine.prefill_target - engine.prefill_done, budget)
-    done = engine.prefill_done + chunk
-    engine.attended += chunk * engine.prefill_done + chunk * (chunk - 1) // 2
-    task = tasks[sequence.task]
-    take(engine, entries, blocks_for(done, engine.block_size) - blocks_for(engine.prefill_done, engine.block_size))
-    engine.prefill_done = done
-    share(engine, entries, task, sequence, min(done, task.prompt_tokens))
-    sequence.first_step = engine.iterations - engine.prefill_generated
-    if done == engine.prefill_target:
-        sequence.done_step = sequence.first_step + task.output_tokens
-        sequence.base = done - engine.iterations
-        engine.phases[sequence.base % engine.block_size] += 1
-        engine.next_done = min(engine.next_done, sequence.done_step)
-        engine.joining += 1
-        engine.joining_context += done + 1
-    return chunk
-
-
-@kernel
-def plan(engines: Any, sequences: Any, waiting: Any, prefixes: Any, tasks: Any, e: int) -> None:
-    """Plan the segment that starts at the present boundary and set `event_ns` to its end (FAR: nothing to do).
-
-    Call it after all submissions of the present time. Does nothing while a segment is in flight.
-    """
-    engine = engines[e]
-    if engine.event_ns != FAR or engine.running + engine.waiting_len == 0:
-        return
-    running, queue, entries = sequences[e], waiting[e], prefixes[e]
-    size = engine.block_size
-    engine.joining = 0
-    engine.joining_context = 0
-    engine.attended = 0
-    served = engine.running
-    blocks = _blocks_at(engine, engine.iterations)
-    if blocks <= available(engine):
-        take(engine, entries, blocks)
-    else:
-        _decode_short_of_blocks(engine, running, queue, entries, tasks)
-    budget = engine.max_num_batched_tokens - engine.decoding
-    if engine.running > engine.decoding:
-        chunk = min(engine.prefill_target - engine.prefill_done, budget)
-        blocks = blocks_for(engine.prefill_done + chunk, size) - blocks_for(engine.prefill_done, size)
-        if blocks > available(engine) and engine.running == 1:
-            _trim_to_own(engine, entries, tasks[running[0].task], running[0])
-        if blocks <= available(engine):
-            budget -= _prefill(engine, entries, tasks, running[engine.decoding], budget)
-        else:
-            _preempt_last(engine, running, queue, entries, tasks)
-    preempted = engine.running < served
-    while not preempted and budget > 0 and engine.waiting_len > 0 and engine.running < engine.max_num_seqs:
-        request = queue[engine.waiting_head]
-        task = tasks[request.task]
-        sequence = running[engine.running]
-        target = task.prompt_tokens + request.generated
-        if not attach(engine, entries, task, target, sequence):
-            break
-        sequence.task = request.task
-        engine.waiting_head = (engine.waiting_head + 1) % len(queue)
-        engine.waiting_len -= 1
-        engine.running += 1
-        engine.prefill_target = target
-        engine.prefill_generated = request.generated
-        engine.prefill_done = (sequence.app_blocks + max(sequence.job_blocks, 0)) * size
-        if task.scheduled_ns == FAR:
-            task.scheduled_ns = _ceil_ns(engine.clock_ps)
-            task.cached_tokens = engine.prefill_done
-        budget -= _prefill(engine, entries, tasks, sequence, budget)
-    engine.prefill_tokens = engine.max_num_batched_tokens - engine.decoding - budget
-    if engine.decoding + engine.prefill_tokens == 0:
-        return
-    engine.growth_ps = engine.context_ps * engine.decoding
-    engine.period_ps = (
-        engine.iteration_ps
-        + engine.decode_ps * engine.decoding
-        + engine.prefill_ps * engine.prefill_tokens
-        + engine.context_ps * engine.context_tokens
-        + engine.attention_ps * engine.attended
-    )
-    iterations = 1
-    if engine.prefill_tokens == 0 and not preempted:
-        iterations += _affordable(engine, engine.next_done - engine.iterations - 1)
-    _set_segment(engine, iterations)
-
-
-@kernel
-def complete(engines: Any, sequences: Any, waiting: Any, prefixes: Any, tasks: Any, e: int, finished: Any) -> int:
+def complete(engine: Engine, tasks: Any, finished: NDArray[np.int32]) -> int:
     """End the segment that was due at `event_ns`; then submit what is to be submitted at this time, and `plan`.
 
     Args:
-        engines: Engine rows.
-        sequences: Running sequences.
-        waiting: Waiting requests; not used, there so that all functions take the same arrays.
-        prefixes: Prefix entries.
+        engine: The engine.
         tasks: Task rows; first-token and finish times are written.
-        e: Engine.
         finished: int32 (at least max_num_seqs,). Receives the tasks that finish, in scheduling order.
 
     Returns:
         How many tasks finish.
     """
-    engine = engines[e]
-    running, entries = sequences[e], prefixes[e]
-    now_ns = engine.event_ns
-    if engine.segment > 1:
-        take(engine, entries, _growth(engine, engine.segment - 1))
-    engine.context_tokens += engine.decoding * engine.segment + engine.joining_context
-    for index in range(engine.decoding, engine.decoding + engine.joining):
-        task = tasks[running[index].task]
-        if task.first_token_ns == FAR:
-            task.first_token_ns = now_ns
-    engine.decoding += engine.joining
-    engine.joining = 0
-    engine.joining_context = 0
-    engine.iterations += engine.segment
-    engine.segment = 0
-    engine.clock_ps = engine.end_ps
-    engine.event_ns = FAR
-    step = engine.iterations
-    if engine.next_done > step:
-        return 0
+    row = engine.row[0]
+    now_ns = row.event_ns
+    later = row.segment - 1
+    if later > 0:
+        take(engine, _growth(row, later))
+        row.context_tokens += row.decoding * later
+        row.iterations += later
+    row.clock_ps = row.end_ps
+    row.event_ns = FAR
+    step = row.iterations - row.flying + 1
+    row.flying -= 1
+    if row.flying > 0:
+        row.now = row.next
+        row.now.length_ps += row.growth_ps * later
+        row.now.decode_context += row.decoding * later
+    for k in range(row.decoding - 1, -1, -1):
+        sequence = engine.running[k]
+        if sequence.join_step < step:
+            break
+        if sequence.join_step == step and tasks[sequence.task].first_token_ns == FAR:
+            tasks[sequence.task].first_token_ns = now_ns
     n_finished = 0
-    kept = 0
-    next_done = FAR
-    for index in range(engine.decoding):
-        sequence = running[index]
-        if sequence.done_step == step:
-            task = tasks[sequence.task]
-            tokens = step + sequence.base - 1
-            share(engine, entries, task, sequence, tokens)
-            release(engine, entries, task, sequence, tokens)
-            engine.phases[sequence.base % engine.block_size] -= 1
-            engine.context_tokens -= tokens + 1
-            task.finish_ns = now_ns
-            finished[n_finished] = sequence.task
-            n_finished += 1
-        else:
-            next_done = min(next_done, sequence.done_step)
-            if kept < index:
-                running[kept] = sequence
-            kept += 1
-    if engine.running > engine.decoding:
-        running[kept] = running[engine.decoding]
-    engine.running -= n_finished
-    engine.decoding = kept
-    engine.next_done = next_done
+    if row.leaving > 0 or row.next_done == step:
+        n_finished = _retire(engine, tasks, step, finished)
+        for k in range(n_finished):
+            tasks[finished[k]].finish_ns = now_ns
+    if row.preempted > 0 and row.async_scheduling != 0:
+        n_finished = _deliver_to_preempted(engine, tasks, now_ns, finished, n_finished)
     return n_finished
 
 
 @kernel
-def progress(engines: Any, sequences: Any, e: int, now_ns: int) -> int:
-    """Step of the engine at `now_ns`: running sequence i has generated ``step - sequences[e, i].first_step`` tokens."""
-    engine = engines[e]
-    step = engine.iterations
-    if engine.event_ns == FAR or engine.segment <= 1:
-        return step
-    done = _iterations_until(engine, now_ns)
-    passed = done * engine.period_ps + engine.growth_ps * (done * (done - 1) // 2)
-    if _ceil_ns(engine.clock_ps + passed) > now_ns:
-        done -= 1
-    return step + min(done, engine.segment)
+def _retire(engine: Engine, tasks: Any, step: int, finished: NDArray[np.int32]) -> int:
+    """Let go of the sequences that are complete with step `step`; returns how many."""
+    row = engine.row[0]
+    n_finished, kept = 0, 0
+    row.next_done = FAR
+    for k in range(row.decoding):
+        sequence = engine.running[k]
+        if sequence.done_step > step:
+            row.next_done = min(row.next_done, sequence.done_step)
+            if kept < k:
+                engine.running[kept] = sequence
+            kept += 1
+            continue
+        task = tasks[sequence.task]
+        finish(engine, task, sequence, step + sequence.base - 1)
+        stop_writing(engine, task)
+        if row.leaving == 0:
+            row.phases[sequence.base % row.block_size] -= 1
+            row.context_tokens -= step + sequence.base
+        finished[n_finished] = sequence.task
+        n_finished += 1
+    if row.running > row.decoding:
+        engine.running[kept] = engine.running[row.decoding]
+    row.running -= n_finished
+    row.decoding = kept
+    row.leaving = 0
+    return n_finished
+
+
+@kernel
+def _deliver_to_preempted(engine: Engine, tasks: Any, now_ns: int, finished: NDArray[np.int32], n_finished: int) -> int:
+    """Give the requests that the last scheduled iteration preempted the tokens that were in flight then.
+
+    Returns:
+        `n_finished` and the number of those that are complete with them.
+    """
+    row, size = engine.row[0], len(engine.waiting)
+    for k in range(row.preempted):
+        request = engine.waiting[(row.waiting_head + k) % size]
+        task = tasks[request.task]
+        if request.generated > 0 and task.first_token_ns == FAR:
+            task.first_token_ns = now_ns
+        if request.generated == task.output_tokens:
+            task.finish_ns = now_ns
+            forget(engine, request.own)
+            finished[n_finished] = request.task
+            n_finished += 1
+    gap = 0
+    for k in range(row.preempted - 1, -1, -1):
+        request = engine.waiting[(row.waiting_head + k) % size]
+        if request.generated == tasks[request.task].output_tokens:
+            gap += 1
+        elif gap > 0:
+            engine.waiting[(row.waiting_head + k + gap) % size] = request
+    row.waiting_head = (row.waiting_head + gap) % size
+    row.waiting_len -= gap
+    row.preempted = 0
+    return n_finished
+
+
+@kernel
+def present_decodes(row: Any) -> tuple[int, int]:
+    """Return how many sequences of an engine row decode at present, and their prompt and generated tokens."""
+    if row.event_ns != FAR:
+        return row.now.n_decode, row.now.decode_context
+    return row.decoding, row.context_tokens
+
+
+@kernel
+def progress(engine: Engine, now_ns: int) -> int:
+    """Step of the engine at `now_ns`: sequence i has generated ``step - running[i].first_step`` tokens once joined."""
+    row = engine.row[0]
+    done = 0
+    if row.event_ns != FAR and row.segment > 1:
+        done = _boundary_at(row, now_ns)
+        passed = done * row.now.length_ps + row.growth_ps * (done * (done - 1) // 2)
+        if _ceil_ns(row.clock_ps + passed) > now_ns:
+            done -= 1
+    return row.iterations - row.flying + min(done, row.segment)

@@ -1,25 +1,12 @@
-"""KV blocks of one engine: free blocks, prefix entries, and what a sequence shares with them.
+"""The prefix cache of one engine: what requests find in it, and what they leave.
 
-A block is *used* (private to a running sequence, or in a prefix entry that a running sequence holds), *reclaimable*
-(in an entry that nobody holds: it can still be hit, and counts as free) or *free*; the three always add up to the
-total.
+A request's tokens are its application's prefix, then its job's chain, then its own (workloads/contents.py). Blocks of a
+running sequence enter the cache as soon as they are scheduled to be full, so that a sibling admitted in the same
+iteration finds them; blocks of one that ended stay until they are reused. What nobody but the request itself could ask
+for is noted only when it is preempted: then it finds its own prompt and output again, as far as they are still there.
 
-Two entries can serve a request: that of its application prefix, which holds the leading blocks that all jobs of the
-application share, and that of its job prefix, which holds the blocks after those. An entry takes over full blocks from
-the sequence that computes them, as soon as they are scheduled, and once more when the sequence finishes (a
-conversation that grows). Only a sequence that shares an entry up to its end can extend it, so an entry never mixes two
-continuations.
-
-Simplifications against vLLM, whose cache is a hash table of single blocks:
-
-- an entry is one chain: of siblings that continue a prefix differently, one continuation is kept;
-- an entry is used or reclaimable as a whole: a holder of its head keeps its tail alive, unless the tail is needed
-  (`trim`); eviction takes the least recently used entry's tail first;
-- generated tokens can be hit only after their request finished, and a preempted request finds its prompt's entries
-  again but not its own generated tokens.
-
-In all functions `engine` is a row of `ENGINE`, `entries` the engine's row of `PREFIX`, `task` a row of `TASK_STATE` and
-`sequence` a row of `SEQUENCE`.
+The chain blocks that a decoding sequence fills are not noted one by one, but when somebody asks for them
+(`catch_up`): nobody else can add to the chain meanwhile, as engines go iteration by iteration where two do.
 """
 
 from __future__ import annotations
@@ -27,189 +14,290 @@ from __future__ import annotations
 from typing import Any
 
 from llmsched_gym._jit import kernel
+from llmsched_gym.backends import whole_prefixes
+from llmsched_gym.backends.engine_state import Engine, PrefixCache
+from llmsched_gym.backends.extents import (
+    UNREACHABLE,
+    abandon,
+    available,
+    blocks_for,
+    find,
+    last_of,
+    let_go,
+    new_extent,
+    remove,
+    split,
+    unlink,
+)
 
 
 @kernel
-def blocks_for(tokens: int, block_size: int) -> int:
-    """Blocks that hold `tokens` tokens."""
-    return (tokens + block_size - 1) // block_size
+def adds_to_chain(task: Any) -> bool:
+    """Tell whether a task's output, like all of its prompt, belongs to its job's chain."""
+    return task.own_from > task.prompt_tokens
 
 
 @kernel
-def available(engine: Any) -> int:
-    """Blocks that can be had now: free ones, and those of entries that nobody holds."""
-    return engine.free_blocks + engine.reclaimable_blocks
+def _part(engine: Engine, task: Any, own: int, block: int) -> tuple[int, int]:
+    """Return the content of a request's block (-1: own tokens that nobody has noted), and where it ends in blocks."""
+    size = engine.row[0].block_size
+    app_blocks = task.app_prefix_tokens // size
+    if block < app_blocks:
+        return task.app_prefix, app_blocks
+    shared_blocks = task.own_from // size
+    if block < shared_blocks:
+        return task.chain, shared_blocks
+    return own, engine.row[0].total_blocks
+
+
+# --- admission ---
 
 
 @kernel
-def unlink(engine: Any, entries: Any, index: int) -> None:
-    """Take an entry out of the LRU list."""
-    entry = entries[index]
-    if entry.previous >= 0:
-        entries[entry.previous].next = entry.next
-    else:
-        engine.lru_head = entry.next
-    if entry.next >= 0:
-        entries[entry.next].previous = entry.previous
-    else:
-        engine.lru_tail = entry.previous
+def admit(engine: Engine, tasks: Any, request: Any, sequence: Any) -> bool:
+    """Give a waiting request the blocks that it finds in the cache, if all that it must compute fits beside them.
 
-
-@kernel
-def take(engine: Any, entries: Any, blocks: int) -> None:
-    """Use `blocks` blocks, evicting the least recently used entries if needed; at most `available`."""
-    engine.free_blocks -= blocks
-    while engine.free_blocks < 0:
-        index = engine.lru_head
-        entry = entries[index]
-        evicted = min(entry.blocks, -engine.free_blocks)
-        entry.blocks -= evicted
-        engine.reclaimable_blocks -= evicted
-        engine.free_blocks += evicted
-        if entry.blocks == 0:
-            unlink(engine, entries, index)
-
-
-@kernel
-def hold(engine: Any, entries: Any, index: int) -> None:
-    """Count one more running sequence that holds the entry."""
-    entry = entries[index]
-    if entry.holders == 0 and entry.blocks > 0:
-        unlink(engine, entries, index)
-        engine.reclaimable_blocks -= entry.blocks
-    entry.holders += 1
-
-
-@kernel
-def drop(engine: Any, entries: Any, index: int) -> None:
-    """Count one holder less; the last one makes the entry reclaimable, as the most recently used."""
-    entry = entries[index]
-    entry.holders -= 1
-    if entry.holders == 0 and entry.blocks > 0:
-        engine.reclaimable_blocks += entry.blocks
-        entry.previous = engine.lru_tail
-        entry.next = -1
-        if engine.lru_tail >= 0:
-            entries[engine.lru_tail].next = index
-        else:
-            engine.lru_head = index
-        engine.lru_tail = index
-
-
-@kernel
-def trim(engine: Any, entries: Any, index: int, blocks: int) -> None:
-    """Free what an entry holds beyond its first `blocks` blocks."""
-    entry = entries[index]
-    surplus = entry.blocks - blocks
-    if surplus <= 0:
-        return
-    if entry.holders == 0:
-        engine.reclaimable_blocks -= surplus
-        if blocks == 0:
-            unlink(engine, entries, index)
-    entry.blocks = blocks
-    engine.free_blocks += surplus
-
-
-@kernel
-def app_share(engine: Any, task: Any) -> int:
-    """Full blocks at the start of the task's prompt that belong to its application's prefix."""
-    return task.app_prefix_tokens // engine.block_size if task.app_prefix >= 0 else 0
-
-
-@kernel
-def look_up(engine: Any, entries: Any, task: Any, tokens: int) -> tuple[int, int]:
-    """Blocks that a prefill of `tokens` tokens finds in the cache; at least one token is left to compute.
-
-    A job entry that cannot be reached because the application's blocks before it are gone is discarded.
-
-    Returns:
-        Blocks of the application's entry, and of the job's entry (-1: the job's entry is of no use to the task).
-    """
-    if engine.prefix_caching == 0:
-        return 0, -1
-    size = engine.block_size
-    limit = (tokens - 1) // size
-    start = app_share(engine, task)
-    app_cached = entries[task.app_prefix].blocks if task.app_prefix >= 0 else 0
-    app_blocks = min(start, limit, app_cached)
-    if task.job_prefix < 0:
-        return app_blocks, -1
-    job = entries[task.job_prefix]
-    if job.start != start or app_cached < start:
-        if job.holders > 0:
-            return app_blocks, -1
-        trim(engine, entries, task.job_prefix, 0)
-        job.start = start
-    job_blocks = min(task.job_prefix_tokens // size, limit) - start
-    return app_blocks, max(0, min(job_blocks, job.blocks))
-
-
-@kernel
-def attach(engine: Any, entries: Any, task: Any, tokens: int, sequence: Any) -> bool:
-    """Give a request its cached blocks if the whole of its prefill fits, as admission demands.
+    Blocks that it finds but that nobody holds count as free until then. The watermark stays free, unless nothing runs.
 
     Args:
-        engine: Engine row.
-        entries: Prefix entries of the engine.
-        task: Task row.
-        tokens: Tokens of the whole prefill.
-        sequence: Row whose `app_blocks` and `job_blocks` are set.
+        engine: The engine.
+        tasks: Task rows.
+        request: `WAITING` row.
+        sequence: `SEQUENCE` row, of which is set what says what it holds.
 
     Returns:
         Whether it fits. If not, nothing is held.
     """
-    app_blocks, job_blocks = look_up(engine, entries, task, tokens)
-    app = task.app_prefix if engine.prefix_caching != 0 else -1
-    job = task.job_prefix if job_blocks >= 0 else -1
-    pinned = 0  # reclaimable blocks that the hits need, and that their whole entries have
-    whole = 0
-    if app >= 0 and entries[app].holders == 0:
-        pinned += app_blocks
-        whole += entries[app].blocks
-    if job >= 0 and entries[job].holders == 0:
-        pinned += job_blocks
-        whole += entries[job].blocks
-    need = blocks_for(tokens, engine.block_size) - app_blocks - max(job_blocks, 0)
-    room = available(engine) - engine.watermark_blocks
-    if need + pinned > room:
+    row, task = engine.row[0], tasks[request.task]
+    if row.prefix_cache == PrefixCache.PREFIXES:
+        return whole_prefixes.admit(engine, task, task.prompt_tokens + request.generated, sequence)
+    tokens = task.prompt_tokens + request.generated
+    hits, idle = 0, 0
+    if row.prefix_cache == PrefixCache.BLOCKS:
+        hits, idle = _look_up(engine, tasks, request, (tokens - 1) // row.block_size)
+    watermark = row.watermark_blocks if row.running > 0 else 0
+    if blocks_for(tokens, row.block_size) - hits + idle + watermark > available(row):
         return False
-    if app >= 0:
-        if need + whole > room and entries[app].holders == 0:
-            trim(engine, entries, app, app_blocks)
-        hold(engine, entries, app)
-    if job >= 0:
-        if need + whole > room and entries[job].holders == 0:
-            trim(engine, entries, job, job_blocks)
-        hold(engine, entries, job)
-    sequence.app_blocks = app_blocks
-    sequence.job_blocks = job_blocks
+    _hold(engine, task, request.own, hits)
+    row.admissions += 1
+    sequence.copy = row.admissions
+    sequence.hits = hits
+    sequence.written = hits
+    sequence.own = request.own
     return True
 
 
 @kernel
-def share(engine: Any, entries: Any, task: Any, sequence: Any, tokens: int) -> None:
-    """Let the entries take over the full blocks of the sequence's first `tokens` tokens where they continue them."""
-    full = tokens // engine.block_size
-    start = app_share(engine, task)
-    if engine.prefix_caching != 0 and task.app_prefix >= 0:
-        app = entries[task.app_prefix]
-        if sequence.app_blocks == app.blocks and min(full, start) > app.blocks:
-            app.blocks = min(full, start)
-            sequence.app_blocks = app.blocks
-    if sequence.job_blocks >= 0:
-        job = entries[task.job_prefix]
-        if sequence.job_blocks == job.blocks and full - start > job.blocks:
-            job.blocks = full - start
-            sequence.job_blocks = job.blocks
+def _look_up(engine: Engine, tasks: Any, request: Any, limit: int) -> tuple[int, int]:
+    """Return how many leading blocks, at most `limit`, are in the cache, and how many of them nobody holds."""
+    task = tasks[request.task]
+    block, idle = 0, 0
+    caught_up = False
+    while block < limit:
+        content, end = _part(engine, task, request.own, block)
+        if content < 0:
+            break
+        index, stop = find(engine, content, block, min(limit, end))
+        if index > 0:
+            if engine.extents[index].holders == 0:
+                idle += stop - block
+            block = stop
+        elif content == task.chain and engine.contents[content].writers > 0 and not caught_up:
+            catch_up(engine, tasks, content)
+            caught_up = True
+        else:
+            break
+    return block, idle
 
 
 @kernel
-def release(engine: Any, entries: Any, task: Any, sequence: Any, tokens: int) -> None:
-    """Free the private blocks of a sequence with `tokens` tokens in KV and drop its entries."""
-    shared = sequence.app_blocks + max(sequence.job_blocks, 0)
-    engine.free_blocks += blocks_for(tokens, engine.block_size) - shared
-    if sequence.job_blocks >= 0:
-        drop(engine, entries, task.job_prefix)
-    if engine.prefix_caching != 0 and task.app_prefix >= 0:
-        drop(engine, entries, task.app_prefix)
+def _hold(engine: Engine, task: Any, own: int, hits: int) -> None:
+    """Hold a request's first `hits` blocks, all in the cache."""
+    block = 0
+    while block < hits:
+        content, end = _part(engine, task, own, block)
+        index, stop = find(engine, content, block, min(hits, end))
+        if engine.extents[index].first < block:
+            index = split(engine, index, block)
+        if engine.extents[index].stop > stop:
+            split(engine, index, stop)
+        extent = engine.extents[index]
+        if extent.holders == 0:
+            unlink(engine, index)
+            engine.row[0].cached_blocks -= stop - block
+        extent.holders += 1
+        block = stop
+
+
+# --- what a running sequence adds ---
+
+
+@kernel
+def _write(engine: Engine, content: int, copy: int, first: int, stop: int) -> None:
+    """Note blocks that a running sequence has filled."""
+    last = last_of(engine, content)
+    extent = engine.extents[last]
+    if last > 0 and extent.copy == copy and extent.stop == first and extent.holders == 1:
+        extent.stop = stop
+        return
+    index = new_extent(engine, content, copy, first, stop)
+    engine.extents[index].holders = 1
+    if last > 0:
+        extent.after = index
+    else:
+        engine.contents[content].first = index
+
+
+@kernel
+def write_prompt(engine: Engine, tasks: Any, sequence: Any, first: int, stop: int) -> None:
+    """Note the blocks of a sequence's prefix and chain among its blocks `first` to `stop`, which a chunk has filled."""
+    row, task = engine.row[0], tasks[sequence.task]
+    if row.prefix_cache == PrefixCache.PREFIXES:
+        whole_prefixes.share(engine, task, sequence, min(row.prefill_done, task.prompt_tokens))
+    if row.prefix_cache != PrefixCache.BLOCKS:
+        return
+    app_blocks, shared_blocks = task.app_prefix_tokens // row.block_size, task.own_from // row.block_size
+    if first < min(stop, app_blocks):
+        _write(engine, task.app_prefix, sequence.copy, first, min(stop, app_blocks))
+    first, stop = max(first, app_blocks), min(stop, shared_blocks)
+    if first < stop:
+        if engine.contents[task.chain].writers > 0:
+            catch_up(engine, tasks, task.chain)
+        _write(engine, task.chain, sequence.copy, first, stop)
+    sequence.written = stop
+
+
+@kernel
+def start_writing(engine: Engine, task: Any) -> None:
+    """Take note that a sequence goes on to add to its chain."""
+    if engine.row[0].prefix_cache == PrefixCache.BLOCKS and adds_to_chain(task):
+        content = engine.contents[task.chain]
+        content.writers += 1
+        engine.row[0].shared_chains += content.writers == 2
+
+
+@kernel
+def stop_writing(engine: Engine, task: Any) -> None:
+    """Take note that a sequence adds to its chain no more."""
+    if engine.row[0].prefix_cache == PrefixCache.BLOCKS and adds_to_chain(task):
+        content = engine.contents[task.chain]
+        content.writers -= 1
+        engine.row[0].shared_chains -= content.writers == 1
+
+
+@kernel
+def catch_up(engine: Engine, tasks: Any, chain: int) -> None:
+    """Note the blocks that decoding sequences have filled of a chain (-1: of all), after they were scheduled."""
+    row = engine.row[0]
+    for k in range(row.decoding):
+        sequence = engine.running[k]
+        task = tasks[sequence.task]
+        if adds_to_chain(task) and (chain < 0 or task.chain == chain):
+            # A token whose iteration is in flight is not known yet, and so neither is the block that it fills.
+            unknown = row.async_scheduling * (1 + (sequence.done_step == row.iterations))
+            _write_decoded(engine, task, sequence, row.iterations + sequence.base - unknown)
+
+
+@kernel
+def _write_decoded(engine: Engine, task: Any, sequence: Any, tokens: int) -> None:
+    """Note the blocks that a decoding sequence has filled of its chain with its first `tokens` tokens."""
+    full = tokens // engine.row[0].block_size
+    if full > sequence.written:
+        _write(engine, task.chain, sequence.copy, sequence.written, full)
+        sequence.written = full
+
+
+# --- the end ---
+
+
+@kernel
+def finish(engine: Engine, task: Any, sequence: Any, tokens: int) -> None:
+    """Let go of the blocks of a sequence that is complete, with `tokens` tokens in KV."""
+    row = engine.row[0]
+    if row.prefix_cache == PrefixCache.PREFIXES:
+        whole_prefixes.share(engine, task, sequence, tokens)
+        whole_prefixes.release(engine, task, sequence, tokens)
+        return
+    full = tokens // row.block_size if row.prefix_cache == PrefixCache.BLOCKS else 0
+    row.free_blocks += blocks_for(tokens, row.block_size) - full
+    if full == 0:
+        return
+    if adds_to_chain(task):
+        _write_decoded(engine, task, sequence, tokens)
+    shared = min(full, task.own_from // row.block_size)
+    forget(engine, sequence.own)
+    abandon(engine, full - shared)
+    _release(engine, task, sequence, shared)
+
+
+@kernel
+def preempt(engine: Engine, task: Any, sequence: Any, tokens: int, known: int) -> None:
+    """Let go of the blocks of a sequence with `tokens` tokens in KV, `known` of them cached, that will restart."""
+    row = engine.row[0]
+    if row.prefix_cache == PrefixCache.PREFIXES:
+        whole_prefixes.release(engine, task, sequence, tokens)
+        return
+    full = known // row.block_size if row.prefix_cache == PrefixCache.BLOCKS else 0
+    row.free_blocks += blocks_for(tokens, row.block_size) - full
+    if full == 0:
+        return
+    if adds_to_chain(task):
+        _write_decoded(engine, task, sequence, known)
+    own_from = max(task.own_from // row.block_size, sequence.hits)
+    if full > own_from:
+        if sequence.own < 0:
+            sequence.own = _new_content(engine)
+        _write(engine, sequence.own, sequence.copy, own_from, full)
+    _release(engine, task, sequence, full)
+
+
+@kernel
+def _release(engine: Engine, task: Any, sequence: Any, blocks: int) -> None:
+    """Let go of a sequence's first `blocks` blocks, the last one first."""
+    while blocks > 0:
+        content, _ = _part(engine, task, sequence.own, blocks - 1)
+        index, _ = find(engine, content, blocks - 1, blocks)
+        if blocks > sequence.hits:
+            while engine.extents[index].copy != sequence.copy or engine.extents[index].stop < blocks:
+                index = engine.extents[index].after
+        extent = engine.extents[index]
+        blocks = extent.first
+        extent.holders -= 1
+        if extent.holders == 0:
+            let_go(engine, index)
+
+
+@kernel
+def _new_content(engine: Engine) -> int:
+    """Return a content row for a request's own tokens."""
+    row = engine.row[0]
+    index = row.spare_content
+    if index >= 0:
+        row.spare_content = engine.contents[index].writers
+    else:
+        index = row.contents_used
+        row.contents_used += 1
+    engine.contents[index].first = 0
+    return index
+
+
+@kernel
+def forget(engine: Engine, own: int) -> None:
+    """Give up the content row of a request that is complete (-1: none): nobody will ask for its own blocks.
+
+    The caller counts those that its sequence holds as abandoned; the others stay where they are in the queue.
+    """
+    if own < 0:
+        return
+    index = engine.contents[own].first
+    while index > 0:
+        extent = engine.extents[index]
+        after = extent.after
+        if extent.holders > 0:
+            extent.content = UNREACHABLE
+            remove(engine, index)
+        else:
+            extent.content = UNREACHABLE
+        index = after
+    engine.contents[own].writers = engine.row[0].spare_content
+    engine.row[0].spare_content = own

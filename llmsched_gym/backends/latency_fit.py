@@ -53,7 +53,7 @@ def visited(log: RequestLog, config: EngineConfig) -> tuple[Floats, Floats]:
     n_decode = segments["n_decode"].astype(float)
     context = segments["decode_context"] + n_decode * (count - 1.0) / 2.0
     prefill = segments["prefill_tokens"].astype(float)
-    attended = segments["prefill_context"] * segments["prefill_resumed"] + segments["prefill_cached"]
+    attended = segments["prefill_context"].astype(float)
     points = np.stack(
         [
             n_decode,

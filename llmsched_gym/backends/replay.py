@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 from llmsched_gym.backends.csv_rows import number, read_rows
 from llmsched_gym.backends.engine import complete, plan, submit
-from llmsched_gym.backends.engine_state import EngineConfig, kv_tokens_needed, new_engines
+from llmsched_gym.backends.engine_state import EngineConfig, Engines, engine_at, kv_tokens_needed, new_engines
 from llmsched_gym.cluster.state import FAR, TASK_STATE
 from llmsched_gym.errors import InputError
+from llmsched_gym.workloads import contents
 from llmsched_gym.workloads.files import write_atomic
 
 COLUMNS: Final = (
@@ -36,7 +37,6 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "prompt": ("prompt_tokens", "prompt", "input_tokens", "num_prefill_tokens"),
     "output": ("output_tokens", "output", "num_decode_tokens"),
 }
-_PREFIX_COLUMNS: Final = ("app_prefix", "app_prefix_tokens", "job_prefix", "job_prefix_tokens")
 _MAX_SECONDS: Final = 1e6
 _MAX_TOKENS: Final = 2**24
 
@@ -45,9 +45,7 @@ SEGMENT: Final = np.dtype(
         ("iterations", "i8"),  # with one batch
         ("n_decode", "i8"),
         ("prefill_tokens", "i8"),
-        ("prefill_context", "i8"),  # tokens in KV before the chunk that goes on with a prefill
-        ("prefill_resumed", "i8"),  # tokens of that chunk
-        ("prefill_cached", "i8"),  # chunks of requests that start: their tokens times those found in the prefix cache
+        ("prefill_context", "i8"),  # tokens of each chunk times the tokens in KV before it, summed
         ("decode_context", "i8"),  # prompt + generated tokens of the decoding sequences, in the first iteration
     ]
 )
@@ -62,15 +60,14 @@ class RequestLog(NamedTuple):
         arrival_ns: int64 (n,).
         prompt_tokens: int64 (n,), at least 1.
         output_tokens: int64 (n,), at least 1.
-        prefixes: int64 (n, 4), application prefix, its tokens, job prefix, its tokens, as in `TASK`; None: no request
-            shares a prefix with another.
+        contents: int64 (n, 5), `workloads.contents.COLUMNS`; None: no request shares a prefix with another.
     """
 
     ids: list[str]
     arrival_ns: NDArray[np.int64]
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
-    prefixes: NDArray[np.int64] | None = None
+    contents: NDArray[np.int64] | None = None
 
 
 def _tokens(source: str, field: str, text: str | None) -> int:
@@ -111,65 +108,41 @@ def read_requests(path: str | Path) -> RequestLog:
     return RequestLog(ids, columns[:, 0], columns[:, 1], columns[:, 2])
 
 
-@kernel
-def _cached_work(engine: Any, running: Any, tasks: Any, first: int) -> int:
-    """Tokens of each chunk times the cached tokens before it, summed over the requests from row `first` on."""
-    work = 0
-    for index in range(first, engine.running):
-        sequence = running[index]
-        cached = tasks[sequence.task].cached_tokens  # of a restart: what it found the first time
-        partial = index == engine.running - 1 and engine.prefill_done < engine.prefill_target
-        generated = engine.iterations - sequence.first_step
-        end = engine.prefill_done if partial else tasks[sequence.task].prompt_tokens + generated
-        work += cached * max(end - cached, 0)
-    return work
+class _Record(NamedTuple):
+    """Where a replay writes: the segments, and the requests that finish at a boundary."""
+
+    segments: NDArray[Any]
+    finished: NDArray[np.int32]
 
 
 @kernel
-def _drive(
-    engines: Any,
-    sequences: Any,
-    waiting: Any,
-    prefixes: Any,
-    tasks: Any,
-    order: NDArray[np.int64],
-    submitted: int,
-    finished: NDArray[np.int32],
-    trace: NDArray[Any],
-) -> tuple[int, int]:
-    """Run engine 0 on `tasks`, which arrive at their start_ns, until all is done or `trace` is full.
+def _drive(engines: Engines, tasks: Any, order: NDArray[np.int64], submitted: int, record: _Record) -> tuple[int, int]:
+    """Run the first engine on `tasks`, which arrive at their start_ns, until all is done or the record is full.
 
     Returns:
-        How many requests are submitted and how many rows of `trace` are written. All is done if that is less than its
-        length.
+        How many requests are submitted and how many segments are written. All is done if the record is not full.
     """
-    engine = engines[0]
+    engine = engine_at(engines, 0)
+    row = engine.row[0]
     written = 0
-    while written < len(trace):
+    while written < len(record.segments):
         arrival = tasks[order[submitted]].start_ns if submitted < len(order) else FAR
-        now = min(engine.event_ns, arrival)
+        now = min(row.event_ns, arrival)
         if now == FAR:
             break
-        if engine.event_ns == now:
-            row = trace[written]
-            row.iterations = engine.segment
-            row.n_decode = engine.decoding
-            row.prefill_tokens = engine.prefill_tokens
-            row.decode_context = engine.context_tokens
+        if row.event_ns == now:
+            segment = record.segments[written]
+            segment.iterations = row.segment
+            segment.n_decode = row.now.n_decode
+            segment.prefill_tokens = row.now.prefill_tokens
+            segment.prefill_context = row.now.prefill_context
+            segment.decode_context = row.now.decode_context
             written += 1
-            complete(engines, sequences, waiting, prefixes, tasks, 0, finished)
+            complete(engine, tasks, record.finished)
         while submitted < len(order) and tasks[order[submitted]].start_ns == now:
-            submit(engines, sequences, waiting, prefixes, tasks, 0, order[submitted], now)
+            submit(engine, tasks, order[submitted], now)
             submitted += 1
-        if engine.event_ns == FAR:
-            before = engine.running
-            resumes = before > engine.decoding
-            done, missing = engine.prefill_done, engine.prefill_target - engine.prefill_done
-            plan(engines, sequences, waiting, prefixes, tasks, 0)
-            if written < len(trace):
-                trace[written].prefill_context = done if resumes else 0
-                trace[written].prefill_resumed = min(missing, engine.prefill_tokens) if resumes else 0
-                trace[written].prefill_cached = _cached_work(engine, sequences[0], tasks, before)
+        plan(engine, tasks)
     return submitted, written
 
 
@@ -191,12 +164,12 @@ def serve(log: RequestLog, config: EngineConfig, source: object = "requests") ->
     tasks = np.zeros(n, TASK_STATE)
     tasks["start_ns"] = log.arrival_ns
     tasks["prompt_tokens"], tasks["output_tokens"] = log.prompt_tokens, log.output_tokens
-    tasks["app_prefix"] = tasks["job_prefix"] = -1
-    n_prefixes = 0
-    if log.prefixes is not None:
-        for column, values in zip(_PREFIX_COLUMNS, log.prefixes.T, strict=True):
+    tasks["app_prefix"] = tasks["chain"] = -1
+    n_contents = 0
+    if log.contents is not None:
+        for column, values in zip(contents.COLUMNS, log.contents.T, strict=True):
             tasks[column] = values
-        n_prefixes = int(log.prefixes[:, (0, 2)].max(initial=-1)) + 1
+        n_contents = int(log.contents[:, (0, 2)].max(initial=-1)) + 1
     worst = int(np.argmax(log.prompt_tokens + log.output_tokens))
     needed = kv_tokens_needed(int(log.prompt_tokens[worst]), int(log.output_tokens[worst]))
     if needed > config.kv_tokens:
@@ -204,17 +177,16 @@ def serve(log: RequestLog, config: EngineConfig, source: object = "requests") ->
             source,
             f"request {log.ids[worst]}: KV tokens",
             needed,
-            f"at most {config.kv_tokens}, the engine's KV capacity above the watermark",
+            f"at most {config.kv_tokens}, the engine's KV capacity",
         )
-    state = new_engines([config], n, n_prefixes)
+    engines = new_engines([config], n, n_contents)
     order = np.argsort(log.arrival_ns, kind="stable").astype(np.int64)
-    finished = np.zeros(config.max_num_seqs, np.int32)
-    trace = np.zeros(4 * n + 1024, SEGMENT)
+    record = _Record(np.zeros(4 * n + 1024, SEGMENT), np.zeros(config.max_num_seqs, np.int32))
     parts: list[NDArray[Any]] = []
-    submitted, written = 0, len(trace)
-    while written == len(trace):
-        submitted, written = _drive(*state, tasks, order, submitted, finished, trace)
-        parts.append(trace[:written].copy())
+    submitted, written = 0, len(record.segments)
+    while written == len(record.segments):
+        submitted, written = _drive(engines, tasks, order, submitted, record)
+        parts.append(record.segments[:written].copy())
     return tasks, np.concatenate(parts)
 
 

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.backends import engine
-from llmsched_gym.backends.engine_state import EngineConfig, new_engines
+from llmsched_gym.backends.engine_state import EngineConfig, Engines, engine_at, new_engines
 from llmsched_gym.backends.event_heap import set_event
-from llmsched_gym.backends.kv_cache import available
 from llmsched_gym.cluster.initial import initial_state
-from llmsched_gym.cluster.latency import load_profile
+from llmsched_gym.cluster.latency import iteration_ps, load_profile
 from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, is_over, least_loaded, start_task
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
-from llmsched_gym.cluster.state import FAR, ClusterState, Rows
+from llmsched_gym.cluster.state import FAR, ClusterState
 from llmsched_gym.errors import InputError
 from llmsched_gym.workloads.workload import Workload
 
@@ -34,19 +33,13 @@ class Simulation(NamedTuple):
     """Where the simulator keeps what is not part of the cluster's state.
 
     Attributes:
-        engines: One row per LLM executor (backends/engine_state.py).
-        sequences: Sequences that each engine holds.
-        waiting: Queue of each engine.
-        prefixes: Prefix cache of each engine.
+        engines: One per LLM executor (backends/engine_state.py).
         heap: (n_executors,) int32; executors by next event.
         unplanned: (n_executors + 1,) int32; count, then executors whose engine must plan on before time moves.
         finished: int32; rows of the tasks that an engine has just finished.
     """
 
-    engines: Rows
-    sequences: Rows
-    waiting: Rows
-    prefixes: Rows
+    engines: Engines
     heap: NDArray[np.int32]
     unplanned: NDArray[np.int32]
     finished: NDArray[np.int32]
@@ -65,9 +58,8 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
     state = initial_state(workload, cluster)
     configs = [config for group in cluster.llm for config in [engine_config(group)] * group.count]
     largest = max((config.max_num_seqs for config in configs), default=1)
-    arrays = new_engines(configs, largest, workload.n_prefixes)
     simulation = Simulation(
-        *arrays,
+        engines=new_engines(configs, largest, workload.contents.count),
         heap=np.zeros(len(state.executors), np.int32),
         unplanned=np.zeros(len(state.executors) + 1, np.int32),
         finished=np.zeros(largest, np.int32),
@@ -82,10 +74,12 @@ def engine_config(group: LLMExecutors) -> EngineConfig:
         profile=load_profile(group.latency),
         max_num_seqs=group.max_num_seqs,
         max_num_batched_tokens=group.max_num_batched_tokens,
-        kv_blocks=group.kv_tokens // group.block_size,
+        kv_blocks=group.kv_blocks,
         block_size=group.block_size,
         watermark=group.watermark,
         prefix_caching=group.prefix_caching,
+        async_scheduling=group.async_scheduling,
+        whole_prefixes=group.whole_prefixes,
     )
 
 
@@ -99,16 +93,7 @@ def dispatch(state: ClusterState, simulation: Simulation, stage: int, executor: 
         row.task = task
         set_event(state.clock[0], simulation.heap, state.executors, executor, now_ns + state.tasks[task].duration_ns)
         return
-    engine.submit(
-        simulation.engines,
-        simulation.sequences,
-        simulation.waiting,
-        simulation.prefixes,
-        state.tasks,
-        row.engine,
-        task,
-        now_ns,
-    )
+    engine.submit(engine_at(simulation.engines, row.engine), state.tasks, task, now_ns)
     _follow_engine(state, simulation, executor)
 
 
@@ -192,8 +177,8 @@ def _plan_engines(state: ClusterState, simulation: Simulation) -> None:
     for k in range(1, simulation.unplanned[0] + 1):
         e = simulation.unplanned[k]
         row = state.executors[e].engine
-        engine.plan(simulation.engines, simulation.sequences, simulation.waiting, simulation.prefixes, state.tasks, row)
-        set_event(state.clock[0], simulation.heap, state.executors, e, simulation.engines[row].event_ns)
+        engine.plan(engine_at(simulation.engines, row), state.tasks)
+        set_event(state.clock[0], simulation.heap, state.executors, e, simulation.engines.rows[row].event_ns)
     simulation.unplanned[0] = 0
 
 
@@ -208,15 +193,7 @@ def _executor_event(state: ClusterState, simulation: Simulation, executor: int) 
         row.task = -1
         finish_task(state, task, now_ns)
         return True
-    count = engine.complete(
-        simulation.engines,
-        simulation.sequences,
-        simulation.waiting,
-        simulation.prefixes,
-        state.tasks,
-        row.engine,
-        simulation.finished,
-    )
+    count = engine.complete(engine_at(simulation.engines, row.engine), state.tasks, simulation.finished)
     for k in range(count):
         finish_task(state, simulation.finished[k], now_ns)
     _follow_engine(state, simulation, executor)
@@ -226,7 +203,7 @@ def _executor_event(state: ClusterState, simulation: Simulation, executor: int) 
 @kernel
 def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -> None:
     """Take over an engine's next event, or remember that the engine has to plan on if it holds any request."""
-    row = simulation.engines[state.executors[executor].engine]
+    row = simulation.engines.rows[state.executors[executor].engine]
     set_event(state.clock[0], simulation.heap, state.executors, executor, row.event_ns)
     if row.event_ns == FAR and row.running + row.waiting_len > 0:
         for k in range(1, simulation.unplanned[0] + 1):
@@ -238,9 +215,9 @@ def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -
 
 @kernel
 def kv_share(state: ClusterState, simulation: Simulation, executor: int) -> float:
-    """Return the share of KV blocks in use on an LLM executor."""
-    engine_row = simulation.engines[state.executors[executor].engine]
-    return 1.0 - available(engine_row) / engine_row.total_blocks
+    """Return the share of KV blocks that running sequences hold on an LLM executor, as vLLM's ``kv_cache_usage``."""
+    its = engine_at(simulation.engines, state.executors[executor].engine)
+    return engine.used_blocks(its, state.clock[0].now_ns) / its.row[0].total_blocks
 
 
 @inlined_kernel
@@ -256,15 +233,16 @@ def count_tokens(state: ClusterState, simulation: Simulation, executor: int, tok
     Returns:
         Their sum.
     """
-    row = state.executors[executor].engine
-    step = engine.progress(simulation.engines, simulation.sequences, row, state.clock[0].now_ns)
+    its = engine_at(simulation.engines, state.executors[executor].engine)
+    step = engine.progress(its, state.clock[0].now_ns)
     total = 0
-    for k in range(simulation.engines[row].decoding):
-        sequence = simulation.sequences[row, k]
-        generated = step - sequence.first_step
-        total += generated
-        if len(tokens) > 0:
-            tokens[sequence.task] = generated
+    for k in range(its.row[0].decoding):
+        sequence = its.running[k]
+        if sequence.join_step <= step:
+            generated = step - sequence.first_step
+            total += generated
+            if len(tokens) > 0:
+                tokens[sequence.task] = generated
     return total
 
 
@@ -274,8 +252,8 @@ def mean_iteration_s(simulation: Simulation) -> float:
 
     An idle engine counts as one that decodes a single sequence without context.
     """
-    total_ps = 0
-    for e in range(len(simulation.engines)):
-        row = simulation.engines[e]
-        total_ps += row.iteration_ps + row.decode_ps * max(row.decoding, 1) + row.context_ps * row.context_tokens
-    return total_ps * 1e-12 / max(len(simulation.engines), 1)
+    rows, total_ps = simulation.engines.rows, 0
+    for e in range(len(rows)):
+        n_decode, context = engine.present_decodes(rows[e])
+        total_ps += iteration_ps(rows[e].latency_ps, max(n_decode, 1), 0, context, 0)
+    return total_ps * 1e-12 / max(len(rows), 1)

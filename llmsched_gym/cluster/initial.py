@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.cluster.latency import LatencyProfile
+from llmsched_gym.cluster.latency import LatencyProfile, expected_ps, iteration_ps
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
 from llmsched_gym.cluster.state import (
     CLOCK,
@@ -22,6 +22,7 @@ from llmsched_gym.cluster.state import (
     Rows,
     StageStatus,
 )
+from llmsched_gym.workloads.contents import Contents
 from llmsched_gym.workloads.history import llm_terms
 from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.template import StageKind
@@ -30,6 +31,8 @@ from llmsched_gym.workloads.workload import Workload
 _NO_LATENCY = LatencyProfile("none", 0, 0, 0, 0)
 """Stands in where a cluster has no LLM executor, and so no LLM task can be in its workloads."""
 
+
+_expected_ps = kernel(expected_ps)
 
 EXPECTED: Final = np.dtype(
     [
@@ -55,7 +58,7 @@ def expectations(workload: Workload, profile: LatencyProfile | None) -> NDArray[
     first = 0
     for template, history in zip(workload.templates, workload.history, strict=True):
         rows = expected[first : first + len(history)]
-        _fill_expected(history, template.planned, coefficients(latency), rows)
+        _fill_expected(history, template.planned, latency.coefficients_ps, rows)
         first += len(history)
     return expected
 
@@ -64,23 +67,13 @@ def expectations(workload: Workload, profile: LatencyProfile | None) -> NDArray[
 def _fill_expected(history: Rows, planned: NDArray[np.bool_], latency: NDArray[np.int64], expected: Rows) -> None:
     for node in range(len(history)):
         given, row = history[node], expected[node]
-        llm_ps = (
-            given.output_tokens * np.float64(latency[0] + latency[1])
-            + given.prefill_tokens * np.float64(latency[2])
-            + given.context_tokens * np.float64(latency[3])
-        )
+        llm_ps = _expected_ps(latency, given.output_tokens, given.prefill_tokens, given.context_tokens)
         stage_ns = llm_ps / 1000.0 + given.seconds * 1e9
         row.presence = given.presence
         row.task_work_ns = np.rint(stage_ns / max(given.n_tasks, 1.0))
         row.stage_work_ns = np.rint(stage_ns)
         row.stage_duration_ns = np.rint(stage_ns * given.path_share)
         row.planned = planned[node]
-
-
-def coefficients(latency: LatencyProfile) -> NDArray[np.int64]:
-    """Return a, b, c, d and e of a latency profile, in ps."""
-    linear = latency.iteration_ps, latency.decode_ps, latency.prefill_ps, latency.context_ps
-    return np.array([*linear, latency.attention_ps], dtype=np.int64)
 
 
 def task_work_ns(tasks: NDArray[Any], profile: LatencyProfile | None) -> NDArray[np.int64]:
@@ -95,7 +88,7 @@ def task_work_ns(tasks: NDArray[Any], profile: LatencyProfile | None) -> NDArray
         an LLM task.
     """
     work_ns = np.empty(len(tasks), np.int64)
-    _fill_work(tasks, coefficients(profile or _NO_LATENCY), work_ns)
+    _fill_work(tasks, (profile or _NO_LATENCY).coefficients_ps, work_ns)
     return work_ns
 
 
@@ -115,7 +108,7 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
     regular_pool = len(workload.models)
     _fill_jobs(workload.jobs, jobs)
     _fill_stages(workload.stages, workload.tasks, expected, first_node, regular_pool, jobs, stages)
-    _fill_tasks(workload.tasks, task_work_ns(workload.tasks, profile), tasks)
+    _fill_tasks(workload.tasks, workload.contents, task_work_ns(workload.tasks, profile), tasks)
     _fill_truth(jobs, stages, tasks, workload.children)
     clock = np.zeros(1, CLOCK)
     clock["jobs"] = len(jobs)
@@ -178,9 +171,8 @@ def slot_time_ns(task: Any, latency: NDArray[np.int64]) -> int:
         return task.duration_ns
     prefill, context = llm_terms(task)
     before = max(task.prompt_tokens - prefill, 0)
-    llm_ps = output * latency[0] + (output - 1) * latency[1] + prefill * latency[2] + context * latency[3]
-    llm_ps += (prefill * before + prefill * (prefill - 1) // 2) * latency[4]
-    return llm_ps // 1000
+    attended = prefill * before + prefill * (prefill - 1) // 2
+    return ((output - 1) * latency[0] + iteration_ps(latency, int(output - 1), prefill, context, attended)) // 1000
 
 
 @kernel
@@ -251,7 +243,7 @@ def _fill_stages(
 
 
 @kernel
-def _fill_tasks(given: Rows, work_ns: NDArray[np.int64], tasks: Rows) -> None:
+def _fill_tasks(given: Rows, contents: Contents, work_ns: NDArray[np.int64], tasks: Rows) -> None:
     """Write the `TASK_STATE` rows."""
     for t in range(len(tasks)):
         source, task = given[t], tasks[t]
@@ -267,8 +259,9 @@ def _fill_tasks(given: Rows, work_ns: NDArray[np.int64], tasks: Rows) -> None:
         task.output_tokens = source.output_tokens
         task.app_prefix = source.app_prefix
         task.app_prefix_tokens = source.app_prefix_tokens
-        task.job_prefix = source.job_prefix
+        task.chain = contents.chain[t]
         task.job_prefix_tokens = source.job_prefix_tokens
+        task.own_from = contents.own_from[t]
         task.output_bytes = source.output_bytes
 
 

@@ -25,11 +25,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym._jit import kernel
 from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.workloads.files import read_bytes, write_atomic
 
 PS_PER_MS: Final = 1_000_000_000
 """Picoseconds in a millisecond."""
+
+PS_PER_NS: Final = 1_000
+"""Picoseconds in a nanosecond, the shortest iteration: engines tell the ends of iterations apart by nanoseconds."""
 
 SCHEMA_VERSION: Final = 1
 """Version of the profile files."""
@@ -103,8 +110,9 @@ class LatencyProfile:
             if not 0.0 <= value <= _MAX_MS:
                 raise InputError(source, key, value, f"milliseconds from 0 to {_MAX_MS:g}")
         a, b, c, d, *rest = (round(value * PS_PER_MS) for value in coefficients_ms)
-        if a == 0:
-            raise InputError(source, COEFFICIENTS[0], coefficients_ms[0], "a number > 0: an iteration takes time")
+        if a < PS_PER_NS:
+            allowed = "at least 1e-06: an iteration takes a nanosecond or more"
+            raise InputError(source, COEFFICIENTS[0], coefficients_ms[0], allowed)
         return cls(name, a, b, c, d, provenance or {}, *rest)
 
     @property
@@ -114,6 +122,12 @@ class LatencyProfile:
             value / PS_PER_MS for value in (self.iteration_ps, self.decode_ps, self.prefill_ps, self.context_ps)
         )
         return a, b, c, d
+
+    @property
+    def coefficients_ps(self) -> NDArray[np.int64]:
+        """a, b, c, d and e in picoseconds, as `iteration_ps` takes them; int64 (5,)."""
+        linear = (self.iteration_ps, self.decode_ps, self.prefill_ps, self.context_ps)
+        return np.array([*linear, self.attention_ps], dtype=np.int64)
 
     @property
     def attention_ms(self) -> float:
@@ -130,6 +144,43 @@ class LatencyProfile:
         content |= dict(zip(COEFFICIENTS, self.coefficients_ms, strict=True))
         content |= ({ATTENTION: self.attention_ms} if self.attention_ps else {}) | {"provenance": self.provenance}
         write_atomic(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@kernel
+def iteration_ps(
+    latency_ps: NDArray[np.int64], n_decode: int, prefill_tokens: int, decode_context: int, attended: int
+) -> int:
+    """Return how long an iteration takes.
+
+    Args:
+        latency_ps: int64 (5,), `LatencyProfile.coefficients_ps`.
+        n_decode: Sequences that decode.
+        prefill_tokens: Prompt tokens computed.
+        decode_context: Prompt and generated tokens of the decoding sequences.
+        attended: Tokens before each prompt token computed, summed over these.
+    """
+    return (
+        latency_ps[0]
+        + latency_ps[1] * n_decode
+        + latency_ps[2] * prefill_tokens
+        + latency_ps[3] * decode_context
+        + latency_ps[4] * attended
+    )
+
+
+def expected_ps(latency_ps: NDArray[np.int64], output: Any, prefill: Any, context: Any, batch: float = 1.0) -> Any:
+    """Return how long LLM tasks take in the mean, by what they consist of in the mean.
+
+    Args:
+        latency_ps: int64 (5,), `LatencyProfile.coefficients_ps`. Attention to a growing prompt (e) is left out.
+        output: Tokens generated; floats or arrays, as those that follow.
+        prefill: Prompt tokens computed.
+        context: Tokens attended to, summed over the generated ones.
+        batch: Sequences that share an iteration.
+    """
+    return output * (latency_ps[0] / batch + latency_ps[1]) + (
+        prefill * float(latency_ps[2]) + context * float(latency_ps[3])
+    )
 
 
 def read_profile(path: str | Path) -> LatencyProfile:

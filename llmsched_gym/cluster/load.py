@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.cluster.latency import LatencyProfile, load_profile
+from llmsched_gym.cluster.latency import LatencyProfile, expected_ps, load_profile
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind
 
@@ -49,9 +49,8 @@ def _regular_seconds(template: ApplicationTemplate, history: NDArray[Any]) -> fl
 
 def _engine_seconds(template: ApplicationTemplate, history: NDArray[Any], profile: LatencyProfile, batch: int) -> float:
     rows = history[_present(template, StageKind.LLM)]
-    tokens = rows["output_tokens"] * (profile.iteration_ps / batch + profile.decode_ps)
-    other = rows["prefill_tokens"] * float(profile.prefill_ps) + rows["context_tokens"] * float(profile.context_ps)
-    return _total(rows["presence"] * (tokens + other)) * 1e-12
+    terms = rows["output_tokens"], rows["prefill_tokens"], rows["context_tokens"]
+    return _total(rows["presence"] * expected_ps(profile.coefficients_ps, *terms, batch)) * 1e-12
 
 
 def _total(values: NDArray[np.float64]) -> float:

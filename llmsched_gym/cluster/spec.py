@@ -35,8 +35,11 @@ class LLMExecutors(Config):
         max_num_batched_tokens: Token budget of one iteration, as in vLLM.
         kv_tokens: Capacity of the KV cache in tokens; rounded down to whole blocks.
         block_size: Tokens per KV block.
-        watermark: Share of the KV blocks that admission leaves free.
+        watermark: Share of the KV blocks that admissions leave free beside running sequences, as in vLLM.
         prefix_caching: Whether prompt prefixes are reused.
+        async_scheduling: Whether each iteration is scheduled while the one before it runs, as vLLM does on GPUs.
+        whole_prefixes: Whether the prefix cache keeps application and job prefixes as wholes and nothing else, as in
+            the environments of version 0, and not every full block by itself, as vLLM.
         location: Where it is; for later use by locality-aware placement.
     """
 
@@ -50,7 +53,19 @@ class LLMExecutors(Config):
     block_size: Whole = Field(default=16, ge=1, le=1024)
     watermark: Real = Field(default=0.0, ge=0.0, lt=1.0)
     prefix_caching: bool = True
+    async_scheduling: bool = False
+    whole_prefixes: bool = False
     location: Whole = Field(default=0, ge=0)
+
+    @property
+    def kv_blocks(self) -> int:
+        """Whole blocks of the KV cache."""
+        return self.kv_tokens // self.block_size
+
+    @property
+    def usable_kv_tokens(self) -> int:
+        """Most tokens of one sequence that fit in the KV cache."""
+        return self.kv_blocks * self.block_size
 
     @model_validator(mode="after")
     def _decodes_fit_in_an_iteration(self) -> Self:
@@ -150,7 +165,7 @@ class ClusterSpec(Config):
                 missing = f"no executor with model {model}"
                 raise InputError(source, "executors.model", missing, f"one that serves workload {workload.name}")
             need = longest - 1
-            room = min(_usable_kv_tokens(group) for group in serving)
+            room = min(group.usable_kv_tokens for group in serving)
             if need > room:
                 what = f"the longest prompt with its output in workload {workload.name}"
                 raise InputError(source, "executors.kv_tokens", room, f"at least {need} usable tokens: {what}")
@@ -164,11 +179,6 @@ def _longest_sequence(tasks: Any, model: int) -> int:
         if tasks[t].model == model:
             longest = max(longest, np.int64(tasks[t].prompt_tokens) + tasks[t].output_tokens)
     return longest
-
-
-def _usable_kv_tokens(group: LLMExecutors) -> int:
-    blocks = group.kv_tokens // group.block_size
-    return (blocks - int(group.watermark * blocks)) * group.block_size
 
 
 def load_cluster(given: str | Path | Mapping[str, Any] | ClusterSpec) -> ClusterSpec:

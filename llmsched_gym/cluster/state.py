@@ -128,8 +128,9 @@ TASK_STATE: Final = np.dtype(
         ("output_tokens", "i4"),
         ("app_prefix", "i4"),
         ("app_prefix_tokens", "i4"),
-        ("job_prefix", "i4"),
+        ("chain", "i4"),  # content row of its job's chain (workloads/contents.py); -1: none
         ("job_prefix_tokens", "i4"),
+        ("own_from", "i4"),  # position of the first token that no other prompt has
         ("output_bytes", "i8"),
     ],
     align=True,

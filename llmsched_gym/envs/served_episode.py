@@ -13,7 +13,7 @@ from llmsched_gym.backends.vllm.fleet import Fleet
 from llmsched_gym.backends.vllm.options import ServedOptions
 from llmsched_gym.backends.vllm.served_cluster import ServedCluster
 from llmsched_gym.backends.vllm.tools import Tool
-from llmsched_gym.cluster.latency import load_profile
+from llmsched_gym.cluster.latency import iteration_ps, load_profile
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows, TaskStatus
 from llmsched_gym.envs.actions import count_decision, dispatch_of, write_mask
@@ -33,9 +33,7 @@ from llmsched_gym.workloads.workload import Workload
 
 ENGINE_LOAD: Final = np.dtype(
     [
-        ("iteration_ps", "f8"),  # a of the latency profile that the cluster names
-        ("decode_ps", "f8"),  # b
-        ("context_ps", "f8"),  # d
+        ("latency_ps", "i8", (5,)),  # coefficients of the latency profile that the cluster names
         ("kv_tokens", "f8"),  # capacity of the KV cache
         ("context_tokens", "f8"),  # prompt and generated tokens of the requests that it holds
         ("decoded_tokens", "f8"),  # generated ones
@@ -161,8 +159,7 @@ def _engine_load(cluster: ClusterSpec) -> NDArray[Any]:
         if group.kind == "llm":
             profile = load_profile(group.latency)
             here = load[row : row + group.count]
-            here["iteration_ps"], here["decode_ps"] = profile.iteration_ps, profile.decode_ps
-            here["context_ps"], here["kv_tokens"] = profile.context_ps, group.kv_tokens
+            here["latency_ps"], here["kv_tokens"] = profile.coefficients_ps, group.kv_tokens
         row += group.count
     return load
 
@@ -231,6 +228,6 @@ def _mean_iteration_s(state: ClusterState, load: Rows) -> float:
     for e in range(len(state.executors)):
         if state.executors[e].engine >= 0:
             running = max(state.executors[e].running, 1)
-            total_ps += load[e].iteration_ps + load[e].decode_ps * running + load[e].context_ps * load[e].context_tokens
+            total_ps += iteration_ps(load[e].latency_ps, running, 0, load[e].context_tokens, 0)
             engines += 1
     return total_ps * 1e-12 / max(engines, 1)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import inlined_kernel
+from llmsched_gym.backends.engine_state import Engines
 from llmsched_gym.backends.simulator import Simulation
 from llmsched_gym.cluster.state import ClusterState
 from llmsched_gym.envs.tables import Tables
@@ -132,10 +133,13 @@ def _cluster_at(stack: ClusterState, place: int) -> ClusterState:
 @inlined_kernel
 def _simulation_at(stack: Simulation, place: int) -> Simulation:
     return Simulation(
-        stack.engines[place],
-        stack.sequences[place],
-        stack.waiting[place],
-        stack.prefixes[place],
+        Engines(
+            stack.engines.rows[place],
+            stack.engines.running[place],
+            stack.engines.waiting[place],
+            stack.engines.contents[place],
+            stack.engines.extents[place],
+        ),
         stack.heap[place],
         stack.unplanned[place],
         stack.finished[place],

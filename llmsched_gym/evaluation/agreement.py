@@ -18,7 +18,6 @@ from llmsched_gym.backends.replay import RequestLog, serve
 from llmsched_gym.backends.simulator import engine_config
 from llmsched_gym.evaluation.validation import Run, Validation
 
-_PREFIXES: Final = ("app_prefix", "app_prefix_tokens", "job_prefix", "job_prefix_tokens")
 _LEAST: Final = 1e-9
 
 
@@ -202,7 +201,7 @@ def _serve_again(
         start,
         tasks["prompt_tokens"].astype(np.int64),
         tasks["output_tokens"].astype(np.int64),
-        np.stack([tasks[column].astype(np.int64) for column in _PREFIXES], axis=1),
+        validation.workload.contents.columns(validation.workload.tasks)[rows],
     )
     again, _ = serve(log, config)
     # Seconds that each request shared with each other one, over its own: the mean batch that it was part of.

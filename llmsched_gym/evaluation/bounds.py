@@ -16,7 +16,8 @@ duration. With several kinds of engines, the least of each need counts.
 **Stages.** All work of a stage falls between ready and done. So its span is at least the longest span of its tasks, its
 work over the number m of executors, and, since an engine that serves any of its tasks runs as many iterations as the
 longest of them, a * (shortest output) + (own costs of all) / m: the mean over the engines used is no more than their
-maximum.
+maximum. Less a nanosecond: events are counted in these, and a batch that began within the one before the dispatch of a
+task takes it along.
 
 **Paths.** A stage is ready no earlier than its parents and its revealer are done; skipped stages are done when they are
 revealed. Longest paths give each stage a least *head* (arrival to ready) and *tail* (done to the end of the job). A
@@ -61,7 +62,12 @@ Floats = NDArray[np.float64]
 _STEPS: Final = 40
 _FIRST_STEP: Final = 8.0
 _SLACK: Final = 1e-9
-"""Relative slack for rounding; and seconds, since a batch may start within the nanosecond before its dispatch."""
+"""Relative slack for rounding."""
+_ROUNDING: Final = 1e-14
+"""The same, relative to the latest arrival: JCTs are differences of times."""
+_JOIN_S: Final = 1e-9
+"""A batch may have started within the nanosecond before a task of it was dispatched: by that much earlier may its work
+begin, and its stage end."""
 
 
 def lower_bound_mean_jct(workload: Workload, cluster: ClusterSpec) -> float:
@@ -85,7 +91,7 @@ def lower_bound_mean_jct(workload: Workload, cluster: ClusterSpec) -> float:
     ]
     best = max(_values_for_one(paths, pool) for pool in pools)
     best = max(best, math.fsum(paths), _ascend(paths, pools)) / len(jobs)
-    return max(0.0, best * (1.0 - _SLACK) - _SLACK)
+    return max(0.0, best * (1.0 - _SLACK) - _ROUNDING * float(workload.jobs["arrival_ns"].max()) * 1e-9)
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class _Pool:
         total = np.bincount(job, work[rows], n_jobs).astype(np.float64)
         share = work[rows] / total[job]
         constant = np.maximum(np.bincount(job, share * after[rows], n_jobs), total / (2.0 * max(speed, 1.0)))
-        return cls(speed, job, arrival[job] + head[rows], work[rows], share, total, constant - arrival)
+        return cls(speed, job, arrival[job] + head[rows] - _JOIN_S, work[rows], share, total, constant - arrival)
 
     def values(self, weights: Floats) -> Floats:
         """Return M_j + D_j - arrival_j in the schedule that minimises their sum with the given weights, (jobs,)."""
@@ -173,6 +179,7 @@ def _stage_needs(workload: Workload, cluster: ClusterSpec) -> tuple[Floats, Floa
     own = np.bincount(stage, needs[_OWN], n)
     together = np.where(np.isfinite(fixed), fixed, 0.0) + own / servers
     span = np.maximum(span, np.maximum(work / servers, together))
+    span = np.maximum(span - np.where(stages["kind"] == StageKind.LLM, _JOIN_S, 0.0), 0.0)
     rest = np.bincount(stage, needs[_WORK] * needs[_REST], n) / np.maximum(work, 1e-300)
     present = stages["present"] == 1
     return span * present, work * present, np.maximum(rest, work / (2.0 * servers))
@@ -303,12 +310,13 @@ def _mean_busy_times(release: Floats, work: Floats, rank: NDArray[np.int64], spe
             heappush(released, rank[following])
             following += 1
         i = of_rank[released[0]]
-        until = now + left[i]
+        served, until = left[i], now + left[i]
         if following < n and release[following] < until:
             until = release[following]
-            left[i] -= until - now
+            served = until - now
+            left[i] -= served
         else:
             heappop(released)
-        mean[i] += (until - now) * 0.5 * (until + now)
+        mean[i] += served * 0.5 * (until + now)  # the difference of two late times would be no work of a nanosecond
         now = until
     return mean * speed / work

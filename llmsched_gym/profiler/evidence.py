@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from llmsched_gym._jit import inlined_kernel, kernel
+from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows, StageStatus, TaskStatus
 from llmsched_gym.profiler.belief_state import Beliefs
 from llmsched_gym.profiler.integers import wide
@@ -236,7 +237,7 @@ def received_ns(state: ClusterState, layout: Layout, app: int, task: int) -> int
     prompt, decodes = np.int64(row.prompt_tokens), np.int64(tokens - 1)
     prefill = max(prompt - max(row.job_prefix_tokens, row.app_prefix_tokens), 1)
     context = decodes * prompt + decodes * (decodes + 1) // 2
-    return (tokens * latency[0] + decodes * latency[1] + prefill * latency[2] + context * latency[3]) // 1000
+    return (decodes * latency[0] + iteration_ps(latency, decodes, prefill, context, 0)) // 1000
 
 
 @kernel

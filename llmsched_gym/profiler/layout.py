@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.cluster.initial import coefficients, slot_time_ns
-from llmsched_gym.cluster.latency import LatencyProfile
+from llmsched_gym.cluster.initial import slot_time_ns
+from llmsched_gym.cluster.latency import LatencyProfile, expected_ps
 from llmsched_gym.cluster.state import FAR, Rows
 from llmsched_gym.profiler.bank import ProfileBank
 from llmsched_gym.profiler.profile import MAX_STATES, Profile
@@ -91,7 +91,7 @@ def map_applications(workload: Workload, profiles: Mapping[int, tuple[int, Profi
             if node.candidate_of is not None:
                 dynamic = templates[app].index[node.candidate_of]
                 plan[first_node[app] + position] = variable[first_node[app] + dynamic]
-        latency[app] = coefficients(profile.latency)
+        latency[app] = profile.latency.coefficients_ps
         llm_share[first_node[app] : first_node[app + 1]] = _llm_share(workload.history[app], profile.latency)
     return Layout(
         apps=np.array([profiles[app][0] if app in profiles else -1 for app in range(len(templates))], np.int32),
@@ -151,10 +151,7 @@ def state_tables(profiles: list[Profile], bank: ProfileBank) -> StateTables:
 
 def _llm_share(history: NDArray[Any], clock: LatencyProfile) -> NDArray[np.float64]:
     """Share of LLM time in the historical means of each node; 0 where it takes no time."""
-    llm_ns = (
-        history["output_tokens"] * float(clock.iteration_ps + clock.decode_ps)
-        + history["prefill_tokens"] * float(clock.prefill_ps)
-        + history["context_tokens"] * float(clock.context_ps)
-    ) / 1000.0
+    terms = history["output_tokens"], history["prefill_tokens"], history["context_tokens"]
+    llm_ns = expected_ps(clock.coefficients_ps, *terms) / 1000.0
     total_ns = llm_ns + history["seconds"] * 1e9
     return np.where(total_ns > 0.0, llm_ns / np.where(total_ns > 0.0, total_ns, 1.0), 0.0)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.errors import InputError
+from llmsched_gym.workloads.contents import Contents, prompt_contents
 from llmsched_gym.workloads.template import ApplicationTemplate
 
 JOB: Final = np.dtype(
@@ -158,6 +159,11 @@ class Workload:
             rows["seconds"] /= time_scale
         provenance = self.provenance | {"time_scale": time_scale * self.provenance.get("time_scale", 1.0)}
         return replace(self, jobs=jobs, tasks=tasks, history=history, provenance=provenance)
+
+    @cached_property
+    def contents(self) -> Contents:
+        """Whose the tokens of each task's prompt are."""
+        return prompt_contents(self.tasks, self.n_app_prefixes, self.n_prefixes)
 
     @cached_property
     def digest(self) -> str:

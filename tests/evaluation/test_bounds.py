@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 
-from llmsched_gym.cluster.latency import load_profile
+from llmsched_gym.cluster.latency import LatencyProfile, load_profile
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import InputError
@@ -68,6 +71,21 @@ def test_the_bound_of_two_jobs_by_hand() -> None:
     cluster = load_scenario("two_jobs").cluster
     bound = lower_bound_mean_jct(toy.two_jobs(), cluster)
     assert bound == pytest.approx(toy.TWO_JOBS_INFORMED_MEAN_JCT_S, abs=1e-6)
+
+
+def test_the_bound_holds_for_chains_of_stages_that_take_nanoseconds() -> None:
+    """A stage may join a batch that began within the nanosecond before it: once per stage of the path."""
+    profile = LatencyProfile("quick", 1_700, 0, 0, 0)
+    with TemporaryDirectory() as folder:
+        profile.save(Path(folder) / "quick.json")
+        engines = {"kind": "llm", "count": 17, "latency": str(Path(folder) / "quick.json")}
+        cluster = cluster_of(engines, {"kind": "regular"})
+        for seed in range(20):
+            workload = jobs_of(("code_generation",), 3, cluster, seed)
+            rows = workload.tasks.copy()
+            rows["output_tokens"], rows["duration_ns"] = np.minimum(rows["output_tokens"], 3), 0
+            short = replace(workload, tasks=rows)
+            assert lower_bound_mean_jct(short, cluster) <= mean_jct("fcfs", short, cluster)
 
 
 @pytest.mark.parametrize("application", ["code_generation", "web_search"])

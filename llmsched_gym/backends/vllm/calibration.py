@@ -34,6 +34,7 @@ from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
 from llmsched_gym.errors import InputError
 from llmsched_gym.scenario import Scenario
+from llmsched_gym.workloads.contents import COLUMNS
 from llmsched_gym.workloads.workload import Workload
 
 _BATCHES: Final = 6
@@ -184,12 +185,11 @@ def visiting_log(scenario: Scenario, limits: EngineLimits, count: int, profile: 
         (state.tasks["executor"] == first) & (state.tasks["start_ns"] < state.clock["now_ns"])
     ]
     rows = rows[np.argsort(rows["start_ns"], kind="stable")]
-    columns = ("app_prefix", "app_prefix_tokens", "job_prefix", "job_prefix_tokens")
-    prefixes = np.stack([rows[column].astype(np.int64) for column in columns], axis=1)
+    contents = np.stack([rows[column].astype(np.int64) for column in COLUMNS], axis=1)
     start_ns, prompt, output = (
         rows[column].astype(np.int64) for column in ("start_ns", "prompt_tokens", "output_tokens")
     )
-    return RequestLog([str(index) for index in range(len(rows))], start_ns, prompt, output, prefixes)
+    return RequestLog([str(index) for index in range(len(rows))], start_ns, prompt, output, contents)
 
 
 def served_cluster(scenario: Scenario, limits: EngineLimits, count: int, latency: str) -> ClusterSpec:

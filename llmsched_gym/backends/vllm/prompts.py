@@ -4,9 +4,8 @@ vLLM's prefix cache is a table of blocks keyed by their tokens and all tokens be
 where, and only where, their leading ids are equal. The id at a position therefore depends on the position and on what
 the content there belongs to: the application's prefix, the job's chain, or this one task.
 
-A chain (`TASK`, ``job_prefix``) grows: a later prompt repeats an earlier one and its output. Hence what a prompt adds
-to its chain is chain content too, unless a sibling that continues the same chain differently was there first; and the
-ids that a server really generated take the place of made-up ones once they are known (`PromptBook.record`).
+Which of these it is says `workloads/contents.py`. A chain grows by the prompts and outputs of the tasks that continue
+it: the ids that a server really generated take the place of made-up ones once they are known (`PromptBook.record`).
 """
 
 from __future__ import annotations
@@ -83,7 +82,8 @@ class PromptBook:
         self._rows = workload.tasks
         self._tokens = tokens
         self._epoch = epoch
-        self._extends = _extends_chain(workload)
+        self._own_from = workload.contents.own_from
+        self._extends = workload.contents.extends(workload.tasks)
         self._generated: dict[int, list[tuple[int, NDArray[np.int64]]]] = {}
 
     def prompt(self, task: int) -> list[int]:
@@ -92,7 +92,7 @@ class PromptBook:
         length = int(row["prompt_tokens"])
         shared = int(row["app_prefix_tokens"]) if row["app_prefix"] >= 0 else 0
         chain = int(row["job_prefix"])
-        chained = length if self._extends[task] else int(row["job_prefix_tokens"]) if chain >= 0 else shared
+        chained = min(length, int(self._own_from[task]))
         ids = np.empty(length, dtype=np.int64)
         ids[:shared] = self._content(f"app {row['app_prefix']}", 0, shared)
         ids[shared:chained] = self._content(f"chain {chain}", shared, chained)
@@ -112,14 +112,3 @@ class PromptBook:
 
     def _content(self, content: str, start: int, stop: int) -> NDArray[np.int64]:
         return content_ids(f"{self._epoch} {content}", start, stop, self._tokens)
-
-
-def _extends_chain(workload: Workload) -> NDArray[np.bool_]:
-    """Whether each task's prompt continues its chain: the first of those that share the chain up to the same token."""
-    tasks = workload.tasks
-    extends = np.zeros(len(tasks), dtype=np.bool_)
-    chained = np.flatnonzero(tasks["job_prefix"] >= 0)
-    keys = np.stack([tasks["job_prefix"][chained], tasks["job_prefix_tokens"][chained]])
-    _, first = np.unique(keys, axis=1, return_index=True)
-    extends[chained[first]] = True
-    return extends
