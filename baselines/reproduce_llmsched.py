@@ -1,13 +1,12 @@
-"""Reproduces the claims of LLMSched (ICDCS 2025) and writes docs/reproduction.md.
+"""Reproduces the claims of LLMSched (ICDCS 2025); writes docs/reproduction.md and the tables of docs/results.md.
 
     python baselines/reproduce_llmsched.py [--quick] [--part NAME ...] [--workers N] [-o FOLDER]
 
 Finished episodes are kept in FOLDER and never run again, so an interrupted run goes on where it stopped. A full run
-freezes its results in baselines/reference/, draws the pictures in docs/figures/ and writes the page; a quick one, with
-few jobs and seeds, does the same inside FOLDER. ``--part report`` only draws and writes, from what is frozen.
-
-Budget of a full run on two cores, in minutes: workloads 4 (one of them to compile), jobs 3, value 1, bins 1 (mostly for
-fitting profiles; needs pgmpy), parameters, load, executors, two_jobs, calibration and ordering less than 1 each.
+freezes its results in baselines/reference/, draws the pictures in docs/figures/, writes the page, and fills in the
+tables of docs/results.md and README.md; a quick one, with few jobs and seeds, writes the page inside FOLDER.
+``--part report`` only draws and writes, from what is frozen. The parts bins and two_jobs fit profiles, which needs
+pgmpy. How long each part took is told at the end of the page.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from calibration import calibrate
-from campaign import freeze, run_cells, thaw
+from campaign import commits, freeze, run_cells, thaw
 from grid import BIN_COUNTS, FULL, PARTS, QUICK, Cell, Scale, cells
 from ordering import orderings
-from readme_tables import decima_claim, overview
+from page_tables import fill
 from reproduction_figures import draw_all
 from reproduction_report import report
+from results_tables import makers
 
 from llmsched_gym.cli.console import EpisodeProgress, note
 from llmsched_gym.errors import InputError, RunError
@@ -123,7 +123,7 @@ def _two_jobs(profiles: Path, scale: Scale) -> list[Cell]:
 
 
 def write_page(frozen: Path, docs: Path) -> None:
-    """Draw the pictures and write the page, and the README's table, from frozen results.
+    """Draw the pictures and write the page from frozen results; in the checkout, fill in the tables of other pages too.
 
     Raises:
         InputError: There are no results, or a file cannot be written.
@@ -131,26 +131,15 @@ def write_page(frozen: Path, docs: Path) -> None:
     results = {part: thaw(frozen / f"{part}.csv") for part in ALL_PARTS}
     if not results["workloads"]:
         raise InputError(frozen / "workloads.csv", "", "no results", "run --part workloads first")
-    facts: dict[str, Any] = {"manifest": read_json(frozen / "manifest.json")}
+    facts: dict[str, Any] = {"manifest": read_json(frozen / "manifest.json"), "commits": commits(frozen)}
     if (frozen / "decisions.json").exists():
         facts["decisions"] = read_json(frozen / "decisions.json")
     (docs / "figures").mkdir(parents=True, exist_ok=True)
     pictures = draw_all(results, docs / "figures")
     write_text(docs / "reproduction.md", report(results, facts, pictures))
     if docs.parent == ROOT:
-        readme = ROOT / "README.md"
-        text = readme.read_text(encoding="utf-8")
-        text = _between_marks(text, "policies", overview(results["workloads"]))
-        write_text(readme, _between_marks(text, "decima", decima_claim(results["jobs"])))
-
-
-def _between_marks(text: str, name: str, lines: list[str]) -> str:
-    """Return a page with the lines between the marks of a table replaced."""
-    head, begin, rest = text.partition(f"<!-- {name}: baselines/reproduce_llmsched.py -->")
-    _, end, tail = rest.partition(f"<!-- end of {name} -->")
-    if not end:
-        raise InputError(ROOT / "README.md", name, "no marks", f"lines between {begin!r} and '<!-- end of {name} -->'")
-    return "\n".join([f"{head}{begin}", *lines, f"{end}{tail}"])
+        for page in (ROOT / "README.md", docs / "results.md"):
+            write_text(page, fill(page.read_text(encoding="utf-8"), makers(frozen)))
 
 
 def _manifest(scale: Scale, workers: int) -> dict[str, Any]:
