@@ -333,6 +333,6 @@ def _decisions(decisions: Mapping[str, Any]) -> list[str]:
 def _budget(manifest: Mapping[str, Any], commits: Mapping[str, str]) -> list[str]:
     body = [[part, f"{seconds:.0f}", f"`{commits[f'{part}.csv']}`"] for part, seconds in manifest["seconds"].items()]
     body.append(["together", f"{sum(manifest['seconds'].values()):.0f}", ""])
-    note = f"Wall-clock seconds with {manifest['workers']} workers (results that were there already took none), and the "
-    note += "commit that the numbers of each part are from."
+    note = f"Wall-clock seconds with {manifest['workers']} workers; results that were there already took none. The "
+    note += "numbers of a part are from the commit beside it."
     return ["## What it takes to run", "", note, "", *table(["part", "s", "commit"], body)]
