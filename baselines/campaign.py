@@ -16,7 +16,6 @@ from llmsched_gym.evaluation.report import rows, to_csv
 from llmsched_gym.evaluation.runner import Progress, compare
 from llmsched_gym.evaluation.store import read_json, write_json, write_text
 from llmsched_gym.evaluation.workers import run_tasks
-from llmsched_gym.training import commit
 
 COLUMNS: Final = (
     "scenario",
@@ -85,8 +84,13 @@ def _short(value: Any) -> Any:
     return round(value, _DIGITS) if isinstance(value, float) else value
 
 
-def freeze(path: Path, table: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows that may have different columns as CSV, and note beside it of which commit they are.
+def freeze(path: Path, table: Iterable[Mapping[str, Any]], commit: str) -> None:
+    """Write rows that may have different columns as CSV, and note beside it which commit they are from.
+
+    Args:
+        path: CSV file.
+        table: The rows.
+        commit: That of the sources when the run began.
 
     Raises:
         InputError: A file cannot be written.
@@ -94,7 +98,7 @@ def freeze(path: Path, table: Iterable[Mapping[str, Any]]) -> None:
     table = list(table)
     columns = list(dict.fromkeys(name for row in table for name in row))
     write_text(path, to_csv([{name: row.get(name) for name in columns} for row in table]))
-    write_json(path.parent / _COMMITS, dict(sorted({**commits(path.parent), path.name: commit()}.items())))
+    write_json(path.parent / _COMMITS, dict(sorted({**commits(path.parent), path.name: commit}.items())))
 
 
 def commits(folder: Path) -> dict[str, str]:

@@ -33,6 +33,7 @@ from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import read_json, write_json, write_text
 from llmsched_gym.profiler.fit import BINS, fit_profile
 from llmsched_gym.profiler.store import save_profile
+from llmsched_gym.training import commit
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.arrivals import Poisson
 from llmsched_gym.workloads.generator import generate
@@ -71,12 +72,12 @@ def reproduce(parts: tuple[str, ...], quick: bool, workers: int, folder: Path) -
     """
     frozen = folder / "reference" if quick else REFERENCE
     docs = folder / "docs" if quick else ROOT / "docs"
-    scale = QUICK if quick else Scale()
+    scale, source = QUICK if quick else Scale(), commit()
     manifest = read_json(frozen / "manifest.json") if (frozen / "manifest.json").exists() else {"seconds": {}}
     for part in parts:
         if part != "report":
             started = time.perf_counter()
-            freeze(frozen / f"{part}.csv", run_part(part, scale, workers, folder))
+            freeze(frozen / f"{part}.csv", run_part(part, scale, workers, folder), source)
             manifest["seconds"][part] = round(time.perf_counter() - started, 1)
             manifest |= _manifest(scale, workers)
             write_json(frozen / "manifest.json", manifest)
