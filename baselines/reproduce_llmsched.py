@@ -73,13 +73,15 @@ def reproduce(parts: tuple[str, ...], quick: bool, workers: int, folder: Path) -
     frozen = folder / "reference" if quick else REFERENCE
     docs = folder / "docs" if quick else ROOT / "docs"
     scale, source = QUICK if quick else Scale(), commit()
-    manifest = read_json(frozen / "manifest.json") if (frozen / "manifest.json").exists() else {"seconds": {}}
+    versions = Setting.make("mixed").describe()["versions"]
+    manifest = read_json(frozen / "manifest.json") if (frozen / "manifest.json").exists() else {"parts": {}}
     for part in parts:
         if part != "report":
             started = time.perf_counter()
             freeze(frozen / f"{part}.csv", run_part(part, scale, workers, folder), source)
-            manifest["seconds"][part] = round(time.perf_counter() - started, 1)
-            manifest |= _manifest(scale, workers)
+            seconds = round(time.perf_counter() - started, 1)
+            manifest["parts"][part] = {"seconds": seconds, "workers": workers, "versions": versions}
+            manifest |= {"scale": vars(scale), "policy": FULL}
             write_json(frozen / "manifest.json", manifest)
     write_page(frozen, docs)
     note(f"results in {frozen}, page in {docs / 'reproduction.md'}")
@@ -141,11 +143,6 @@ def write_page(frozen: Path, docs: Path) -> None:
     if docs.parent == ROOT:
         for page in (ROOT / "README.md", docs / "results.md"):
             write_text(page, fill(page.read_text(encoding="utf-8"), makers(frozen)))
-
-
-def _manifest(scale: Scale, workers: int) -> dict[str, Any]:
-    versions = Setting.make("mixed").describe()["versions"]
-    return {"scale": vars(scale), "workers": workers, "versions": versions, "policy": FULL}
 
 
 if __name__ == "__main__":

@@ -331,8 +331,9 @@ def _decisions(decisions: Mapping[str, Any]) -> list[str]:
 
 
 def _budget(manifest: Mapping[str, Any], commits: Mapping[str, str]) -> list[str]:
-    body = [[part, f"{seconds:.0f}", f"`{commits[f'{part}.csv']}`"] for part, seconds in manifest["seconds"].items()]
-    body.append(["together", f"{sum(manifest['seconds'].values()):.0f}", ""])
-    note = f"Wall-clock seconds with {manifest['workers']} workers; results that were there already took none. The "
-    note += "numbers of a part are from the commit beside it."
-    return ["## What it takes to run", "", note, "", *table(["part", "s", "commit"], body)]
+    body = [
+        [part, f"{run['seconds']:.0f}", f"{run['workers']}", f"`{commits[f'{part}.csv']}`"]
+        for part, run in manifest["parts"].items()
+    ]
+    note = "Wall-clock seconds, some on a busy machine, and the commit that the numbers are from."
+    return ["## What it takes to run", "", note, "", *table(["part", "s", "worker processes", "commit"], body)]
