@@ -1,10 +1,10 @@
-"""Reproduces the claims of LLMSched (ICDCS 2025); writes docs/reproduction.md and the tables of docs/results.md.
+"""Reproduces the claims of LLMSched (ICDCS 2025); writes docs/reproduction.md and tables of other pages.
 
     python baselines/reproduce_llmsched.py [--quick] [--part NAME ...] [--workers N] [-o FOLDER]
 
 Finished episodes are kept in FOLDER and never run again, so an interrupted run goes on where it stopped. A full run
 freezes its results in baselines/reference/, draws the pictures in docs/figures/, writes the page, and fills in the
-tables of docs/results.md and README.md; a quick one, with few jobs and seeds, writes the page inside FOLDER.
+tables of README.md, docs/results.md and docs/vllm.md; a quick one, with few jobs and seeds, writes its page in FOLDER.
 ``--part report`` only draws and writes, from what is frozen. The parts bins and two_jobs fit profiles, which needs
 pgmpy. How long each part took is told at the end of the page.
 """
@@ -141,7 +141,7 @@ def write_page(frozen: Path, docs: Path) -> None:
     pictures = draw_all(results, docs / "figures")
     write_text(docs / "reproduction.md", report(results, facts, pictures))
     if docs.parent == ROOT:
-        for page in (ROOT / "README.md", docs / "results.md"):
+        for page in (ROOT / "README.md", docs / "results.md", docs / "vllm.md"):
             write_text(page, fill(page.read_text(encoding="utf-8"), makers(frozen)))
 
 

@@ -1,9 +1,10 @@
-"""The tables of README.md and docs/results.md, from frozen results; below each, from which commit its numbers are."""
+"""Tables of README.md, docs/results.md and docs/vllm.md, from frozen results, and of which commit the numbers are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import decima_ablation
@@ -13,6 +14,7 @@ from grid import FULL, OFFERED, ORACLE, OURS, POLICIES, WORKLOADS
 from page_tables import interval, table
 
 from llmsched_gym.evaluation.metrics import mean
+from llmsched_gym.evaluation.store import read_json
 from llmsched_gym.policies.registry import policy_names
 
 Table = Sequence[Mapping[str, Any]]
@@ -31,7 +33,12 @@ def makers(frozen: Path) -> dict[str, Callable[[], list[str]]]:
     """
 
     def made(part: str, maker: Callable[[Table], list[str]], command: str) -> Callable[[], list[str]]:
-        return lambda: [*maker(thaw(frozen / f"{part}.csv")), "", _label(frozen, part, command)]
+        name = f"{part}.csv"
+        return lambda: [*maker(thaw(frozen / name)), "", _label(frozen, name, command)]
+
+    def made_served() -> list[str]:
+        name = "vllm_validation.json"
+        return [*served(read_json(frozen / name)), "", _label(frozen, name, "python baselines/validate_vllm.py")]
 
     return {
         "front": made("workloads", front, f"{_REPRODUCE} workloads"),
@@ -40,11 +47,12 @@ def makers(frozen: Path) -> dict[str, Callable[[], list[str]]]:
         "decima": made("jobs", decima_claim, f"{_REPRODUCE} jobs"),
         "trained": made("decima", trained, "python baselines/decima_ablation.py"),
         "bounds": made("bounds", bounds, f"{_REPRODUCE} bounds"),
+        "served": made_served,
     }
 
 
-def _label(frozen: Path, part: str, command: str) -> str:
-    return f"*Commit `{commits(frozen)[f'{part}.csv']}`: `{command}`.*"
+def _label(frozen: Path, name: str, command: str) -> str:
+    return f"*Commit `{commits(frozen)[name]}`: `{command}`.*"
 
 
 def best_first(rows: Table, policies: Sequence[str] = POLICIES) -> list[str]:
@@ -144,3 +152,23 @@ def bounds(rows: Table) -> list[str]:
             cells.append(" / ".join(f"{seconds:.1f}" for seconds in (least, *reached)))
         body.append([f"{load:g}", *cells])
     return table(["load", *(f"{name}, s" for name in WORKLOADS)], body)
+
+
+def served(found: Mapping[str, Any]) -> list[str]:
+    """The simulator beside real servers: errors of means and of single jobs, and the noise of equal runs."""
+    head = ["policy", "mean JCT on vLLM, median (range)", "simulated", "error", "two equal vLLM runs differ by"]
+    body = []
+    for policy, one in found["policies"].items():
+        real = one["served_mean_jct_s"]
+        body.append(
+            [
+                _marked(policy),
+                f"{median(real):.1f} s ({min(real):.1f} to {max(real):.1f})",
+                f"{one['simulated_mean_jct_s']:.1f} s",
+                *(
+                    f"{one[name]:.1f} %"
+                    for name in ("mean_jct_error_pct", "noise_pct", "job_mape_pct", "job_noise_pct")
+                ),
+            ]
+        )
+    return table([*head, "error per job (MAPE)", "of it between vLLM runs"], body)

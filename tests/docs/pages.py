@@ -1,4 +1,4 @@
-"""The pages that users read: README.md, CONTRIBUTING.md and docs/, and the fenced blocks in them."""
+"""The pages that users read, and the fenced blocks in them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PAGES: Final = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES: Final = (
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "baselines/README.md", "benchmarks/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 FOLDERS: Final = ("llmsched_gym", "agents", "baselines", "benchmarks", "configs", "docs", "tests", "requirements")
 """Folders of the repository that pages name paths in."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from pages import FOLDERS, PAGES, ROOT, Block, blocks, name
+from pages import FOLDERS, PAGES, ROOT, Block, blocks, name, prose
 
 from llmsched_gym.cli import _VERBS, PROGRAM, main
 from llmsched_gym.cli.parsing import parse
@@ -27,21 +27,21 @@ from llmsched_gym.workloads.applications import APPLICATIONS
 SMALL: Final[Mapping[str, Mapping[str, str]]] = {
     "compare": {"--jobs": "4", "--seeds": "0:2", "--workers": "1"},
     "run": {"--jobs": "4"},
-    "profile fit": {"--jobs": "60"},
+    "profile fit": {"--jobs": "60", "--application": "document_merging"},
 }
 """Options of verbs that make them small."""
 
 NOT_RUN: Final = {
-    r"\. \.venv/bin/activate|source \.venv/bin/activate": "changes the shell that it is typed in",
-    r"pip install -e '\.\[(\w+)\]'": "installs; the extra is looked up",
-    r"make (vllm|facts|bench|lint|\.venv/dev)( .*)?": "installs, measures or needs data; make looks it up",
-    r"git clone \S+|cd \S+": "gets this repository",
+    r"\. \.venv/bin/activate": "changes the shell that it is typed in",
+    r"pip install -e '\.\[\w+\]'": "installs: the extra is looked up",
+    r"make (vllm|bench|lint|\.venv/dev)": "installs, measures, or checks style: the target is looked up",
     r"tensorboard .*": "serves until it is stopped",
-    r"apt-get install .*": "installs",
-    r"python -m vllm\.entrypoints\..*|python -m llmsched_gym\.backends\.shipped_profiles .*": "needs servers, or raw data",
-    r"python (agents|baselines|benchmarks)/.*": "takes minutes to hours: tests of its own run it in small; options are looked up",
-    r"llmsched-gym (calibrate|validate) .*|llmsched-gym compare .*(--backend vllm|--ray).*": "needs servers: options are read",
-    r"llmsched-gym workload fit .*": "needs raw data: options are read",
+    r"python -m (vllm|pytest|llmsched_gym\.backends\.shipped_profiles)\b.*": "a server, these tests, needs raw data",
+    r"python (agents|baselines|benchmarks)/.*": "minutes to hours, tests of its own run it: options are looked up",
+    r"llmsched-gym (calibrate|validate) .*": "needs servers: options are read",
+    r"llmsched-gym compare .*--(backend vllm|ray).*": "needs servers: options are read",
+    r"llmsched-gym compare .*weights=runs/.*": "needs what the training before it gives: options are read",
+    r"llmsched-gym latency show my-server": "needs what calibrate writes: options are read",
 }
 """Commands that only are looked up, and why."""
 
@@ -106,7 +106,7 @@ def small(words: list[str]) -> list[str]:
     verb = verb_of(words)
     options = dict(SMALL.get(verb, {}))
     if "--workload" in words or "toy" in words:
-        options.pop("--jobs", None)
+        options = {option: options[option] for option in options.keys() - {"--jobs", "--application"}}
     for option, value in options.items():
         if option in words:
             words[words.index(option) + 1] = value
@@ -168,16 +168,12 @@ def test_the_program_is_the_one_that_is_run_here() -> None:
 
 
 def test_commands_stand_in_blocks_for_the_shell() -> None:
-    """Neither indented nor in blocks of no language, where nothing would run them."""
-    start = re.compile(rf"^( {{4}}|)({PROGRAM}|python|make|pip) .*", re.MULTILINE)
+    """Neither indented nor in blocks of another kind, where nothing would run them."""
+    command = re.compile(rf"^(?: {{4}})?(?:{PROGRAM}|python|make|pip) .*", re.MULTILINE)
     for page in PAGES:
-        outside = "\n".join(
-            block.text for block in blocks(page) if block.language != "bash" and block.language != "python"
-        )
-        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-        indented = [found[0] for found in start.finditer(text) if found[1]]
-        assert not indented, name(page)
-        assert not [found[0] for found in start.finditer(outside)], name(page)
+        indented = [found for found in command.findall(prose(page)) if found.startswith(" ")]
+        elsewhere = [found for block in blocks(page) if not block.language for found in command.findall(block.text)]
+        assert not indented + elsewhere, name(page)
 
 
 def test_no_reason_is_left_over() -> None:
