@@ -243,7 +243,8 @@ def legend(look: Look) -> list[Artist]:
 def draw(env: SchedulingEnv, moments: list[Moment], look: Look) -> Figure:
     """Return the picture, on no ground of its own."""
     figure = Figure(figsize=(10.4, 4.6), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1.5, 2.6])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1.5, 2.6])
+    above, below = parts
     for part in (figure, above, below):
         part.patch.set_alpha(0.0)
     for number, (axes, moment) in enumerate(zip(above.subplots(1, len(moments)), moments, strict=True), 1):

@@ -6,14 +6,16 @@ a command that no rule knows fails.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import os
+import io
 import re
 import runpy
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,7 @@ from pages import FOLDERS, PAGES, ROOT, Block, blocks, name, prose
 
 from llmsched_gym.cli import _VERBS, PROGRAM, main
 from llmsched_gym.cli.parsing import parse
+from llmsched_gym.errors import InputError
 from llmsched_gym.workloads.applications import APPLICATIONS
 
 SMALL: Final[Mapping[str, Mapping[str, str]]] = {
@@ -154,13 +157,17 @@ def look_up(command: str) -> None:
         assert used <= known, command
 
 
+@cache
 def help_of(script: str) -> str:
     """Return what a script says to ``--help``."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, script, "--help"], capture_output=True, text=True, check=True, env=environment
-    )
-    return done.stdout
+    said, given = io.StringIO(), sys.argv
+    try:
+        sys.argv = [script, "--help"]
+        with contextlib.redirect_stdout(said), pytest.raises(SystemExit):
+            runpy.run_path(script, run_name="__main__")
+    finally:
+        sys.argv = given
+    return said.getvalue()
 
 
 def test_the_program_is_the_one_that_is_run_here() -> None:
@@ -174,6 +181,16 @@ def test_commands_stand_in_blocks_for_the_shell() -> None:
         indented = [found for found in command.findall(prose(page)) if found.startswith(" ")]
         elsewhere = [found for block in blocks(page) if not block.language for found in command.findall(block.text)]
         assert not indented + elsewhere, name(page)
+
+
+def test_a_command_that_no_rule_knows_fails() -> None:
+    for command in ("curl localhost", "python mine.py", "llmsched-gym-2 list"):
+        with pytest.raises(pytest.fail.Exception, match="no rule"):
+            run(command)
+    with pytest.raises(InputError, match="--job"):
+        look_up("llmsched-gym compare --backend vllm --job 3")
+    with pytest.raises(AssertionError):
+        look_up("python agents/sweep.py --sedes 0:3")
 
 
 def test_no_reason_is_left_over() -> None:
