@@ -68,16 +68,13 @@ def test_the_front_page_fits_on_two_screens() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_paths_exist(page: Path) -> None:
-    """Paths are relative to the repository, or to the package; capitals stand for a name of the reader's own."""
-    folders = [*FOLDERS, *(path.name for path in (ROOT / "llmsched_gym").iterdir() if path.is_dir())]
-    first = "|".join(folders)
-    spans = [span for span in code_spans(page) if re.fullmatch(rf"({first})/[\w.*/-]+", span)]
-    spans += re.findall(rf"(?<![\w/.])(?:{first})/[\w/]+\.(?:py|md|json|yaml)\b", prose(page))
-    missing = []
-    for span in sorted(set(spans)):
-        pattern = re.sub(r"[A-Z]{3,}", "*", span.rstrip("/")) if "README" not in span else span
-        if not any([*ROOT.glob(pattern), *(ROOT / "llmsched_gym").glob(pattern)]):
-            missing.append(span)
+    """They are relative to the repository, the package or the page; capitals stand for a name of the reader's own."""
+    spans = {span for span in code_spans(page) if re.fullmatch(r"\w[\w.*-]*/[\w.*/-]*", span)}
+    spans |= set(re.findall(r"(?<![\w/.])\w+/[\w/]+\.(?:py|md|json|yaml)\b", prose(page)))
+    named = [span for span in sorted(spans) if span.partition("/")[0] not in ("LLMSched", "results", "runs")]
+    places = (ROOT, ROOT / "llmsched_gym", page.parent)
+    patterns = {span: re.sub(r"\bNAME\b", "*", span.rstrip("/")) for span in named}
+    missing = [span for span, pattern in patterns.items() if not any(any(one.glob(pattern)) for one in places)]
     assert not missing, ", ".join(missing)
 
 
