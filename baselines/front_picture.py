@@ -259,18 +259,24 @@ def draw(env: SchedulingEnv, moments: list[Moment], look: Look) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Play, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, default=Path("docs/figures"), metavar="FOLDER")
-    folder: Path = parser.parse_args().output
-    env, moments = play()
+def write(env: SchedulingEnv, moments: list[Moment], folder: Path) -> list[Path]:
+    """Write the picture for light and for dark pages; return the files."""
+    paths = []
     for name, look in LOOKS.items():
         path, image = folder / f"front_{name}.svg", io.BytesIO()
         with rc_context({"svg.hashsalt": "llmsched_gym"}):  # equal pictures give equal bytes
             draw(env, moments, look).savefig(image, format="svg", metadata={"Date": None})
         write_atomic(path, image.getvalue())
-        print(path)
+        paths.append(path)
+    return paths
+
+
+def main() -> None:
+    """Play, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/figures"), metavar="FOLDER")
+    folder: Path = parser.parse_args().output
+    print(*write(*play(), folder), sep="\n")
 
 
 if __name__ == "__main__":

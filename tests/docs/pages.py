@@ -57,6 +57,6 @@ def code_spans(page: Path) -> list[str]:
     return [" ".join(span.split()) for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose(page))]
 
 
-def name(page: Path) -> str:
+def name_of(page: Path) -> str:
     """Return the path of a page in the repository, for messages."""
     return page.relative_to(ROOT).as_posix()

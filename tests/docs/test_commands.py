@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from pages import FOLDERS, PAGES, ROOT, Block, blocks, name, prose
+from pages import FOLDERS, PAGES, ROOT, Block, blocks, name_of, prose
 
 from llmsched_gym.cli import _VERBS, PROGRAM, main
 from llmsched_gym.cli.parsing import parse
@@ -66,7 +66,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     APPLICATIONS.update(applications)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
 def test_what_a_page_shows_runs(page: Path, checkout: Path) -> None:
     if any("sb3" in block.text for block in blocks(page) if block.language == "python"):
         pytest.importorskip("sb3_contrib")
@@ -180,7 +180,7 @@ def test_commands_stand_in_blocks_for_the_shell() -> None:
     for page in PAGES:
         indented = [found for found in command.findall(prose(page)) if found.startswith(" ")]
         elsewhere = [found for block in blocks(page) if not block.language for found in command.findall(block.text)]
-        assert not indented + elsewhere, name(page)
+        assert not indented + elsewhere, name_of(page)
 
 
 def test_a_command_that_no_rule_knows_fails() -> None:

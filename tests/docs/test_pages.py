@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pages import FOLDERS, PAGES, ROOT, code_spans, name, prose
+import yaml
+from pages import FOLDERS, PAGES, ROOT, code_spans, name_of, prose
 
 from llmsched_gym.cli import _VERBS
 from llmsched_gym.cli.parsing import _types
@@ -42,7 +44,7 @@ def sources() -> Iterator[str]:
             yield path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in targets(page):
         path, _, anchor = target.partition("#")
@@ -66,7 +68,7 @@ def test_the_front_page_fits_on_two_screens() -> None:
     assert sum(bool(re.search("[A-Za-z]", word)) for line in lines for word in line.split()) <= README_WORDS
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_paths_exist(page: Path) -> None:
     """They are relative to the repository, the package or the page; capitals stand for a name of the reader's own."""
     spans = {span for span in code_spans(page) if re.fullmatch(r"\w[\w.*-]*/[\w.*/-]*", span)}
@@ -78,7 +80,7 @@ def test_paths_exist(page: Path) -> None:
     assert not missing, ", ".join(missing)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_dotted_names_exist(page: Path) -> None:
     for span in code_spans(page):
         found = re.match(r"llmsched_gym(\.\w+)+", span)
@@ -95,21 +97,29 @@ def test_dotted_names_exist(page: Path) -> None:
             break
 
 
+def test_the_workflow_runs_what_anybody_can_run() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert [step["run"] for step in steps if "run" in step][-1] == ".ci/run"
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
 def test_environments_are_registered() -> None:
     for page in PAGES:
         used = set(re.findall(r"LLMSched/\w+-v\d+", page.read_text(encoding="utf-8")))
-        assert used <= ENVIRONMENTS.keys(), name(page)
+        assert used <= ENVIRONMENTS.keys(), name_of(page)
     front = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"`{environment}`" in front for environment in ENVIRONMENTS)
 
 
-def test_names_in_capitals_are_of_the_code() -> None:
-    """Columns, constants and variables of the environment."""
-    known = set(re.findall(r"[A-Z][A-Z0-9_]{2,}", "\n".join(sources())))
+def test_names_are_of_the_code() -> None:
+    """What looks like a name with an underscore occurs in a source: columns, metrics, variables, functions."""
+    known = set(re.findall(r"\w+", "\n".join(sources())))
+    known |= {name.replace("_ns", "_after_s") for name in known if name.endswith("_ns")}  # arguments of Perfetto traces
     for page in PAGES:
-        for span in code_spans(page):
-            if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", span):
-                assert span in known, f"{name(page)}: {span}"
+        spans = [span for span in code_spans(page) if "/" not in span and not re.search(r"\.(py|csv|json|png)\b", span)]
+        unknown = {name for span in spans for name in re.findall(r"(?<![\w-])[A-Za-z_]*_\w+", span)} - known
+        assert not unknown, f"{name_of(page)}: {', '.join(sorted(unknown))}"
 
 
 def test_options_in_prose_exist() -> None:
@@ -126,7 +136,7 @@ def test_options_in_prose_exist() -> None:
     for page in PAGES:
         spans = [span for span in code_spans(page) if span.startswith(("--", "llmsched-gym ", "python "))]
         used = {option for span in spans for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", span)}
-        assert used <= known, f"{name(page)}: {used - known}"
+        assert used <= known, f"{name_of(page)}: {used - known}"
         ours = [span.split() for span in spans if span.startswith("llmsched-gym ")]
         for words in ours:
             assert words[1].startswith("-") or {words[1], " ".join(words[1:3])} & _VERBS.keys(), words
