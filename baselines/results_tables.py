@@ -12,6 +12,7 @@ from campaign import commits, thaw
 from claims import DECIMA, below, decima, per_seed
 from grid import FULL, OFFERED, ORACLE, OURS, POLICIES, WORKLOADS
 from page_tables import interval, table
+from tune_llmsched import NO_EXPLORING, scores
 
 from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.store import read_json
@@ -47,6 +48,7 @@ def makers(frozen: Path) -> dict[str, Callable[[], list[str]]]:
         "decima": made("jobs", decima_claim, f"{_REPRODUCE} jobs"),
         "trained": made("decima", trained, "python baselines/decima_ablation.py"),
         "bounds": made("bounds", bounds, f"{_REPRODUCE} bounds"),
+        "tuning": made("tuning", tuning, "python baselines/tune_llmsched.py"),
         "served": made_served,
     }
 
@@ -152,6 +154,17 @@ def bounds(rows: Table) -> list[str]:
             cells.append(" / ".join(f"{seconds:.1f}" for seconds in (least, *reached)))
         body.append([f"{load:g}", *cells])
     return table(["load", *(f"{name}, s" for name in WORKLOADS)], body)
+
+
+def tuning(rows: Table) -> list[str]:
+    """By how much LLMSched's mean JCT is below what it is without exploring, by its parameters."""
+    body = []
+    for spec, _, _ in scores(rows):
+        if spec != NO_EXPLORING:
+            cells = [interval(below(rows, spec, NO_EXPLORING, scenario=name)) for name in WORKLOADS]
+            body.append([f"`{spec.partition('?')[2]}`", *cells])
+    seeds = len(per_seed(rows, policy=NO_EXPLORING, scenario=WORKLOADS[0]))
+    return table([f"below `epsilon=0`, {seeds} seeds", *WORKLOADS], body)
 
 
 def served(found: Mapping[str, Any]) -> list[str]:
