@@ -39,7 +39,7 @@ def makers(frozen: Path) -> dict[str, Callable[[], list[str]]]:
 
     def made_served() -> list[str]:
         name = "vllm_validation.json"
-        return [*served(read_json(frozen / name)), "", _label(frozen, name, "python baselines/validate_vllm.py")]
+        return [*served(read_json(frozen / name)), "", _label(frozen, name, "python baselines/validate_vllm.py --seed 2")]
 
     return {
         "front": made("workloads", front, f"{_REPRODUCE} workloads"),

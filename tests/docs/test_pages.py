@@ -112,6 +112,10 @@ def test_environments_are_registered() -> None:
     assert all(f"`{environment}`" in front for environment in ENVIRONMENTS)
 
 
+def test_the_front_page_counts_policies_right() -> None:
+    assert f" {len(policy_names())} policies " in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_names_are_of_the_code() -> None:
     """What looks like a name with an underscore occurs in a source: columns, metrics, variables, functions."""
     known = set(re.findall(r"\w+", "\n".join(sources())))
