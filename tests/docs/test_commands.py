@@ -129,7 +129,7 @@ def run_target(target: str) -> None:
     ours = [line.removeprefix(".venv/bin/") for line in recipe.splitlines() if line.startswith(".venv/bin/")]
     commands = [line for line in ours if not re.match(r"pip |python -m pip ", line)]
     if target == "test":
-        assert commands == ["python -m llmsched_gym.evaluation.compiling", "python -m pytest -n 2"]  # these tests
+        assert commands[-1].startswith("python -m pytest")  # which is what runs this
         return
     assert commands, target
     for command in commands:

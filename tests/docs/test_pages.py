@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def sources() -> Iterator[str]:
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield path.read_text(encoding="utf-8")
+
+
+@cache
+def names_of_the_code() -> set[str]:
+    """All words of the sources, and the arguments of Perfetto traces, which are made from columns of times."""
+    known = set(re.findall(r"\w+", "\n".join(sources())))
+    return known | {name.replace("_ns", "_after_s") for name in known if name.endswith("_ns")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -116,14 +124,12 @@ def test_the_front_page_counts_policies_right() -> None:
     assert f" {len(policy_names())} policies " in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_names_are_of_the_code() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_names_are_of_the_code(page: Path) -> None:
     """What looks like a name with an underscore occurs in a source: columns, metrics, variables, functions."""
-    known = set(re.findall(r"\w+", "\n".join(sources())))
-    known |= {name.replace("_ns", "_after_s") for name in known if name.endswith("_ns")}  # arguments of Perfetto traces
-    for page in PAGES:
-        spans = [span for span in code_spans(page) if "/" not in span and not re.search(r"\.(py|csv|json|png)\b", span)]
-        unknown = {name for span in spans for name in re.findall(r"(?<![\w-])[A-Za-z_]*_\w+", span)} - known
-        assert not unknown, f"{name_of(page)}: {', '.join(sorted(unknown))}"
+    spans = [span for span in code_spans(page) if "/" not in span and not re.search(r"\.(py|csv|json|png)\b", span)]
+    unknown = {name for span in spans for name in re.findall(r"(?<![\w-])[A-Za-z_]*_\w+", span)} - names_of_the_code()
+    assert not unknown, ", ".join(sorted(unknown))
 
 
 def test_options_in_prose_exist() -> None:
