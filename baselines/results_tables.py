@@ -38,8 +38,8 @@ def makers(frozen: Path) -> dict[str, Callable[[], list[str]]]:
         return lambda: [*maker(thaw(frozen / name)), "", _label(frozen, name, command)]
 
     def made_served() -> list[str]:
-        name = "vllm_validation.json"
-        return [*served(read_json(frozen / name)), "", _label(frozen, name, "python baselines/validate_vllm.py --seed 2")]
+        name, command = "vllm_validation.json", "python baselines/validate_vllm.py --seed 2"
+        return [*served(read_json(frozen / name)), "", _label(frozen, name, command)]
 
     return {
         "front": made("workloads", front, f"{_REPRODUCE} workloads"),
