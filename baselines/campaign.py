@@ -14,7 +14,7 @@ from grid import Cell
 from llmsched_gym.evaluation.episode import warm_up
 from llmsched_gym.evaluation.report import rows, to_csv
 from llmsched_gym.evaluation.runner import Progress, compare
-from llmsched_gym.evaluation.store import write_text
+from llmsched_gym.evaluation.store import read_json, write_json, write_text
 from llmsched_gym.evaluation.workers import run_tasks
 
 COLUMNS: Final = (
@@ -37,6 +37,8 @@ COLUMNS: Final = (
 """What is kept of an episode, beside its part, factor and value."""
 
 _DIGITS: Final = 5
+
+_COMMITS: Final = "commits.json"
 
 
 def run_cells(cells: Sequence[Cell], folder: Path, workers: int, progress: Progress) -> list[dict[str, Any]]:
@@ -82,15 +84,27 @@ def _short(value: Any) -> Any:
     return round(value, _DIGITS) if isinstance(value, float) else value
 
 
-def freeze(path: Path, table: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows that may have different columns as CSV, in one step.
+def freeze(path: Path, table: Iterable[Mapping[str, Any]], commit: str) -> None:
+    """Write rows that may have different columns as CSV, and note beside it which commit they are from.
+
+    Args:
+        path: CSV file.
+        table: The rows.
+        commit: That of the sources when the run began.
 
     Raises:
-        InputError: The file cannot be written.
+        InputError: A file cannot be written.
     """
     table = list(table)
     columns = list(dict.fromkeys(name for row in table for name in row))
     write_text(path, to_csv([{name: row.get(name) for name in columns} for row in table]))
+    write_json(path.parent / _COMMITS, dict(sorted({**commits(path.parent), path.name: commit}.items())))
+
+
+def commits(folder: Path) -> dict[str, str]:
+    """Return the commit that each file of frozen rows was made with."""
+    path = folder / _COMMITS
+    return read_json(path) if path.exists() else {}
 
 
 def thaw(path: Path) -> list[dict[str, Any]]:

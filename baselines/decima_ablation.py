@@ -29,6 +29,7 @@ from llmsched_gym.cli.console import EpisodeProgress, print_table, say
 from llmsched_gym.errors import InputError, RunError
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.statistics import Interval, reduction_pct, relative
+from llmsched_gym.training import commit
 
 REFERENCE: Final = Path(__file__).resolve().parent / "reference" / "decima.csv"
 FIGURE: Final = Path(__file__).resolve().parents[1] / "docs" / "figures" / "decima_ablation.png"
@@ -67,6 +68,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("results/decima"), metavar="FOLDER")
     arguments = parser.parse_args()
     trained = TRAINED if arguments.weights is None else f"{TRAINED}?weights={quote(str(arguments.weights))}"
+    source = commit()
     try:
         rows = run(trained, arguments.output, arguments.workers)
     except (InputError, RunError) as error:
@@ -74,7 +76,7 @@ def main() -> int:
         return 2 if isinstance(error, InputError) else 1
     found = {workload: compare(rows, workload, trained) for workload in WORKLOADS}
     if arguments.weights is None:
-        freeze(REFERENCE, rows)
+        freeze(REFERENCE, rows, source)
         draw(found, FIGURE)
     columns = ("policy", "mean JCT s", "relative to the oracle", "below fcfs %", "trained is below it by %")
     for workload, lines in found.items():

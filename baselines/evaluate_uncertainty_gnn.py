@@ -102,7 +102,7 @@ def measure(parts: Sequence[str], workers: int, folder: Path) -> None:
         with EpisodeProgress() as progress:
             table += run_cells(cells([part]), folder, workers, progress)
         facts[part] = {"commit": source, "weights": weights}
-    freeze(ROWS, table)
+    freeze(ROWS, table, source)
     write_text(FACTS, json.dumps(facts, indent=1) + "\n")
 
 
@@ -119,7 +119,7 @@ def freeze_losses(folders: Sequence[Path]) -> None:
             raise InputError(folder, "losses.csv", "nothing", "the folder of a training run")
         last = max(row["epoch"] for row in rows)
         table += [{"part": folder.name} | row for row in rows if row["epoch"] == last]
-    freeze(LOSSES, table)
+    freeze(LOSSES, table, commit())
 
 
 def report() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from llmsched_gym.cluster.spec import LLMExecutors
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.llmsched import SCORES
-from llmsched_gym.policies.registry import learned_names
+from llmsched_gym.policies.registry import learned_names, policy_names
 from llmsched_gym.profiler.fit import BINS
 from llmsched_gym.scenario import Scenario, load_scenario
 from llmsched_gym.workloads.applications import APPLICATIONS
@@ -31,6 +31,10 @@ FEW: Final = ("fcfs", "srtf", FULL, *ABLATIONS, OURS, ORACLE)
 
 JOBS: Final = (100, 200, 300, 400)
 LOADS: Final = (0.5, 0.7, 0.9, 1.1, 1.5)
+OFFERED: Final = (0.5, 0.9, 1.2)
+"""Loads of ``make compare``."""
+BOUNDED: Final = (0.1, 0.5, 0.9, 1.2)
+"""Loads at which the lower bound is shown."""
 OVERLOAD: Final = 1.5
 EXECUTORS: Final = ((2, 1), (2, 2), (4, 1), (4, 4), (8, 4))
 """LLM and regular executors; the rate follows, so that the load stays."""
@@ -38,7 +42,7 @@ EPSILONS: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 RATIOS: Final = (0.1, 0.3, 0.5, 1.0)
 INTERVALS: Final = (0.1, 0.3, 0.6, 0.9)
 BIN_COUNTS: Final = (2, 4, 6, 10, 15)
-PARTS: Final = ("workloads", "jobs", "load", "executors", "parameters", "bins", "value")
+PARTS: Final = ("workloads", "compare", "bounds", "jobs", "load", "executors", "parameters", "bins", "value")
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ def cells(parts: tuple[str, ...], scale: Scale, profiles: Path) -> list[Cell]:
     """
     makers = {
         "workloads": _workloads,
+        "compare": _compare,
+        "bounds": _bounds,
         "jobs": _jobs,
         "load": _load,
         "executors": _executors,
@@ -114,6 +120,24 @@ def cells(parts: tuple[str, ...], scale: Scale, profiles: Path) -> list[Cell]:
 def _workloads(scale: Scale) -> list[Cell]:
     seeds = tuple(range(scale.seeds))
     return [Cell("workloads", "", "", Setting.make(name, jobs=scale.jobs), POLICIES, seeds) for name in WORKLOADS]
+
+
+def _compare(scale: Scale) -> list[Cell]:
+    """What ``make compare`` runs: the policies that need no extra, mixed workload, three loads."""
+    seeds = tuple(range(min(scale.seeds, 6)))
+    return [
+        Cell("compare", "load", f"{load:g}", Setting.make("mixed", scale.sweep_jobs, load), policy_names(), seeds)
+        for load in OFFERED
+    ]
+
+
+def _bounds(scale: Scale) -> list[Cell]:
+    seeds = tuple(range(min(scale.seeds, 3)))
+    return [
+        Cell("bounds", "load", f"{load:g}", Setting.make(name, scale.sweep_jobs, load), ("fcfs", ORACLE), seeds)
+        for name in WORKLOADS
+        for load in BOUNDED
+    ]
 
 
 def _jobs(scale: Scale) -> list[Cell]:

@@ -1,13 +1,12 @@
-"""Reproduces the claims of LLMSched (ICDCS 2025) and writes docs/reproduction.md.
+"""Reproduces the claims of LLMSched (ICDCS 2025); writes docs/reproduction.md and tables of other pages.
 
     python baselines/reproduce_llmsched.py [--quick] [--part NAME ...] [--workers N] [-o FOLDER]
 
 Finished episodes are kept in FOLDER and never run again, so an interrupted run goes on where it stopped. A full run
-freezes its results in baselines/reference/, draws the pictures in docs/figures/ and writes the page; a quick one, with
-few jobs and seeds, does the same inside FOLDER. ``--part report`` only draws and writes, from what is frozen.
-
-Budget of a full run on two cores, in minutes: workloads 4 (one of them to compile), jobs 3, value 1, bins 1 (mostly for
-fitting profiles; needs pgmpy), parameters, load, executors, two_jobs, calibration and ordering less than 1 each.
+freezes its results in baselines/reference/, draws the pictures in docs/figures/, writes the page, and fills in the
+tables of README.md, docs/results.md and docs/vllm.md; a quick one, with few jobs and seeds, writes its page in FOLDER.
+``--part report`` only draws and writes, from what is frozen. The parts bins and two_jobs fit profiles, which needs
+pgmpy. How long each part took is told at the end of the page.
 """
 
 from __future__ import annotations
@@ -20,12 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from calibration import calibrate
-from campaign import freeze, run_cells, thaw
+from campaign import commits, freeze, run_cells, thaw
 from grid import BIN_COUNTS, FULL, PARTS, QUICK, Cell, Scale, cells
 from ordering import orderings
-from readme_tables import decima_claim, overview
+from page_tables import fill
 from reproduction_figures import draw_all
 from reproduction_report import report
+from results_tables import makers
 
 from llmsched_gym.cli.console import EpisodeProgress, note
 from llmsched_gym.errors import InputError, RunError
@@ -33,6 +33,7 @@ from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import read_json, write_json, write_text
 from llmsched_gym.profiler.fit import BINS, fit_profile
 from llmsched_gym.profiler.store import save_profile
+from llmsched_gym.training import commit
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.arrivals import Poisson
 from llmsched_gym.workloads.generator import generate
@@ -71,14 +72,16 @@ def reproduce(parts: tuple[str, ...], quick: bool, workers: int, folder: Path) -
     """
     frozen = folder / "reference" if quick else REFERENCE
     docs = folder / "docs" if quick else ROOT / "docs"
-    scale = QUICK if quick else Scale()
-    manifest = read_json(frozen / "manifest.json") if (frozen / "manifest.json").exists() else {"seconds": {}}
+    scale, source = QUICK if quick else Scale(), commit()
+    versions = Setting.make("mixed").describe()["versions"]
+    manifest = read_json(frozen / "manifest.json") if (frozen / "manifest.json").exists() else {"parts": {}}
     for part in parts:
         if part != "report":
             started = time.perf_counter()
-            freeze(frozen / f"{part}.csv", run_part(part, scale, workers, folder))
-            manifest["seconds"][part] = round(time.perf_counter() - started, 1)
-            manifest |= _manifest(scale, workers)
+            freeze(frozen / f"{part}.csv", run_part(part, scale, workers, folder), source)
+            seconds = round(time.perf_counter() - started, 1)
+            manifest["parts"][part] = {"seconds": seconds, "workers": workers, "versions": versions}
+            manifest |= {"scale": vars(scale), "policy": FULL}
             write_json(frozen / "manifest.json", manifest)
     write_page(frozen, docs)
     note(f"results in {frozen}, page in {docs / 'reproduction.md'}")
@@ -123,7 +126,7 @@ def _two_jobs(profiles: Path, scale: Scale) -> list[Cell]:
 
 
 def write_page(frozen: Path, docs: Path) -> None:
-    """Draw the pictures and write the page, and the README's table, from frozen results.
+    """Draw the pictures and write the page from frozen results; in the checkout, fill in the tables of other pages too.
 
     Raises:
         InputError: There are no results, or a file cannot be written.
@@ -131,31 +134,15 @@ def write_page(frozen: Path, docs: Path) -> None:
     results = {part: thaw(frozen / f"{part}.csv") for part in ALL_PARTS}
     if not results["workloads"]:
         raise InputError(frozen / "workloads.csv", "", "no results", "run --part workloads first")
-    facts: dict[str, Any] = {"manifest": read_json(frozen / "manifest.json")}
+    facts: dict[str, Any] = {"manifest": read_json(frozen / "manifest.json"), "commits": commits(frozen)}
     if (frozen / "decisions.json").exists():
         facts["decisions"] = read_json(frozen / "decisions.json")
     (docs / "figures").mkdir(parents=True, exist_ok=True)
     pictures = draw_all(results, docs / "figures")
     write_text(docs / "reproduction.md", report(results, facts, pictures))
     if docs.parent == ROOT:
-        readme = ROOT / "README.md"
-        text = readme.read_text(encoding="utf-8")
-        text = _between_marks(text, "policies", overview(results["workloads"]))
-        write_text(readme, _between_marks(text, "decima", decima_claim(results["jobs"])))
-
-
-def _between_marks(text: str, name: str, lines: list[str]) -> str:
-    """Return a page with the lines between the marks of a table replaced."""
-    head, begin, rest = text.partition(f"<!-- {name}: baselines/reproduce_llmsched.py -->")
-    _, end, tail = rest.partition(f"<!-- end of {name} -->")
-    if not end:
-        raise InputError(ROOT / "README.md", name, "no marks", f"lines between {begin!r} and '<!-- end of {name} -->'")
-    return "\n".join([f"{head}{begin}", *lines, f"{end}{tail}"])
-
-
-def _manifest(scale: Scale, workers: int) -> dict[str, Any]:
-    versions = Setting.make("mixed").describe()["versions"]
-    return {"scale": vars(scale), "workers": workers, "versions": versions, "policy": FULL}
+        for page in (ROOT / "README.md", docs / "results.md", docs / "vllm.md"):
+            write_text(page, fill(page.read_text(encoding="utf-8"), makers(frozen)))
 
 
 if __name__ == "__main__":

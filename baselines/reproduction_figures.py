@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from calibration import NOMINAL
 from claims import below, per_seed
 from grid import ABLATIONS, COMPARED, FULL, LEARNED, ORACLE, POLICIES, WORKLOADS
-from readme_tables import best_first
+from results_tables import best_first
 
 from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.policy_styles import policy_styles

@@ -11,9 +11,10 @@ from calibration import NOMINAL
 from claims import DECIMA, OVERHEAD_MS, REDUCTION, RIVALS, TWO_JOBS_S, Claim, ablations, below, count, decima, per_seed
 from claims import reductions as reduction_claims
 from grid import COMPARED, FULL, LEARNED, ORACLE, POLICIES, WORKLOADS
+from page_tables import interval, table
 
 from llmsched_gym.evaluation.metrics import mean
-from llmsched_gym.evaluation.statistics import Interval, ranks
+from llmsched_gym.evaluation.statistics import ranks
 from llmsched_gym.workloads.applications import APPLICATIONS
 
 Table = Sequence[Mapping[str, Any]]
@@ -30,7 +31,8 @@ def report(results: Mapping[str, Table], facts: Mapping[str, Any], pictures: Ite
 
     Args:
         results: Frozen tables by part.
-        facts: ``manifest`` of the run and, if measured, ``decisions`` (output of ``benchmarks/decisions.py --json``).
+        facts: ``manifest`` of the run, ``commits`` of the frozen tables and, if measured, ``decisions`` (output of
+            ``benchmarks/decisions.py --json``).
         pictures: Names of the files in ``docs/figures``.
     """
     drawn = set(pictures)
@@ -56,7 +58,7 @@ def report(results: Mapping[str, Table], facts: Mapping[str, Any], pictures: Ite
         lines += _value(results["value"]) + picture("value", "value of information")
     if facts.get("decisions"):
         lines += _decisions(facts["decisions"])
-    return "\n".join([*lines, *_budget(facts["manifest"])]) + "\n"
+    return "\n".join([*lines, *_budget(facts["manifest"], facts["commits"])]) + "\n"
 
 
 _HEAD: Final = """# Reproduction of LLMSched's claims
@@ -328,24 +330,10 @@ def _decisions(decisions: Mapping[str, Any]) -> list[str]:
     return [*lines, text, ""]
 
 
-def _budget(manifest: Mapping[str, Any]) -> list[str]:
-    body = [[part, f"{seconds:.0f}"] for part, seconds in manifest["seconds"].items()]
-    body.append(["together", f"{sum(manifest['seconds'].values()):.0f}"])
-    note = f"Wall-clock seconds with {manifest['workers']} workers; results that were there already took none."
-    return ["## What it takes to run", "", note, "", *table(["part", "s"], body)]
-
-
-def interval(found: Interval) -> str:
-    """Return ``mid % [low, high]``."""
-    if found.low is None or found.high is None:
-        return f"{found.mid:.1f} %"
-    return f"{found.mid:.1f} % [{found.low:.1f}, {found.high:.1f}]"
-
-
-def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table."""
-    return [_row(head), _row(["---"] * len(head)), *map(_row, body)]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _budget(manifest: Mapping[str, Any], commits: Mapping[str, str]) -> list[str]:
+    body = [
+        [part, f"{run['seconds']:.0f}", f"{run['workers']}", f"`{commits[f'{part}.csv']}`"]
+        for part, run in manifest["parts"].items()
+    ]
+    note = "Wall-clock seconds, some on a busy machine, and the commit that the numbers are from."
+    return ["## What it takes to run", "", note, "", *table(["part", "s", "worker processes", "commit"], body)]

@@ -26,6 +26,7 @@ from llmsched_gym.cli.console import EpisodeProgress, print_table
 from llmsched_gym.errors import InputError, RunError
 from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.setting import Setting
+from llmsched_gym.training import commit
 
 REFERENCE: Final = Path(__file__).resolve().parent / "reference" / "tuning.csv"
 JOBS: Final = {"mixed": 200, "predefined": 60, "chain": 300, "planning": 300}
@@ -43,12 +44,13 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: one per core")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/tuning"), metavar="FOLDER")
     arguments = parser.parse_args()
+    source = commit()
     try:
         rows = tune(arguments.output, arguments.workers)
     except (InputError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
-    freeze(REFERENCE, rows)
+    freeze(REFERENCE, rows, source)
     found = scores(rows)
     body = [[spec, *(f"{expm1(value) * 100:+.2f} %" for value in (total, *each))] for spec, total, each in found]
     print_table("mean JCT against epsilon = 0", ["parameters", "together", *WORKLOADS], body)

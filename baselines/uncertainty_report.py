@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from claims import below, per_seed
 from grid import FULL, ORACLE, OURS, WORKLOADS
-from reproduction_report import interval, table
+from page_tables import fill, interval, table
 
 from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.statistics import Interval
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rows = Sequence[Mapping[str, Any]]
-
-_PLACE: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-"""Where a table goes in the page."""
 
 _DEFAULT: Final = {"jobs": 300.0, "load": 0.9}
 
@@ -41,7 +37,7 @@ def fill_page(page: str, rows: Rows, losses: Rows, facts: Mapping[str, Any]) -> 
         "losses": lambda: _losses(losses),
         "origin": lambda: _origin(facts),
     }
-    return _PLACE.sub(lambda found: found[1] + "\n".join(makers[found[2]]()) + "\n" + found[3], page)
+    return fill(page, makers)
 
 
 def _of(rows: Rows, part: str) -> Rows:

@@ -1,4 +1,4 @@
-"""JSON job traces: a person's own workflows as a workload, and back (docs/job_trace.md)."""
+"""JSON job traces: a person's own workflows as a workload, and back (docs/workloads.md)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _parse(path: str | Path) -> JobTrace:
         raw = json.loads(content)
     except ValueError as error:
         reason = f"{error.msg} at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "not UTF-8"
-        raise InputError(path, "", reason, "a JSON object (docs/job_trace.md)") from error
+        raise InputError(path, "", reason, "a JSON object (docs/workloads.md)") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise InputError(path, "format", raw.get("format") if isinstance(raw, dict) else type(raw).__name__, FORMAT)
     if raw.get("version") != VERSION:

@@ -1,4 +1,4 @@
-"""The JSON schema of job traces (docs/job_trace.md)."""
+"""The JSON schema of job traces (docs/workloads.md)."""
 
 from __future__ import annotations
 

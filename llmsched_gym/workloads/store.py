@@ -1,4 +1,4 @@
-"""Workload files: one zip of a JSON header and one ``.npy`` per column (docs/workload_file.md)."""
+"""Workload files: one zip of a JSON header and one ``.npy`` per column (docs/workloads.md)."""
 
 from __future__ import annotations
 

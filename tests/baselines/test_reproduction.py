@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from campaign import freeze, run_cells, thaw
-from grid import PARTS, POLICIES, QUICK, Cell, cells
+from campaign import commits, freeze, run_cells, thaw
+from grid import PARTS, POLICIES, QUICK, Cell, Scale, cells
+from page_tables import fill
 from reproduce_llmsched import REFERENCE, ROOT, main, write_page
+from results_tables import makers
 
+from llmsched_gym.cli.flags import parse_loads, parse_seeds
 from llmsched_gym.evaluation.episode import run_episode
 from llmsched_gym.evaluation.runner import Silent
 from llmsched_gym.evaluation.setting import Setting
@@ -37,8 +41,9 @@ def test_results_are_kept_and_come_back(tmp_path: Path) -> None:
     assert [path.stat().st_mtime_ns for path in episodes] == times
     assert len(rows) == len(episodes) == 4
 
-    freeze(tmp_path / "frozen.csv", rows)
+    freeze(tmp_path / "frozen.csv", rows, "0123456789ab")
     assert thaw(tmp_path / "frozen.csv") == rows
+    assert commits(tmp_path) == {"frozen.csv": "0123456789ab"}
 
 
 def test_page_is_what_the_frozen_results_say(tmp_path: Path) -> None:
@@ -48,6 +53,35 @@ def test_page_is_what_the_frozen_results_say(tmp_path: Path) -> None:
     write_page(REFERENCE, tmp_path)
     expected = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
     assert (tmp_path / "reproduction.md").read_text(encoding="utf-8") == expected
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/vllm.md"])
+def test_tables_are_what_the_frozen_results_say(page: str) -> None:
+    """Every table between marks comes out again."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert "<!-- table: " in text
+    assert fill(text, makers(REFERENCE)) == text
+
+
+def test_frozen_results_are_from_commits_that_can_be_looked_up() -> None:
+    """Every table that recipes freeze is listed, and none was made with sources that nobody has."""
+    source = commits(REFERENCE)
+    curves = {"decima_curves.csv", "maskable_ppo.csv"}  # tables of pages, made by baselines/learning_curves.py
+    assert source.keys() == {path.name for path in REFERENCE.glob("*.csv")} - curves | {"vllm_validation.json"}
+    assert all(re.fullmatch("[0-9a-f]{12}", commit) for commit in source.values())
+
+
+def test_make_compare_runs_the_part_of_its_name() -> None:
+    """The table that pages show for it is the one that it prints."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    found = re.search(r"llmsched-gym compare --scenario mixed --jobs (\d+) --load (\S+) --seeds (\S+)", makefile)
+    assert found is not None
+    part = cells(("compare",), Scale(), Path())
+    assert {cell.setting.n_jobs for cell in part} == {int(found[1])}
+    assert tuple(cell.setting.load for cell in part) == parse_loads(found[2])
+    assert {cell.seeds for cell in part} == {parse_seeds(found[3])}
+    assert {cell.setting.scenario.name for cell in part} == {"mixed"}
+    assert {cell.policies for cell in part} == {policy_names()}
 
 
 def test_report_without_results_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-AGENTS = Path(__file__).resolve().parents[1] / "agents"
+AGENTS = Path(__file__).resolve().parents[2] / "agents"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from llmsched_gym.policies.learned import read_card
 from llmsched_gym.policies.registry import load_policy
 from llmsched_gym.training import read_curve, read_settings, write_curve
 
-RECIPE = Path(__file__).parent.parent / "agents" / "sb3_maskable_ppo.py"
+RECIPE = Path(__file__).resolve().parents[2] / "agents" / "sb3_maskable_ppo.py"
 
 
 @pytest.fixture(scope="module")

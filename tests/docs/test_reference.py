@@ -1,29 +1,27 @@
-"""What README and the pages under docs point to is there, and the field reference tells of every field."""
+"""Tables of fields and columns tell of every one, with its default."""
 
 from __future__ import annotations
 
+import inspect
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
+from campaign import thaw
+from pages import ROOT
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from llmsched_gym.backends import latency_table, replay
+from llmsched_gym.backends.vllm.launch_spec import LaunchSpec
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors, RegularExecutors
+from llmsched_gym.policies.llmsched import LLMSched
+from llmsched_gym.profiler.store import load_profile
 from llmsched_gym.scenario import Scenario, load_scenario
+from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.arrivals import Diurnal, Gamma, MarkovModulated, Trace
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXECUTORS = ("A group of LLM executors", "A group of regular executors")
-
-
-def anchors(page: Path) -> set[str]:
-    """Names of the headings of a page, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def section(begin: str, end: str) -> str:
@@ -41,17 +39,6 @@ def shown_default(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"`{value}`" if isinstance(value, str) else "" if value is None else f"{value:g}".replace("1e+05", "100000")
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_relative_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        path, _, anchor = target.partition("#")
-        if "://" in target:
-            continue
-        linked = (page.parent / path).resolve() if path else page
-        assert linked.exists(), target
-        assert not anchor or anchor in anchors(linked), target
 
 
 @pytest.mark.parametrize(
@@ -87,3 +74,37 @@ def test_columns_of_csv_files_are_explained() -> None:
     text = (ROOT / "docs" / "engine.md").read_text()
     for names in (*latency_table._NAMES.values(), *replay._NAMES.values()):
         assert all(f"`{name}`" in text for name in names), names
+
+
+def test_parameters_of_llmsched_are_explained_with_their_defaults() -> None:
+    text = (ROOT / "docs" / "policies.md").read_text()
+    for name, parameter in list(inspect.signature(LLMSched.__init__).parameters.items())[1:]:
+        default = f"`{parameter.default}`" if isinstance(parameter.default, str) else parameter.default
+        assert f"| `{name}` | {default} |" in text
+
+
+def test_fields_of_servers_and_counters_of_faults_are_explained() -> None:
+    text = (ROOT / "docs" / "vllm.md").read_text()
+    for name in (*LaunchSpec.model_fields, "refused", "timeouts", "http_errors", "malformed", "duplicate_outputs"):
+        assert f"`{name}`" in text, name
+
+
+def test_figures_of_profiles_are_those_of_the_shipped_ones() -> None:
+    text = (ROOT / "docs" / "profiler.md").read_text()
+    for name in APPLICATIONS:
+        profile = load_profile(name)
+        loss = profile.provenance["log_loss_nats_per_job"]
+        sizes = len(profile.variables), sum(map(len, profile.parents)), sum(table.size for table in profile.tables)
+        losses = (f"{loss[kind]:.2f}" for kind in ("independent", "network", "held_out"))
+        assert f"| {name.replace('_', ' ')} | {' | '.join([*map(str, sizes), *losses])} |" in text
+
+
+@pytest.mark.parametrize("table", ["maskable_ppo", "decima_curves"])
+def test_reductions_after_training_are_those_of_the_frozen_curves(table: str) -> None:
+    text = " ".join((ROOT / "docs" / "training.md").read_text().split())
+    rows = thaw(ROOT / "baselines" / "reference" / f"{table}.csv")
+    unit = "decisions" if table == "maskable_ppo" else "iterations"
+    for row in rows:
+        if row[unit] == max(other[unit] for other in rows):
+            low, mid, high = (f"{row[name]:.1f}" for name in ("low_pct", "iqm_pct", "high_pct"))
+            assert re.search(rf"\b{mid} %.{{0,60}}\b{low} to {high}\b", text), row
