@@ -28,7 +28,7 @@ from reproduction_figures import draw_all
 from reproduction_report import report
 
 from llmsched_gym.cli.console import EpisodeProgress, note
-from llmsched_gym.errors import InputError, RunError
+from llmsched_gym.errors import InputError, Plain, RunError
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import read_json, write_json, write_text
 from llmsched_gym.profiler.fit import BINS, fit_profile
@@ -130,7 +130,7 @@ def write_page(frozen: Path, docs: Path) -> None:
     """
     results = {part: thaw(frozen / f"{part}.csv") for part in ALL_PARTS}
     if not results["workloads"]:
-        raise InputError(frozen / "workloads.csv", "", "no results", "run --part workloads first")
+        raise InputError(frozen / "workloads.csv", "", Plain("no results"), "run --part workloads first")
     facts: dict[str, Any] = {"manifest": read_json(frozen / "manifest.json")}
     if (frozen / "decisions.json").exists():
         facts["decisions"] = read_json(frozen / "decisions.json")
@@ -149,7 +149,9 @@ def _between_marks(text: str, name: str, lines: list[str]) -> str:
     head, begin, rest = text.partition(f"<!-- {name}: baselines/reproduce_llmsched.py -->")
     _, end, tail = rest.partition(f"<!-- end of {name} -->")
     if not end:
-        raise InputError(ROOT / "README.md", name, "no marks", f"lines between {begin!r} and '<!-- end of {name} -->'")
+        raise InputError(
+            ROOT / "README.md", name, Plain("no marks"), f"lines between {begin!r} and '<!-- end of {name} -->'"
+        )
     return "\n".join([f"{head}{begin}", *lines, f"{end}{tail}"])
 
 

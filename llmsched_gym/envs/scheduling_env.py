@@ -14,12 +14,19 @@ from numpy.typing import NDArray
 
 from llmsched_gym.backends.vllm.options import ServedOptions, ServerSpec
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
+from llmsched_gym.envs.arguments import (
+    RENDER_MODES,
+    check_arguments,
+    check_observation_bytes,
+    check_served,
+    read_action,
+)
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
 from llmsched_gym.envs.episode import Episode, Tables
 from llmsched_gym.envs.observation import window_sizes, write_graph, write_truth
 from llmsched_gym.envs.reward import REWARDS, reward
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.extras import install_hint
 from llmsched_gym.profiler.profiler import load_profiler
 from llmsched_gym.scenario import Scenario, load_scenario
@@ -31,9 +38,6 @@ if TYPE_CHECKING:
     from llmsched_gym.envs.serving import Serving
 
 Observation = dict[str, NDArray[Any]]
-
-BACKENDS = ("simulator", "vllm")
-"""Where completions come from."""
 
 _NODES_PER_JOB = 48
 _EDGES_PER_JOB = 96
@@ -85,23 +89,24 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
 
     Args:
         scenario: Name (`llmsched_gym.scenario.SCENARIOS`), YAML file, mapping or `Scenario`.
-        jobs: Number of jobs per episode; default: the scenario's.
-        load: Offered work over capacity of the busiest pool of executors; default: the scenario's.
-        rate: Jobs per second, instead of a load.
+        jobs: Number of jobs per episode; default: the scenario's. Not with `workload`.
+        load: Offered work over capacity of the busiest pool of executors; default: the scenario's. Not with `workload`.
+        rate: Jobs per second, instead of a load. Not with `workload`.
         split: Which jobs ``reset(seed=s)`` draws: "train", "eval" or "profile". The splits never share a job.
         workload: Fixed workload instead of drawn ones, or its file: a workload file, or a job trace (.json).
         cluster: Cluster (mapping, YAML file or `ClusterSpec`) instead of the scenario's.
         observation: "table" or "graph".
         privileged: Show the truth about the candidates. For oracles only; such results are marked in every table.
         placement: "least_loaded", or "agent" to let actions choose the executor.
-        max_candidates: N; None sizes it to the fixed `workload` so that nothing is ever left out.
-        max_jobs: J; None likewise.
+        max_candidates: N, up to 1,000,000; None sizes it to the fixed `workload` so that nothing is ever left out.
+        max_jobs: J; None likewise. An observation may take 4 GiB.
         reward: "jct", "terminal_jct" or "makespan".
         profiler: Profiles behind the profiler's columns: True: those that come with the package; False: none, the
             columns are 0; a folder with profiles (``llmsched-gym profile fit``), which go before those of the package.
         soft_evidence: Whether the time that stages have been running for tells the profiler something.
         render_mode: None, "ansi" or "rgb_array".
-        time_scale: Arrivals and regular tasks are that many times as fast as in the workload. LLM tasks are not.
+        time_scale: Arrivals and regular tasks are that many times as fast as in the workload, 1e-6 to 1e6 times. LLM
+            tasks are not.
         backend: "simulator", or "vllm": LLM tasks are served by real vLLM servers, in real time.
         servers: With backend "vllm", one server per LLM executor: URLs, or what to launch ("dummy:tiny", a model, or a
             mapping of `LaunchSpec` fields), which happens at the first ``reset``; ``close`` stops them. Or a `Serving`
@@ -116,7 +121,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         InputError: An argument is not usable; the message names it.
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 10}
 
     def __init__(
         self,
@@ -145,25 +150,40 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         give_up_s: float = 120.0,
         tools: Mapping[str, str] | None = None,
     ) -> None:
-        _check_choice("observation", observation, ("table", "graph"))
-        _check_choice("placement", placement, ("least_loaded", "agent"))
-        _check_choice("reward", reward, REWARDS)
-        for name, flag in (("privileged", privileged), ("soft_evidence", soft_evidence)):
-            if not isinstance(flag, bool):
-                raise InputError("environment", name, flag, "True or False")
-        _check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        given = check_arguments(
+            jobs=jobs,
+            load=load,
+            rate=rate,
+            split=split,
+            workload=workload,
+            observation=observation,
+            privileged=privileged,
+            placement=placement,
+            max_candidates=max_candidates,
+            max_jobs=max_jobs,
+            reward=reward,
+            profiler=profiler,
+            soft_evidence=soft_evidence,
+            render_mode=render_mode,
+            time_scale=time_scale,
+            backend=backend,
+        )
+        served = {
+            "stream": (stream, True),
+            "request_timeout_s": (request_timeout_s, 120.0),
+            "give_up_s": (give_up_s, 120.0),
+            "tools": (tools, None),
+        }
+        check_served(backend, servers, served)
+        jobs, load, rate, time_scale = (given[name] for name in ("jobs", "load", "rate", "time_scale"))
         self.scenario = load_scenario(scenario).replaced(jobs=jobs, load=load, rate=rate)
-        self.scenario.check_split(split)
         self.cluster = self.scenario.cluster if cluster is None else load_cluster(cluster)
-        _check_choice("backend", backend, BACKENDS)
         self._serving: Serving | None = None
         self._owns_serving = False
         if backend == "vllm":
             options = {"stream": stream, "request_timeout_s": request_timeout_s, "give_up_s": give_up_s}
             self._serving, self._owns_serving = _serving(servers, self.cluster, {**options, "tools": tools or {}})
             self.cluster = self._serving.cluster
-        elif servers is not None:
-            raise InputError("environment", "servers", "servers", 'none, or backend="vllm"')
         self.render_mode = render_mode
         self._split = split
         self._time_scale = time_scale
@@ -173,14 +193,15 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         if self._fixed is not None:
             self.cluster.check_serves(self._fixed)
         self._graph = observation == "graph"
-        self._privileged = privileged
+        self._privileged = given["privileged"]
         self.reward_index = REWARDS.index(reward)
         made = self._fixed.provenance if self._fixed is not None else {}
         time_scale = made.get("time_scale", time_scale)
-        self.profiler = load_profiler(profiler, time_scale, made.get("token_divisor", self.scenario.token_divisor))
-        self._soft_evidence = soft_evidence
+        divisor = made.get("token_divisor", self.scenario.token_divisor)
+        self.profiler = load_profiler(given["profiler"], time_scale, divisor)
+        self._soft_evidence = given["soft_evidence"]
         self.placements = self.cluster.n_executors if placement == "agent" else 1
-        self._set_spaces(max_candidates, max_jobs)
+        self._set_spaces(given["max_candidates"], given["max_jobs"])
         self._workload: Workload | None = None
         self._episode: Episode | None = None
         self._mask: NDArray[np.int8] = np.zeros(0, np.int8)
@@ -203,15 +224,25 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             name: spaces.Box(-np.inf, np.inf, shape, np.float32) for name, shape in self._shapes.items()
         }
         self._n_actions = n * self.placements + 1
+        graph_shapes = (m, len(Node)), (edges, 2)
+        self._graph_shapes = graph_shapes if self._graph else ((0, 0), (0, 0))
+        self.check_size()
         tables["action_mask"] = spaces.MultiBinary(self._n_actions)
         if self._graph:
-            self._graph_shapes = ((m, len(Node)), (edges, 2))
             tables["nodes"] = spaces.Box(-np.inf, np.inf, self._graph_shapes[0], np.float32)
             tables["edges"] = spaces.Box(0, m, self._graph_shapes[1], np.int32)
         if self._privileged:
             tables["truth"] = spaces.Box(-np.inf, np.inf, (n, len(Truth)), np.float32)
         self.observation_space = spaces.Dict(tables)
         self.action_space = spaces.Discrete(self._n_actions)
+
+    def check_size(self, count: int = 1) -> None:
+        """Check that observations of `count` environments like this one have room in memory.
+
+        Raises:
+            InputError: They do not.
+        """
+        check_observation_bytes((*self._shapes.values(), *self._graph_shapes), self._n_actions, count)
 
     def _window(self, name: str, given: int | None) -> tuple[int, int, int]:
         """Return the numbers of candidate, node and edge rows."""
@@ -220,9 +251,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
                 raise InputError("environment", name, None, "a number >= 1, or a fixed workload to size it to")
             ready, nodes, edges = window_sizes(self._fixed.stages, self._fixed.children)
             return max(int(ready), 1), max(int(nodes), 1), max(int(edges), 1)
-        if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
-            raise InputError("environment", name, given, "a whole number >= 1")
-        return int(given), int(given) * _NODES_PER_JOB, int(given) * _EDGES_PER_JOB
+        return given, given * _NODES_PER_JOB, given * _EDGES_PER_JOB
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -236,10 +265,9 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         Returns:
             First observation and info.
         """
-        if seed is not None:
-            check_seed(seed, "environment")
-        super().reset(seed=None if seed is None else seed)
-        drawn = int(self.np_random.integers(2**31)) if seed is None else int(seed)
+        given = None if seed is None else check_seed(seed, "environment")
+        super().reset(seed=given)
+        drawn = int(self.np_random.integers(2**31)) if given is None else given
         self._workload = self.draw(drawn)
         self._episode = self._begin(self._workload)
         self._area_ns, self._now_ns = self._episode.area_ns, self._episode.now_ns
@@ -279,16 +307,19 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         """Carry out one decision and move to the next.
 
         Args:
-            action: See the class; an illegal one is counted and replaced.
+            action: See the class; an integer that is illegal is counted and replaced.
 
         Returns:
             Observation, reward, terminated, truncated (always False) and info.
+
+        Raises:
+            InputError: The action is no integer.
         """
         episode = self._episode
         if episode is None or episode.done:
             raise gym.error.ResetNeeded("the episode is over: call reset()")
         tables = self._new_tables()
-        chosen = int(action)
+        chosen = read_action(action)
         done = episode.step(chosen if 0 <= chosen < self._n_actions else -1, tables)
         observation, info = self._seen(tables)
         reward = self._reward_since(episode, done)
@@ -377,12 +408,6 @@ def reset_info(seed: int, workload: Workload) -> dict[str, Any]:
     }
 
 
-def _check_choice(name: str, value: object, allowed: tuple[str | None, ...]) -> None:
-    if value not in allowed:
-        known = [str(choice) for choice in allowed]
-        raise InputError("environment", name, str(value), suggest(str(value), known))
-
-
 def _serving(
     servers: Serving | str | Sequence[ServerSpec] | None, cluster: ClusterSpec, options: Mapping[str, Any]
 ) -> tuple[Serving, bool]:
@@ -391,7 +416,7 @@ def _serving(
         from llmsched_gym.envs.serving import Serving
     except ModuleNotFoundError as error:
         allowed = f"the extra served: {install_hint('served')}"
-        raise InputError("environment", "backend", f"vllm without {error.name}", allowed) from error
+        raise InputError("environment", "backend", Plain(f"vllm without {error.name}"), allowed) from error
     if isinstance(servers, Serving):
         return servers, False
     return Serving(ServedOptions.make(servers, **options), cluster), True

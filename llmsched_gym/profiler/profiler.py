@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.cluster.state import ClusterState
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.profiler.bank import make_bank, make_workspace
 from llmsched_gym.profiler.beliefs import BeliefRows, make_rows, refresh
 from llmsched_gym.profiler.cache import make_cache
@@ -107,7 +107,9 @@ def make_profiler(profiles: Iterable[Profile], strict: Iterable[str] = ()) -> Pr
         missing = set(range(len(profile.nodes))) - {variable.node for variable in profile.variables}
         if missing:
             names = ", ".join(profile.nodes[node] for node in sorted(missing))
-            raise InputError(f"profile of {profile.application}", "variables", f"none for {names}", "one per stage")
+            raise InputError(
+                f"profile of {profile.application}", "variables", Plain(f"none for {names}"), "one per stage"
+            )
     bank = make_bank(ordered)
     n, widest = len(bank.states), max(len(profile.variables) for profile in ordered)
     inference = Inference(
