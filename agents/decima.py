@@ -46,7 +46,7 @@ except ModuleNotFoundError as missing:
 from llmsched_gym import training
 from llmsched_gym.cli.options import File
 from llmsched_gym.config import Real, Whole
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.policies.choices import forced
 from llmsched_gym.policies.decima_actor import EmbeddedGraphs
 from llmsched_gym.policies.decima_network import DecimaNetwork
@@ -323,7 +323,7 @@ class Run:
     def __init__(self, config: Config) -> None:
         if config.jobs.keys() != config.discount_s.keys() or not config.jobs:
             allowed = f"the scenarios in jobs, at least one: {[*config.jobs]}"
-            raise InputError("settings", "discount_s", f"{[*config.discount_s]}", allowed)
+            raise InputError("settings", "discount_s", Plain(f"{[*config.discount_s]}"), allowed)
         training.check_scenarios(config.jobs)
         if config.start is not None and not config.start.is_file():
             raise InputError("settings", "start", str(config.start), "a .safetensors file that exists")

@@ -38,7 +38,7 @@ from llmsched_gym.config import Real, Whole
 from llmsched_gym.envs.normalise import scales_to_json
 from llmsched_gym.envs.sb3_vec_env import SchedulingVecEnv
 from llmsched_gym.envs.vector_env import SchedulingVectorEnv
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.policies.candidate_network import CandidateNetwork
 from llmsched_gym.policies.learned import save_weights
 from llmsched_gym.policies.registry import load_policy
@@ -312,7 +312,7 @@ def load_checkpoint(model: MaskablePPO, path: Path) -> None:
     try:
         model.set_parameters(str(path))
     except (OSError, ValueError, RuntimeError, BadZipFile) as error:
-        raise InputError(path, "", "cannot be read", "a checkpoint; or another folder (--output)") from error
+        raise InputError(path, "", Plain("cannot be read"), "a checkpoint; or another folder (--output)") from error
 
 
 def main() -> int:

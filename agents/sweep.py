@@ -27,8 +27,8 @@ from llmsched_gym.cli.console import EpisodeProgress, print_table, say
 from llmsched_gym.cli.flags import parse_seeds
 from llmsched_gym.errors import InputError, RunError
 from llmsched_gym.evaluation.ray_tasks import check_ray, run_on_ray
-from llmsched_gym.evaluation.store import make_folder
 from llmsched_gym.training import CURVE, Point, exit_code, read_curve
+from llmsched_gym.workloads.files import make_folder
 
 LOG: Final = "train.log"
 

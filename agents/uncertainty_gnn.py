@@ -45,7 +45,7 @@ except ModuleNotFoundError as missing:
 from llmsched_gym import training
 from llmsched_gym.config import Real, Whole
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
-from llmsched_gym.errors import InputError, RunError, suggest
+from llmsched_gym.errors import InputError, Plain, RunError, suggest
 from llmsched_gym.evaluation.store import read_json, write_json
 from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.learned import read_card, save_weights
@@ -386,7 +386,7 @@ def _check(config: Config) -> None:
     """
     if config.sampled.keys() != config.episodes.keys() or not config.episodes:
         allowed = f"the scenarios in episodes, at least one: {[*config.episodes]}"
-        raise InputError("settings", "sampled", f"{[*config.sampled]}", allowed)
+        raise InputError("settings", "sampled", Plain(f"{[*config.sampled]}"), allowed)
     for most in config.jobs:
         training.check_scenarios(dict.fromkeys(config.episodes, most))
     training.check_scenarios(config.refine_jobs)

@@ -36,7 +36,7 @@ from grid import FULL, ORACLE, OURS, WORKLOADS, Cell
 from uncertainty_report import draw, fill_page
 
 from llmsched_gym.cli.console import EpisodeProgress
-from llmsched_gym.errors import InputError, RunError, suggest
+from llmsched_gym.errors import InputError, Plain, RunError, suggest
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import write_text
 from llmsched_gym.policies.learned import WEIGHTS, read_card
@@ -116,7 +116,7 @@ def freeze_losses(folders: Sequence[Path]) -> None:
     for folder in folders:
         rows = [row for row in thaw(folder / "losses.csv") if row["round"] == 1]
         if not rows:
-            raise InputError(folder, "losses.csv", "nothing", "the folder of a training run")
+            raise InputError(folder, "losses.csv", Plain("nothing"), "the folder of a training run")
         last = max(row["epoch"] for row in rows)
         table += [{"part": folder.name} | row for row in rows if row["epoch"] == last]
     freeze(LOSSES, table, commit())

@@ -26,7 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.evaluation.statistics import Interval, bootstrap, interquartile_mean
 from llmsched_gym.training import CURVE, Curve, read_curve
 
@@ -70,7 +70,7 @@ def read(folders: list[Path]) -> Curves:
     runs = [read_curve(folder) for folder in folders]
     for folder, run in zip(folders, runs, strict=True):
         if _kind(run) != _kind(runs[0]):
-            raise InputError(folder / CURVE, "settings", "others", f"those of {folders[0]}, but for the seed")
+            raise InputError(folder / CURVE, "settings", Plain("others"), f"those of {folders[0]}, but for the seed")
     points = [run["points"][: min(len(run["points"]) for run in runs)] for run in runs]
     panels = [(scenario, policy) for scenario, by in points[0][0]["below_pct"].items() for policy in by]
     return Curves(

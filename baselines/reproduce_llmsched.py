@@ -28,7 +28,7 @@ from reproduction_report import report
 from results_tables import makers
 
 from llmsched_gym.cli.console import EpisodeProgress, note
-from llmsched_gym.errors import InputError, RunError
+from llmsched_gym.errors import InputError, Plain, RunError
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import read_json, write_json, write_text
 from llmsched_gym.profiler.fit import BINS, fit_profile
@@ -133,7 +133,7 @@ def write_page(frozen: Path, docs: Path) -> None:
     """
     results = {part: thaw(frozen / f"{part}.csv") for part in ALL_PARTS}
     if not results["workloads"]:
-        raise InputError(frozen / "workloads.csv", "", "no results", "run --part workloads first")
+        raise InputError(frozen / "workloads.csv", "", Plain("no results"), "run --part workloads first")
     facts: dict[str, Any] = {"manifest": read_json(frozen / "manifest.json"), "commits": commits(frozen)}
     if (frozen / "decisions.json").exists():
         facts["decisions"] = read_json(frozen / "decisions.json")

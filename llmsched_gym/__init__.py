@@ -6,7 +6,11 @@ Importing this package registers the environments ``LLMSched/Mixed-v0``, ``LLMSc
 
 from __future__ import annotations
 
-from llmsched_gym.registration import register_environments
+from llmsched_gym.interrupts import end_at_interrupts
+
+end_at_interrupts()  # before Gymnasium and NumPy, which take the longer part of the time until a command begins
+
+from llmsched_gym.registration import register_environments  # noqa: E402
 
 __version__ = "0.1.0"
 

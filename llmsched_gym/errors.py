@@ -1,16 +1,26 @@
-"""Errors that a user's input can cause, told in one line."""
+"""Errors that a user's input can cause, told in one line; and how any text is made fit to be a line."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
+import re
+import reprlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
 
 _MOST_LISTED: Final = 30
 _LIKELY_LISTED: Final = 5
+_MOST_DIGITS: Final = 100
+
+_UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+"""Characters that move the cursor, change colours, turn the direction of writing, or cannot be encoded."""
+
+
+class Plain(str):
+    """Words about what was given ("no rows"), which an error shows without the quotes that a value gets."""
+
+    __slots__ = ()
 
 
 class InputError(ValueError):
@@ -22,17 +32,19 @@ class InputError(ValueError):
     Args:
         source: File, flag, environment argument or URL that held the value.
         field: Name of the field inside the source; empty if the whole source is meant.
-        value: The offending value.
+        value: The offending value, or `Plain` words about it.
         allowed: What would have been accepted, as a phrase ("a number > 0").
+
+    Attributes:
+        value: As given.
+        allowed: As given.
     """
 
     def __init__(self, source: object, field: str, value: object, allowed: str) -> None:
-        where = f"{source}: {field}" if field else f"{source}"
-        shown = repr(value) if isinstance(value, str) else value
-        text = f"{where}: got {shown}; expected {allowed}"
-        super().__init__(" ".join(text.split()))
-        plain = value is None or isinstance(value, str | bool | int | float)
-        self._given = (str(source), field, value if plain else str(value), allowed)
+        where, one_line = f"{source}: {field}" if field else f"{source}", " ".join(allowed.split())
+        super().__init__(escaped(f"{where}: got {shown(value)}; expected {one_line}"))
+        self.value, self.allowed = value, allowed
+        self._given = (str(source), field, Plain(shown(value)), allowed)
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, object, str]]:
         """Pickle by the arguments, so that the error survives the way back from a worker process."""
@@ -44,6 +56,9 @@ class RunError(RuntimeError):
 
     The message is one line; the command line prints it and exits with code 1.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(escaped(" ".join(message.split())))
 
 
 class EpisodeLost(RunError):
@@ -72,32 +87,36 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"{listing}; did you mean {close[0]!r}?" if close else listing
 
 
-def from_validation(source: object, error: ValidationError, given: Any = None) -> InputError:
-    """Turn pydantic's report into one line about its first finding.
-
-    Args:
-        source: File or argument that held the values.
-        error: The report.
-        given: The values. Pydantic puts the ``kind`` that chose a model into the path of a field, where no reader would
-            look for it; with the values at hand it is left out.
-    """
-    first = error.errors(include_url=False)[0]
-    field = ".".join(_path(first["loc"], given))
-    value = "nothing" if first["type"] == "missing" else first["input"]
-    shown = value if isinstance(value, str | int | float | bool) or value is None else f"a {type(value).__name__}"
-    least = first.get("ctx", {}).get("min_length")
-    wording = {"missing": "a value", "extra_forbidden": "no such field", "too_short": f"a list of at least {least}"}
-    message = wording.get(first["type"], first["msg"])
-    allowed = message.removeprefix("Input should be ").removeprefix("Value error, ").removeprefix("expected ")
-    return InputError(source, field, shown, allowed[:1].lower() + allowed[1:])
+def escaped(text: str) -> str:
+    """Return a text as it can stand in a line of a terminal, whoever wrote it: control characters become escapes."""
+    return _UNFIT.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def _path(location: Iterable[str | int], given: Any) -> Iterator[str]:
-    """Follow a location through the values it is of, without the kinds that chose a model on the way."""
-    for part in location:
-        mapping = given if isinstance(given, Mapping) else {}
-        if part == mapping.get("kind") and part not in mapping:
-            continue
-        yield str(part)
-        sequence = given if isinstance(given, list | tuple) else ()
-        given = sequence[part] if isinstance(part, int) and part < len(sequence) else mapping.get(part)
+def shown(value: object) -> str:
+    """Return a value as messages show it: text in quotes, and nothing longer than a line."""
+    if isinstance(value, Plain):
+        return " ".join(value.split())
+    if isinstance(value, str | Path):
+        return _SHORT.repr(str(value))
+    if callable(getattr(value, "item", None)) and getattr(value, "ndim", None) == 0:  # a number of NumPy's
+        value = value.item()  # pyright: ignore[reportAttributeAccessIssue]
+    if value is None or isinstance(value, bytes | bool | int | float | list | tuple | set | frozenset | dict):
+        return _SHORT.repr(value)
+    shape = getattr(value, "shape", None)
+    return f"an array of shape {shape}" if isinstance(shape, tuple) else f"a value of type {type(value).__name__}"
+
+
+class _Short(reprlib.Repr):
+    """Values in as many characters as a line has room for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 200, 60
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return an integer; of a huge one only how large it is, which `repr` refuses to write out."""
+        bits = x.bit_length()
+        return repr(x) if bits < 3.3 * _MOST_DIGITS else f"a number of about {int(bits * 0.30103) + 1} digits"
+
+
+_SHORT: Final = _Short()

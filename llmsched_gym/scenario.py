@@ -10,13 +10,15 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from llmsched_gym.cluster.latency import names_file
 from llmsched_gym.cluster.load import Part, saturation_rates
-from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
-from llmsched_gym.config import Config, Real, Whole, read_yaml
-from llmsched_gym.errors import InputError, from_validation, suggest
+from llmsched_gym.cluster.spec import ClusterSpec, load_cluster, with_located_profiles
+from llmsched_gym.complaints import from_validation, refused
+from llmsched_gym.config import Config, Real, Whole, beside, read_mapping
+from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.workloads import toy
 from llmsched_gym.workloads.applications import APPLICATIONS
-from llmsched_gym.workloads.arrivals import Arrivals, Poisson
+from llmsched_gym.workloads.arrivals import Arrivals, Poisson, Trace
 from llmsched_gym.workloads.generator import generate
 from llmsched_gym.workloads.history import application_history
 from llmsched_gym.workloads.shortening import shortened, shortened_history
@@ -44,8 +46,8 @@ class Scenario(Config):
         token_divisor: Prompts and outputs are divided by it, for engines too slow for the real ones; results say so.
     """
 
-    name: str = Field(min_length=1)
-    applications: dict[str, Annotated[Real, Field(gt=0.0)]] = Field(default_factory=dict)
+    name: str = Field(min_length=1, max_length=200)
+    applications: dict[str, Annotated[Real, Field(gt=0.0, le=1e9)]] = Field(default_factory=dict)
     fixed: str | None = None
     jobs: Whole = Field(default=300, ge=1, le=1_000_000)
     load: Real | None = Field(default=None, gt=0.0, le=100.0)
@@ -57,14 +59,16 @@ class Scenario(Config):
     @model_validator(mode="after")
     def _one_source_of_jobs(self) -> Self:
         if (self.fixed is None) == (not self.applications):
-            raise ValueError("expected either applications or fixed")
+            both = Plain("both" if self.applications else "neither")
+            raise refused("applications, fixed", both, "either applications or fixed")
         if self.fixed is not None and self.fixed not in _FIXED:
-            raise ValueError(f"expected fixed to be {suggest(self.fixed, _FIXED)}")
+            raise refused("fixed", self.fixed, suggest(self.fixed, _FIXED))
         for name in self.applications:
             if name not in APPLICATIONS:
-                raise ValueError(f"expected the name {name!r} in applications to be {suggest(name, APPLICATIONS)}")
+                raise refused("applications", name, suggest(name, APPLICATIONS))
         if self.fixed is None and (self.load is None) == (self.rate is None):
-            raise ValueError("expected either load or rate")
+            both = Plain("neither" if self.load is None else "both")
+            raise refused("load, rate", both, "either load or rate")
         return self
 
     @property
@@ -91,7 +95,7 @@ class Scenario(Config):
         try:
             return Scenario.model_validate({**dict(self), **changes})
         except ValidationError as error:
-            raise from_validation(f"scenario {self.name}", error) from None
+            raise from_validation(f"scenario {self.name}", error, Scenario) from None
 
     def arrival_rate(self, cluster: ClusterSpec | None = None) -> float:
         """Return the arrival rate in jobs/s: as given, or such that `cluster` (default: its own) has the load given."""
@@ -132,14 +136,15 @@ class Scenario(Config):
         Raises:
             InputError: It is not known.
         """
-        if split not in SPLITS:
-            raise InputError("environment", "split", split, suggest(split, SPLITS))
+        if not isinstance(split, str) or split not in SPLITS:
+            raise InputError("environment", "split", split, suggest(str(split), SPLITS))
 
 
 def load_scenario(given: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
     """Read a scenario by name, from a YAML file (any string with a dot or slash), or from a mapping.
 
-    In a file, ``cluster`` may be a mapping or the path of a cluster file, relative to the scenario file.
+    ``cluster`` may be a mapping or the path of a cluster file. Paths in a file are relative to its folder, paths in a
+    mapping to the working directory.
 
     Raises:
         InputError: Unknown name, unreadable file, or a wrong field.
@@ -147,29 +152,56 @@ def load_scenario(given: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
     if isinstance(given, Scenario):
         return given
     if isinstance(given, Mapping):
-        return _validated("scenario", dict(given), Path())
+        return _validated("scenario", given)
+    if not isinstance(given, str | Path):
+        raise InputError("scenario", "", given, f"a YAML file, a mapping, or {suggest('', SCENARIOS)}")
     text = str(given)
     if text in SCENARIOS:
         return _shipped(text)
     if not any(mark in text for mark in "./\\"):
         raise InputError("scenario", "", text, f"a YAML file, or {suggest(text, SCENARIOS)}")
-    return _validated(given, read_yaml(given, "a scenario file (YAML)"), Path(given).parent)
+    return _validated(given, _located(Path(text)))
+
+
+def files_named_in(path: str | Path) -> list[Path]:
+    """Return the files that a scenario file names: cluster, latency profiles and a trace of arrivals.
+
+    Raises:
+        InputError: The file, or one of those, cannot be read.
+    """
+    content = _located(Path(path))
+    scenario = _validated(path, content)
+    named = [group.latency for group in scenario.cluster.llm if names_file(group.latency)]
+    named += [scenario.arrivals.path] if isinstance(scenario.arrivals, Trace) else []
+    named += [content["cluster"]] if isinstance(content["cluster"], str) else []
+    return [Path(one) for one in named]
 
 
 @lru_cache
 def _shipped(name: str) -> Scenario:
     with resources.as_file(resources.files("llmsched_gym") / "scenarios") as folder:
         path = folder / f"{name}.yaml"
-        return _validated(path, read_yaml(path, "a scenario file (YAML)"), folder)
+        return _validated(path, _located(path))
 
 
-def _validated(source: object, content: Any, folder: Path) -> Scenario:
-    if not isinstance(content, dict):
-        raise InputError(source, "", f"a {type(content).__name__}", "a mapping of scenario fields")
-    cluster = content.get("cluster")
+def _located(path: Path) -> dict[str, Any]:
+    """Return the content of a scenario file, with the paths in it relative to the working directory."""
+    content = read_mapping(path, "a scenario file: a mapping (YAML)")
+    arrivals, cluster = content.get("arrivals"), content.get("cluster")
+    if isinstance(arrivals, dict) and isinstance(arrivals.get("path"), str):
+        content["arrivals"] = {**arrivals, "path": beside(path, "arrivals.path", arrivals["path"])}
     if isinstance(cluster, str):
-        content = {**content, "cluster": load_cluster(folder / cluster)}
+        content["cluster"] = beside(path, "cluster", cluster)
+    elif isinstance(cluster, dict):
+        content["cluster"] = with_located_profiles(path, "cluster.", cluster)
+    return content
+
+
+def _validated(source: object, content: Mapping[str, Any]) -> Scenario:
+    content = dict(content)
+    if isinstance(content.get("cluster"), str | Path):
+        content["cluster"] = load_cluster(content["cluster"])
     try:
         return Scenario.model_validate(content)
     except ValidationError as error:
-        raise from_validation(source, error, content) from None
+        raise from_validation(source, error, Scenario, content) from None

@@ -22,13 +22,15 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from llmsched_gym.cli.parsing import read_options
+from llmsched_gym.complaints import from_validation
 from llmsched_gym.config import Real, Whole, read_yaml
-from llmsched_gym.errors import InputError, RunError, from_validation, suggest
+from llmsched_gym.errors import InputError, Plain, RunError, suggest
 from llmsched_gym.evaluation.episode import run_episode
 from llmsched_gym.evaluation.setting import Setting
-from llmsched_gym.evaluation.store import first_difference, make_folder, read_json, write_json
+from llmsched_gym.evaluation.store import first_difference, read_json, write_json
 from llmsched_gym.evaluation.workers import worker_pool
 from llmsched_gym.scenario import load_scenario
+from llmsched_gym.workloads.files import make_folder, reason
 
 Settings = TypeVar("Settings")
 
@@ -113,7 +115,7 @@ def _settings_file(words: Sequence[str]) -> Path | None:
 def _read_file(settings: type[Settings], file: Path) -> Settings:
     content = read_yaml(file, "a YAML file of settings")
     if not isinstance(content, dict | None):
-        raise InputError(file, "", f"a {type(content).__name__}", "a mapping of settings")
+        raise InputError(file, "", content, "a mapping of settings")
     known = get_type_hints(settings)
     unknown = next((name for name in content or {} if name not in known), None)
     if unknown is not None:
@@ -139,7 +141,7 @@ def _checked(settings: type[Settings], values: Mapping[str, Any], source: Callab
             adapter = TypeAdapter(types[name], config=ConfigDict(allow_inf_nan=False))
             checked[name] = adapter.validate_python(value)
         except ValidationError as error:
-            raise from_validation(source(name), error, value) from None
+            raise from_validation(source(name), error, types[name], value) from None
     return settings(**checked)
 
 
@@ -197,7 +199,7 @@ def begin_run(output: Path) -> None:
     try:
         TemporaryFile(dir=output).close()
     except OSError as error:
-        raise InputError(output, "", error.strerror or str(error), "a folder that can be written") from None
+        raise InputError(output, "", reason(error), "a folder that can be written") from None
     print("compiling, or loading compiled code: up to two minutes the first time", file=sys.stderr, flush=True)
 
 
@@ -314,7 +316,7 @@ def load_checkpoint(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     try:
         state = torch.load(path, weights_only=True)
     except (RuntimeError, EOFError, UnpicklingError) as error:
-        raise InputError(path, "", "cannot be read", "a checkpoint; or another folder (--output)") from error
+        raise InputError(path, "", Plain("cannot be read"), "a checkpoint; or another folder (--output)") from error
     check_settings(path, state["settings"], settings)
     return state
 
@@ -333,7 +335,7 @@ def read_curve(folder: Path) -> Curve:
     file = folder / CURVE
     content = read_json(file)
     if content.keys() != Curve.__annotations__.keys() or not content["points"]:
-        raise InputError(file, "", "another content", "the learning curve of a training run")
+        raise InputError(file, "", Plain("another content"), "the learning curve of a training run")
     return Curve(**content)
 
 

@@ -118,7 +118,7 @@ def test_what_is_missing_is_named(missing: str) -> None:
 def test_unknown_names_and_broken_files_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'mixed'"):
         load_scenario("mixedd")
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="no such file"):
         load_scenario("./mixedd.yaml")
     path = tmp_path / "list.yaml"
     path.write_text("- 1\n")

@@ -7,7 +7,8 @@ import io
 import math
 from pathlib import Path
 
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
+from llmsched_gym.workloads.files import read_text
 
 
 def read_rows(path: str | Path, what: str) -> tuple[list[str], list[tuple[str, dict[str, str | None]]]]:
@@ -23,26 +24,22 @@ def read_rows(path: str | Path, what: str) -> tuple[list[str], list[tuple[str, d
     Raises:
         InputError: The file cannot be read as CSV or holds no rows.
     """
+    text = read_text(path, f"a CSV file of {what}")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text))
         header = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = header
         rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
-    except OSError as error:
-        raise InputError(path, "", error.strerror or "unreadable", f"a readable CSV file of {what}") from None
-    except UnicodeDecodeError:
-        raise InputError(path, "", "not UTF-8 text", f"a readable CSV file of {what}") from None
     except csv.Error as error:
-        raise InputError(path, "", str(error), f"a readable CSV file of {what}") from None
+        raise InputError(f"{path}, line {reader.line_num}", "", Plain(error), f"a CSV file of {what}") from None
     twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
     if twice is not None:
-        raise InputError(path, "header", twice, "every column once")
+        raise InputError(path, "header", Plain(f"{twice!r} twice"), "every column once")
     longer = next((place for place, row in rows if None in row), None)
     if longer is not None:
-        raise InputError(longer, "", "more values", f"{len(header)}, one per column of the header")
+        raise InputError(longer, "", Plain("more values"), f"{len(header)}, one per column of the header")
     if not rows:
-        raise InputError(path, "", "no rows", f"a CSV file of {what} with a header and at least one row")
+        raise InputError(path, "", Plain("no rows"), f"a CSV file of {what} with a header and at least one row")
     return header, rows
 
 
@@ -57,5 +54,5 @@ def number(source: str, field: str, text: str | None, high: float) -> float:
     except ValueError:
         value = math.nan
     if not 0.0 <= value <= high:
-        raise InputError(source, field, text or "", f"a number from 0 to {high:g}")
+        raise InputError(source, field, Plain("nothing") if text is None else text, f"a number from 0 to {high:g}")
     return value

@@ -19,6 +19,7 @@ from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.cluster.state import FAR
 from llmsched_gym.errors import InputError
+from llmsched_gym.numbers import real_number, whole_number
 
 MAX_BLOCK_SIZE: Final = 1024
 """Largest KV block, in tokens, that an engine row has room to count residues for."""
@@ -182,17 +183,21 @@ class EngineConfig:
             InputError: A field is out of range.
         """
         source = f"engine {self.profile.name}"
-        if not 1 <= self.max_num_seqs <= MAX_SEQUENCES:
-            raise InputError(source, "max_num_seqs", self.max_num_seqs, f"an integer from 1 to {MAX_SEQUENCES}")
-        if not self.max_num_seqs <= self.max_num_batched_tokens <= MAX_INT32:
-            allowed = f"an integer from max_num_seqs = {self.max_num_seqs} to {MAX_INT32}"
+        for name, most in (
+            ("max_num_seqs", MAX_SEQUENCES),
+            ("max_num_batched_tokens", MAX_INT32),
+            ("block_size", MAX_BLOCK_SIZE),
+            ("kv_blocks", MAX_INT32),
+        ):
+            number = whole_number(getattr(self, name))
+            if number is None or not 1 <= number <= most:
+                raise InputError(source, name, getattr(self, name), f"a whole number from 1 to {most}")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            allowed = f"at least max_num_seqs = {self.max_num_seqs}"
             raise InputError(source, "max_num_batched_tokens", self.max_num_batched_tokens, allowed)
-        if not 1 <= self.block_size <= MAX_BLOCK_SIZE:
-            raise InputError(source, "block_size", self.block_size, f"an integer from 1 to {MAX_BLOCK_SIZE}")
-        if not 0.0 <= self.watermark < 1.0:
-            raise InputError(source, "watermark", self.watermark, "a number in [0, 1)")
-        if not 1 <= self.kv_blocks <= MAX_INT32:
-            raise InputError(source, "kv_blocks", self.kv_blocks, f"an integer from 1 to {MAX_INT32}")
+        share = real_number(self.watermark)
+        if share is None or not 0.0 <= share < 1.0:
+            raise InputError(source, "watermark", self.watermark, "a number >= 0 and < 1")
 
     @property
     def prefix_cache(self) -> PrefixCache:

@@ -25,7 +25,7 @@ from llmsched_gym.backends.latency_table import (
 )
 from llmsched_gym.backends.replay import RequestLog, read_requests, serve
 from llmsched_gym.cluster.latency import LatencyProfile
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 
 _ROUNDS: Final = 30
 _STABLE: Final = 3e-4
@@ -201,6 +201,6 @@ def fit_profile(table_csv: str | Path, log_csv: str | Path, config: EngineConfig
     table = read_table(table_csv)
     if np.linalg.matrix_rank(design(table.points) / np.maximum(design(table.points).max(axis=0), 1.0)) < 4:
         allowed = "rows that differ in n_decode, prefill_tokens and decode context: there are four coefficients to tell"
-        raise InputError(table_csv, "", f"{len(table.points)} usable rows", allowed)
+        raise InputError(table_csv, "", Plain(f"{len(table.points)} usable rows"), allowed)
     source = {"table": Path(table_csv).name, "requests": Path(log_csv).name}
     return fit_to_table(table, read_requests(log_csv), config, name, source)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.backends.csv_rows import number, read_rows
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 
 Floats = NDArray[np.float64]
 
@@ -218,5 +218,5 @@ def read_table(path: str | Path) -> IterationTable:
         points.append((n_decode, prefill, context if n_decode else 0.0, prefill_context))
         times.append(value["iter_time_ms"])
     if not points:
-        raise InputError(path, "", "no rows", "rows with a decoding sequence or prompt tokens")
+        raise InputError(path, "", Plain("no rows"), "rows with a decoding sequence or prompt tokens")
     return IterationTable(np.array(points), np.array(times))

@@ -21,7 +21,7 @@ from llmsched_gym.cluster.latency import iteration_ps, load_profile
 from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, is_over, least_loaded, start_task
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
 from llmsched_gym.cluster.state import FAR, ClusterState
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.workload import Workload
 
 LAST_ARRIVAL_NS: Final = 4 * 10**15
@@ -54,7 +54,7 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
     latest_ns = int(workload.jobs["arrival_ns"].max())
     if latest_ns > LAST_ARRIVAL_NS:
         allowed = f"at most {LAST_ARRIVAL_NS // 10**9} s after the start"
-        raise InputError(f"workload {workload.name}", "last arrival", f"{latest_ns // 10**9} s", allowed)
+        raise InputError(f"workload {workload.name}", "last arrival", Plain(f"{latest_ns // 10**9} s"), allowed)
     state = initial_state(workload, cluster)
     configs = [config for group in cluster.llm for config in [engine_config(group)] * group.count]
     largest = max((config.max_num_seqs for config in configs), default=1)

@@ -11,14 +11,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Final
 
-from llmsched_gym.errors import InputError, RunError, suggest
+from llmsched_gym.errors import InputError, Plain, RunError, escaped, suggest
+from llmsched_gym.interrupts import PROGRAM, raise_interrupts
 
 if TYPE_CHECKING:
     from llmsched_gym.cli.parsing import Verb
-
-PROGRAM: Final = "llmsched-gym"
 
 _VERBS: Final = {
     "compare": ("compare:Compare", "run policies on the same jobs, in parallel, and compare them"),
@@ -54,28 +55,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # A terminated process is to end like an interrupted one: finished episodes kept, workers gone.
         signal.signal(signal.SIGTERM, _interrupt)
+        _mend_streams()
     try:
-        return _dispatch(words)
+        try:
+            return _dispatch(words)
+        finally:
+            sys.stdout.flush()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RecursionError:
-        print("error: the input is nested too deeply to be read", file=sys.stderr)
-        return 2
+        return _end(f"error: {error}", 2)
     except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
+        return _end(f"failed: {error}", 1)
     except KeyboardInterrupt as interrupt:
-        print(": ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
+        return _end(": ".join(["interrupted", *map(str, interrupt.args)]), 1)
+    except BrokenPipeError:  # the reader of our output is gone (`| head`)
+        _drop_output()
         return 1
-    except BrokenPipeError:
-        # The reader of our output is gone (`| head`). Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except OSError as error:
+        _drop_output()
+        where = "standard output" if error.filename is None else error.filename
+        return _end(f"failed: {where}: {error.strerror or error}", 1)
 
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def _end(last_words: str, code: int) -> int:
+    with suppress(OSError):
+        print(escaped(last_words), file=sys.stderr)
+    return code
+
+
+def _mend_streams() -> None:
+    """Make what the process was started with fit to be written to: streams may be closed, and not encode everything."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    if sys.stdout is None:
+        print("failed: standard output is closed", file=sys.stderr)
+        raise SystemExit(1)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Keep Python from complaining once more when it writes at exit what could not be written."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> int:
@@ -94,11 +120,12 @@ def _dispatch(words: list[str]) -> int:
     name = " ".join(words[:length])
     if name not in _VERBS:
         raise _unknown(words, length)
-    from llmsched_gym.cli.parsing import parse  # here, where an interrupt ends in one line
+    from llmsched_gym.cli.parsing import parse  # not for --help and unknown commands
 
     module, _, attribute = _VERBS[name][0].partition(":")
     verb_class: type[Verb] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
     verb = parse(verb_class, f"{PROGRAM} {name}", words[length:])
+    raise_interrupts()
     return verb.run()
 
 
@@ -106,7 +133,7 @@ def _unknown(words: list[str], length: int) -> InputError:
     group = words[0] if length == 2 else ""
     known = {name.split()[length - 1] for name in _VERBS if not group or name.startswith(f"{group} ")}
     given = words[length - 1] if len(words) >= length else ""
-    return InputError(f"{PROGRAM} {group}".rstrip(), "command", given or "nothing", suggest(given, known))
+    return InputError(f"{PROGRAM} {group}".rstrip(), "command", given or Plain("nothing"), suggest(given, known))
 
 
 def _overview(group: str) -> str:

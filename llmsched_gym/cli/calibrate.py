@@ -58,8 +58,8 @@ class Calibrate:
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InputError(f"--{option.replace('_', '-')}", "", value, "a number > 0")
         from llmsched_gym.cluster.latency import describe, own_profiles
-        from llmsched_gym.evaluation.store import make_folder
         from llmsched_gym.scenario import load_scenario
+        from llmsched_gym.workloads.files import make_folder
 
         scenario = load_scenario(self.scenario)
         with needs_vllm_extra():

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llmsched_gym.cli.console import EpisodeProgress, print_json, print_table, say
 from llmsched_gym.cli.flags import parse_loads, parse_names, parse_seeds
@@ -62,6 +62,16 @@ class Compare:
         tools: With vllm: YAML file that maps stage names to async functions, which run instead of timed waits.
         as_json: Print one JSON object.
     """
+
+    writes: ClassVar = (
+        "setting.json",
+        "results.csv",
+        "pairs.csv",
+        "summary.json",
+        "manifest.json",
+        "jct_cdf.png",
+        "jct_over_load.png",
+    )
 
     scenario: str = "mixed"
     policies: Text = None

@@ -1,11 +1,16 @@
-"""Output for people: tables on standard output; notes and progress on standard error."""
+"""Output for people: tables on standard output; notes and progress on standard error.
+
+Names that come from files are shown with their control characters escaped: they could move the cursor, change colours
+or pretend to be another line. So what is printed in one call is one line, or one table.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from textwrap import wrap
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,6 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from llmsched_gym.errors import RunError, escaped
 
 _WIDTH: Final = 160
 """Columns of output that does not go to a terminal."""
@@ -36,19 +43,38 @@ def err() -> Console:
     return Console(stderr=True, width=None if sys.stderr.isatty() else _WIDTH, highlight=False)
 
 
+@contextmanager
+def onto_standard_output() -> Iterator[None]:
+    """Tell in one line that what is printed cannot be written.
+
+    Raises:
+        BrokenPipeError: Its reader is gone.
+        RunError: It cannot be written for another reason.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunError(f"standard output: {error.strerror or error}") from None
+
+
 def note(text: str) -> None:
-    """Say something on standard error."""
-    err().print(text, markup=False, soft_wrap=True)
+    """Say something in one line on standard error, if it can be written: nothing depends on it."""
+    with suppress(OSError):
+        err().print(escaped(text), markup=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """Say something on standard output."""
-    out().print(text, markup=False, soft_wrap=True)
+    """Say something in one line on standard output."""
+    with onto_standard_output():
+        out().print(escaped(text), markup=False, soft_wrap=True)
 
 
 def print_json(content: Mapping[str, Any]) -> None:
     """Print one JSON object on standard output; numbers that are not finite become null."""
-    print(json.dumps(_finite(content), indent=1, allow_nan=False))
+    with onto_standard_output():
+        print(json.dumps(_finite(content), indent=1, allow_nan=False))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -57,7 +83,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     No value is ever cut. In a table that is wider than the terminal headers are broken into lines, and text in the last
     column is folded; columns that still find no place follow below, beside the first column again.
     """
-    content = [list(row) for row in rows]
+    content = [[escaped(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     is_text = [any(isinstance(row[i], str) for row in content) for i in range(len(columns))]
     cells = [[cell if isinstance(cell, str) else _number(cell) for cell in row] for row in content]
     widths = [max((cell_len(row[i]) for row in cells), default=0) for i in range(len(columns))]
@@ -69,7 +95,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         if is_text[-1]:
             least[-1] = min(least[-1], _FOLDED)
     for number, block in enumerate(_blocks(least, console.width)):
-        heading = None if number else title or None
+        heading = None if number else escaped(title) or None
         table = Table(title=heading, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for i in block:
             folds = is_text[i] and i == len(columns) - 1
@@ -78,11 +104,12 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
             )
         for row in cells:
             table.add_row(*(Text(row[i]) for i in block))
-        if number:
-            console.print()
         # A terminal too narrow for two columns breaks the lines by itself; rich would cut them.
         console.width = max(console.width, _spaced([least[i] for i in block]))
-        console.print(table)
+        with onto_standard_output():
+            if number:
+                console.print()
+            console.print(table)
 
 
 def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
@@ -138,7 +165,8 @@ class EpisodeProgress:
 
     def note(self, text: str) -> None:
         """Say something once."""
-        self._bar.console.print(f"{self._within}{text}", markup=False, soft_wrap=True)
+        with suppress(OSError):
+            self._bar.console.print(escaped(f"{self._within}{text}"), markup=False, soft_wrap=True)
 
     def begin(self, total: int, done: int) -> None:
         """Begin with `done` of `total` results present."""

@@ -12,7 +12,7 @@ from tyro.conf import Positional
 
 from llmsched_gym.cli.console import print_json, say
 from llmsched_gym.cli.options import Json, RequiredOutput, Text
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 
 if TYPE_CHECKING:
     from llmsched_gym.cluster.latency import LatencyProfile
@@ -90,7 +90,7 @@ class Replay:
         from llmsched_gym.cluster.latency import LatencyProfile, load_profile
 
         if (self.profile is None) == (self.coefficients is None):
-            given = "neither" if self.profile is None else "both"
+            given = Plain("neither" if self.profile is None else "both")
             raise InputError("llmsched-gym engine replay", "", given, "either --coefficients A,B,C,D or --profile NAME")
         if self.profile is not None:
             return load_profile(self.profile)

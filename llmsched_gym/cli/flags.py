@@ -18,7 +18,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises:
         InputError: Not such a text, an empty range, or a seed twice.
     """
-    allowed = "seeds as 0:10 (0 to 9), 0,3,7 or 5; each from 0 and once"
+    allowed = "seeds as 0:10 (0 to 9), 0,3,7 or 5; each from 0"
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"([0-9]{1,18})(?::([0-9]{1,18}))?", part.strip())
@@ -30,7 +30,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise InputError("--seeds", "", part, f"{allowed}; 1 to {MAX_SEEDS} in a range")
         seeds.extend(range(first, end))
     if len(set(seeds)) != len(seeds):
-        raise InputError("--seeds", "", text, allowed)
+        raise InputError("--seeds", "", text, "every seed once")
     return tuple(seeds)
 
 
@@ -49,8 +49,10 @@ def parse_loads(text: str | None) -> tuple[float | None, ...]:
             load = float(part)
         except ValueError:
             raise InputError("--load", "", text, allowed) from None
-        if not math.isfinite(load) or load <= 0 or load in loads:
+        if not math.isfinite(load) or load <= 0:
             raise InputError("--load", "", text, allowed)
+        if load in loads:
+            raise InputError("--load", "", text, "every load once")
         loads.append(load)
     return tuple(loads)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmsched_gym.cli.console import print_json, print_table
+from llmsched_gym.cli.console import print_json, print_table, say
 from llmsched_gym.cli.options import Json
 
 
@@ -50,29 +50,33 @@ class List:
             )
             return 0
         print_table("environments", ("id", "scenario"), ENVIRONMENTS.items())
+        say("")
         print_table(
-            "\nscenarios",
+            "scenarios",
             ("name", "jobs", "load", "cluster", "applications"),
             [
                 (name, one.n_jobs, one.load, one.cluster.name, ", ".join(one.applications) or f"fixed: {one.fixed}")
                 for name, one in scenarios.items()
             ],
         )
+        say("")
         print_table(
-            "\npolicies",
+            "policies",
             ("name", "sees", "needs", "about"),
             [
                 (name, f"{p.observation}, truth" if p.privileged else p.observation, _needs(name) or "-", _about(p))
                 for name, p in policies.items()
             ],
         )
+        say("")
         print_table(
-            "\napplications",
+            "applications",
             ("name", "type", "stages"),
             [(name, one.template.type, len(one.template.nodes)) for name, one in APPLICATIONS.items()],
         )
+        say("")
         print_table(
-            "\nlatency profiles",
+            "latency profiles",
             ("name", "a [ms/iteration]", "b [ms/sequence]", "c [ms/prompt token]", "d [ms/context token]"),
             [(name, *load_profile(name).coefficients_ms) for name in list_profiles()],
         )

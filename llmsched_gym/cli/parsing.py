@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeVar, cast, get_args, get_origin, get_type_
 
 import tyro
 
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.cli.overwriting import check_overwriting
+from llmsched_gym.errors import InputError, Plain, suggest
 
 
 class Verb(Protocol):
@@ -40,10 +41,12 @@ def parse(verb: type[V], program: str, words: Sequence[str]) -> V:
         words: The options.
 
     Raises:
-        InputError: An option is unknown, missing or of the wrong type, or an output is empty.
+        InputError: An option is unknown, missing or of the wrong type, or an output is empty or an input, too.
     """
     _check_outputs(program, words)
-    return read_options(verb, program, words, negations=False)
+    found = read_options(verb, program, words, negations=False)
+    check_overwriting(found)
+    return found
 
 
 def read_options(
@@ -134,10 +137,12 @@ def _one_line(types: Mapping[str, Any], program: str, words: Sequence[str], mess
         r"Missing from .*?: (?P<option>(?:-\S+ \S+, )?(?:--\S+ )?\S+) (?P<help>.*?)\.? \(required\)", message
     )
     if missing:
-        return InputError(program, missing["option"], "nothing", f"a value: {missing['help']}")
+        return InputError(program, missing["option"], Plain("nothing"), f"a value: {missing['help']}")
     without = re.search(r"Missing value for argument '(?P<option>\S+)'", message)
     if without:
-        return InputError(program, without["option"], "nothing", f"{_allowed(types, without['option'])} ({help_})")
+        return InputError(
+            program, without["option"], Plain("nothing"), f"{_allowed(types, without['option'])} ({help_})"
+        )
     extra = re.search(r"Unrecognized options: (?P<words>.*)", message)
     if extra:
         return InputError(program, "", extra["words"], f"no such word here ({help_})")

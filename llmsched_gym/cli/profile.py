@@ -11,8 +11,8 @@ from tyro.conf import Positional
 
 from llmsched_gym.cli.console import note, print_json, print_table, say
 from llmsched_gym.cli.flags import parse_names
-from llmsched_gym.cli.options import File, Folder, Json, RequiredOutput
-from llmsched_gym.errors import InputError
+from llmsched_gym.cli.options import Json, Picture, Pictures, RequiredOutput
+from llmsched_gym.cli.overwriting import refuse_overwriting
 
 if TYPE_CHECKING:
     from llmsched_gym.profiler.profile import Profile
@@ -29,7 +29,7 @@ class Fit:
         application: Names of applications, separated by commas; all: those of the workloads, else the benchmark's.
         workload: Workload files or job traces (.json) of finished jobs; default: jobs drawn from the profile split.
         output: Folder for NAME.json; made if it is missing.
-        figures: Folder for one picture per application; default: no pictures.
+        figures: Pictures for one picture per application; default: no pictures.
         bins: Most bins of a stage's duration.
         jobs: Number of jobs to draw.
         seed: Seed to draw them with.
@@ -39,8 +39,8 @@ class Fit:
 
     application: str = "all"
     workload: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...", help_behavior_hint="")] = ()
-    output: Annotated[Path, tyro.conf.arg(aliases=("-o",), metavar="PATH")] = Path("profiles")
-    figures: Folder = None
+    output: RequiredOutput = Path("profiles")
+    figures: Pictures = None
     bins: int = 6
     jobs: int = 10_000
     seed: int = 0
@@ -50,25 +50,33 @@ class Fit:
     def run(self) -> int:
         """Fit, write and score."""
         from llmsched_gym.profiler.figures import draw_profile
-        from llmsched_gym.profiler.fit import fit_profile
+        from llmsched_gym.profiler.fit import doubts, fit_profile
         from llmsched_gym.profiler.store import save_profile
+        from llmsched_gym.workloads.files import make_folder
         from llmsched_gym.workloads.reading import read_workload
 
         workloads = [read_workload(path) for path in self.workload]
         names = self._names(workloads)
-        for folder in (self.output, *([self.figures] if self.figures else [])):
-            _make(folder)
-        rows = []
+        files = {name: self.output / f"{name}.json" for name in names}
+        refuse_overwriting("--output", files.values(), {"--workload": self.workload, "--latency": [Path(self.latency)]})
+        profiles = {}
         for name in names:
             past = [workload for workload in workloads if name in {one.name for one in workload.templates}] or workloads
-            profile = fit_profile(name, past, bins=self.bins, jobs=self.jobs, seed=self.seed, latency=self.latency)
-            path = self.output / f"{name}.json"
-            save_profile(profile, path)
-            rows.append({"application": name, "file": str(path), **_summary(profile)})
+            options = {"bins": self.bins, "jobs": self.jobs, "seed": self.seed, "latency": self.latency}
+            profiles[name] = fit_profile(name, past, **options)
+        # All or nothing: so far nothing is written.
+        for folder in (self.output, *([self.figures] if self.figures else [])):
+            make_folder(folder)
+        rows = []
+        for name, profile in profiles.items():
+            save_profile(profile, files[name])
+            rows.append({"application": name, "file": str(files[name]), **_summary(profile)})
             if self.figures is not None:
                 draw_profile(profile, self.figures / f"profile_{name}.png")
+            if found := doubts(profile):
+                note(f"warning: {name}: {'; '.join(found)}")
         if self.as_json:
-            print_json({"profiles": rows})
+            print_json({"profiles": [row | {"warnings": doubts(profiles[row["application"]])} for row in rows]})
         else:
             print_table("", [column.replace("_", " ") for column in rows[0]], [list(row.values()) for row in rows])
             note("loss: mean −log P(job) in nats, of the network, of independent stages, of the network on other jobs")
@@ -100,21 +108,24 @@ class Show:
     """
 
     profile: _Name
-    figure: File = None
+    figure: Picture = None
     as_json: Json = False
 
     def run(self) -> int:
         """Read, describe, and draw."""
         from llmsched_gym.profiler.figures import draw_profile
+        from llmsched_gym.profiler.fit import doubts
         from llmsched_gym.profiler.store import load_profile
 
         profile = load_profile(self.profile)
         if self.figure is not None:
             draw_profile(profile, self.figure)
-        rows = _describe(profile)
+        rows, warnings = _describe(profile), doubts(profile)
+        if warnings:
+            note(f"warning: {'; '.join(warnings)}")
         if self.as_json:
-            head = {"application": profile.application, "latency": profile.latency.name}
-            print_json({**head, **_summary(profile), "provenance": profile.provenance, "variables": rows})
+            head = {"application": profile.application, "latency": profile.latency.name, **_summary(profile)}
+            print_json(head | {"warnings": warnings, "provenance": profile.provenance, "variables": rows})
             return 0
         print_table(
             "", [name.replace("_", " ") for name in rows[0]], [[_cell(v) for v in row.values()] for row in rows]
@@ -150,13 +161,6 @@ class Export:
         else:
             note(f"wrote {self.output}")
         return 0
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(folder, "", error.strerror or "unwritable", "a folder that can be made") from error
 
 
 def _summary(profile: Profile) -> dict[str, Any]:

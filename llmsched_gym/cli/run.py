@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmsched_gym.cli.console import note, print_json, print_table, say
 from llmsched_gym.cli.options import File, Json, Output, Real, Whole
@@ -29,6 +29,8 @@ class Run:
         output: Folder for summary.json, gantt.png and trace.json (for ui.perfetto.dev); default: none is written.
         as_json: Print one JSON object.
     """
+
+    writes: ClassVar = ("summary.json", "gantt.png", "trace.json")
 
     scenario: str = "mixed"
     policy: str = "fcfs"
@@ -71,7 +73,8 @@ class Run:
         if self.as_json:
             print_json(content)
             return 0
-        say(render.ansi(env.episode, env.workload))
+        for line in render.ansi(env.episode, env.workload).splitlines():
+            say(line)
         print_table("", ("metric", "value"), content.items())
         if self.output is not None:
             note(f"wrote summary.json, gantt.png and trace.json to {self.output}; open the trace at ui.perfetto.dev")

@@ -52,12 +52,14 @@ def served_options(
 
 
 def _read_tools(path: Path) -> dict[str, str]:
-    from llmsched_gym.config import read_yaml
+    from llmsched_gym.config import beside, read_mapping
 
-    content = read_yaml(path, "a mapping of stage names to module:function (YAML)")
-    if not isinstance(content, dict):
-        raise InputError(path, "", f"a {type(content).__name__}", "a mapping of stage names to module:function")
+    content = read_mapping(path, "a mapping of stage names to module:function (YAML)")
     for stage, tool in content.items():
-        if not isinstance(stage, str) or not isinstance(tool, str):
-            raise InputError(path, str(stage), tool, "module:function or path.py:function")
-    return content
+        if not isinstance(tool, str):
+            raise InputError(path, stage, tool, "module:function or path.py:function")
+    located = {}
+    for stage, tool in content.items():
+        place, _, function = tool.rpartition(":")
+        located[stage] = f"{beside(path, stage, place)}:{function}" if place.endswith(".py") else tool
+    return located

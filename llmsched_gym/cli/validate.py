@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
@@ -40,6 +40,8 @@ class Validate:
         output: Folder for the results; default: results/validation.
         as_json: Print one JSON object.
     """
+
+    writes: ClassVar = ("summary.json", "validation.png", "setting.json")
 
     server: Annotated[str, tyro.conf.arg(metavar="URL[,URL]")]
     profile: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")]

@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from llmsched_gym.cli.console import print_json, print_table, say
-from llmsched_gym.cli.options import File, Folder, Json, Real, RequiredOutput, Whole
+from llmsched_gym.cli.options import File, Json, Pictures, Real, RequiredOutput, Whole
 from llmsched_gym.errors import InputError
 
 if TYPE_CHECKING:
@@ -116,18 +116,18 @@ class Fit:
     Attributes:
         data: Folder of the measured tables.
         output: Folder for the fitted facts.
-        figures: Folder for one picture per application, measured beside generated; default: no pictures.
+        figures: Pictures for one picture per application, measured beside generated; default: no pictures.
         as_json: Print one JSON object.
     """
 
     data: Path
     output: RequiredOutput
-    figures: Folder = None
+    figures: Pictures = None
     as_json: Json = False
 
     def run(self) -> int:
         """Fit, write, and compare generated jobs with the measured ones."""
-        from llmsched_gym.evaluation.store import make_folder
+        from llmsched_gym.workloads.files import make_folder
         from llmsched_gym.workloads.fitting import FITTED, fit_all
         from llmsched_gym.workloads.fitting.check import check, picture, rows
 

@@ -18,7 +18,6 @@ A profile is four coefficients, on some machines a fifth, and where they come fr
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,8 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.errors import InputError, suggest
-from llmsched_gym.workloads.files import read_bytes, write_atomic
+from llmsched_gym.errors import InputError, Plain, suggest
+from llmsched_gym.numbers import real_number
+from llmsched_gym.workloads.files import read_json, write_atomic
 
 PS_PER_MS: Final = 1_000_000_000
 """Picoseconds in a millisecond."""
@@ -105,10 +105,9 @@ class LatencyProfile:
         if not 0 <= len(coefficients_ms) - len(COEFFICIENTS) <= 1:
             raise InputError(source, "coefficients", coefficients_ms, "four numbers a, b, c, d in milliseconds")
         for key, value in zip((*COEFFICIENTS, ATTENTION), coefficients_ms, strict=False):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise InputError(source, key, value, "a number of milliseconds")
-            if not 0.0 <= value <= _MAX_MS:
-                raise InputError(source, key, value, f"milliseconds from 0 to {_MAX_MS:g}")
+            number = real_number(value)
+            if number is None or not 0.0 <= number <= _MAX_MS:
+                raise InputError(source, key, value, f"a number of milliseconds from 0 to {_MAX_MS:g}")
         a, b, c, d, *rest = (round(value * PS_PER_MS) for value in coefficients_ms)
         if a < PS_PER_NS:
             allowed = "at least 1e-06: an iteration takes a nanosecond or more"
@@ -189,25 +188,20 @@ def read_profile(path: str | Path) -> LatencyProfile:
     Raises:
         InputError: The file cannot be read or is not a profile.
     """
-    try:
-        content = json.loads(read_bytes(path))
-    except UnicodeDecodeError:
-        raise InputError(path, "", "not UTF-8 text", "a latency profile in JSON") from None
-    except json.JSONDecodeError as error:
-        raise InputError(path, f"line {error.lineno}", error.msg, "a latency profile in JSON") from None
+    content = read_json(path, "a latency profile: a JSON object")
     if not isinstance(content, dict):
-        raise InputError(path, "", type(content).__name__, "a JSON object with the fields of a latency profile")
+        raise InputError(path, "", content, "a latency profile: a JSON object")
     known = {"schema", "name", "provenance", *COEFFICIENTS, ATTENTION}
     for key in content:
         if key not in known:
             raise InputError(path, "field", key, suggest(key, known))
     for key in ("schema", "name", *COEFFICIENTS):
         if key not in content:
-            raise InputError(path, key, "nothing", "a value")
-    if content["schema"] != SCHEMA_VERSION:
-        raise InputError(path, "schema", content["schema"], f"version {SCHEMA_VERSION}")
+            raise InputError(path, key, Plain("nothing"), "a value")
+    if content["schema"] != SCHEMA_VERSION or isinstance(content["schema"], bool):
+        raise InputError(path, "schema", content["schema"], f"version {SCHEMA_VERSION}, which this release reads")
     if not isinstance(content["name"], str) or not content["name"]:
-        raise InputError(path, "name", content["name"], "a name")
+        raise InputError(path, "name", content["name"], "text that is not empty")
     provenance = content.get("provenance", {})
     if not isinstance(provenance, dict):
         raise InputError(path, "provenance", provenance, "a JSON object")
@@ -242,6 +236,11 @@ def _shipped(name: str) -> LatencyProfile:
     return read_profile(PROFILES / f"{name}.json")
 
 
+def names_file(text: str) -> bool:
+    """Tell whether a text is the path of a profile rather than the name of one."""
+    return text not in _shipped_names() and (text.endswith(".json") or "/" in text or os.sep in text)
+
+
 def load_profile(name_or_path: str | Path) -> LatencyProfile:
     """Find a profile by the name of one that ships, by the name of one of the user's own, or by the path of a file.
 
@@ -251,7 +250,7 @@ def load_profile(name_or_path: str | Path) -> LatencyProfile:
     text = str(name_or_path)
     if text in _shipped_names():
         return _shipped(text)
-    if text.endswith(".json") or os.sep in text or Path(text).is_file():
+    if names_file(text) or Path(text).is_file():
         return read_profile(text)
     own = own_profiles()
     if text and (own / f"{text}.json").is_file():

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.cluster.latency import LatencyProfile, load_profile
-from llmsched_gym.config import Config, Real, Whole, read_yaml
-from llmsched_gym.errors import InputError, from_validation
+from llmsched_gym.cluster.latency import LatencyProfile, load_profile, names_file
+from llmsched_gym.complaints import from_validation, refused
+from llmsched_gym.config import Config, Real, Whole, beside, read_mapping
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
 
@@ -46,7 +47,7 @@ class LLMExecutors(Config):
     kind: Literal["llm"]
     count: Whole = Field(default=1, ge=1, le=10_000)
     latency: str
-    model: str = ANY_MODEL
+    model: str = Field(default=ANY_MODEL, min_length=1, max_length=200)
     max_num_seqs: Whole = Field(default=16, ge=1, le=4096)
     max_num_batched_tokens: Whole = Field(default=2048, ge=1, le=1_000_000)
     kv_tokens: Whole = Field(default=100_000, ge=1, le=100_000_000)
@@ -55,7 +56,18 @@ class LLMExecutors(Config):
     prefix_caching: bool = True
     async_scheduling: bool = False
     whole_prefixes: bool = False
-    location: Whole = Field(default=0, ge=0)
+    location: Whole = Field(default=0, ge=0, le=1_000_000)
+
+    @field_validator("latency")
+    @classmethod
+    def _is_a_profile(cls, latency: str) -> str:
+        try:
+            load_profile(latency)
+        except InputError as error:
+            if error.value == latency:  # there is none of that name
+                raise refused("", latency, error.allowed) from None
+            raise
+        return latency
 
     @property
     def kv_blocks(self) -> int:
@@ -70,7 +82,8 @@ class LLMExecutors(Config):
     @model_validator(mode="after")
     def _decodes_fit_in_an_iteration(self) -> Self:
         if self.max_num_batched_tokens < self.max_num_seqs:
-            raise ValueError(f"expected max_num_batched_tokens to be at least max_num_seqs, {self.max_num_seqs}")
+            allowed = f"at least max_num_seqs = {self.max_num_seqs}"
+            raise refused("max_num_batched_tokens", self.max_num_batched_tokens, allowed)
         return self
 
 
@@ -85,7 +98,7 @@ class RegularExecutors(Config):
 
     kind: Literal["regular"]
     count: Whole = Field(default=1, ge=1, le=100_000)
-    location: Whole = Field(default=0, ge=0)
+    location: Whole = Field(default=0, ge=0, le=1_000_000)
 
 
 class ClusterSpec(Config):
@@ -96,7 +109,7 @@ class ClusterSpec(Config):
         executors: Groups of equal executors; their order is the order of executors in observations.
     """
 
-    name: str = "cluster"
+    name: str = Field(default="cluster", min_length=1, max_length=200)
     executors: tuple[Annotated[LLMExecutors | RegularExecutors, Field(discriminator="kind")], ...] = Field(min_length=1)
 
     @property
@@ -128,7 +141,7 @@ class ClusterSpec(Config):
         if sum(group.count for group in self.llm) == count:
             return self
         if len(self.llm) != 1:
-            groups = f"{count} servers for {len(self.llm)} groups of LLM executors"
+            groups = Plain(f"{count} servers for {len(self.llm)} groups of LLM executors")
             allowed = f"{sum(group.count for group in self.llm)} servers, or a cluster with one such group"
             raise InputError(f"cluster {self.name}", "executors", groups, allowed)
         changed = self.llm[0].model_copy(update={"count": count})
@@ -155,14 +168,14 @@ class ClusterSpec(Config):
         regular = bool(np.any(stages["kind"] == StageKind.REGULAR))
         if regular and self.n_regular == 0:
             need_one = f"at least one: workload {workload.name} calls tools"
-            raise InputError(source, "executors", "no regular executor", need_one)
+            raise InputError(source, "executors", Plain("no regular executor"), need_one)
         for m, model in enumerate(workload.models):
             longest = _longest_sequence(tasks, m)
             if longest < 0:
                 continue
             serving = [group for group in self.llm if self.pools_of(group, workload.models) >> m & 1]
             if not serving:
-                missing = f"no executor with model {model}"
+                missing = Plain(f"no executor with model {model}")
                 raise InputError(source, "executors.model", missing, f"one that serves workload {workload.name}")
             need = longest - 1
             room = min(group.usable_kv_tokens for group in serving)
@@ -181,8 +194,33 @@ def _longest_sequence(tasks: Any, model: int) -> int:
     return longest
 
 
+def with_located_profiles(path: str | Path, field: str, content: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file says about a cluster, with the paths of latency profiles relative to the file resolved.
+
+    Args:
+        path: The file.
+        field: What stands before ``executors`` in the names of its fields.
+        content: What it says, not yet checked.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    groups = content.get("executors")
+    if not isinstance(groups, list):
+        return content
+    located = [
+        {**group, "latency": beside(path, f"{field}executors.{i}.latency", group["latency"])}
+        if isinstance(group, dict) and isinstance(group.get("latency"), str) and names_file(group["latency"])
+        else group
+        for i, group in enumerate(groups)
+    ]
+    return {**content, "executors": located}
+
+
 def load_cluster(given: str | Path | Mapping[str, Any] | ClusterSpec) -> ClusterSpec:
     """Read a cluster from a YAML file or a mapping.
+
+    Latency profiles that are files are relative to the cluster file, in a mapping to the working directory.
 
     Raises:
         InputError: The file cannot be read, or a field is wrong.
@@ -193,8 +231,8 @@ def load_cluster(given: str | Path | Mapping[str, Any] | ClusterSpec) -> Cluster
     content: Any = given
     if isinstance(given, str | Path):
         source = given
-        content = read_yaml(given, "a cluster file (YAML)")
+        content = with_located_profiles(given, "", read_mapping(given, "a cluster file: a mapping (YAML)"))
     try:
         return ClusterSpec.model_validate(content)
     except ValidationError as error:
-        raise from_validation(source, error, content) from None
+        raise from_validation(source, error, ClusterSpec, content) from None

@@ -11,6 +11,7 @@ import numpy as np
 from llmsched_gym.cluster.state import FAR, ClusterState
 from llmsched_gym.cluster.timeline import executor_names, jobs_in_system, ready_tasks, timeline
 from llmsched_gym.envs.render import INK, NOW, PALE, SECOND_NS, apart, application_colour
+from llmsched_gym.pictures import in_picture
 from llmsched_gym.workloads.files import write_atomic
 from llmsched_gym.workloads.workload import Workload
 
@@ -45,7 +46,7 @@ def gantt_figure(state: ClusterState, workload: Workload, path: str | Path, titl
     with rc_context({"hatch.linewidth": 0.6}):
         figure = Figure(figsize=(11, height + 3.0), layout="constrained")
         lanes, arrivals, queue = figure.subplots(3, sharex=True, height_ratios=[height, 0.2, 1.3])
-        lanes.set_title(title, loc="left")
+        lanes.set_title(in_picture(title), loc="left")
         handles = plot_lanes(lanes, state, workload, height)
         _plot_arrivals(arrivals, state, workload)
         handles += _plot_queues(queue, state)
@@ -103,7 +104,7 @@ def plot_lanes(axes: Axes, state: ClusterState, workload: Workload, height: floa
     axes.set_ylabel("executors (number: row in observations)" if height >= _ROOM_INCHES else "executors")
     grey = "#777777"
     handles: list[Artist] = [
-        Patch(facecolor=application_colour(a), label=workload.templates[a].name) for a in range(n_apps)
+        Patch(facecolor=application_colour(a), label=in_picture(workload.templates[a].name)) for a in range(n_apps)
     ]
     handles.append(Patch(facecolor=grey, label="LLM task (a lane per slot)"))
     handles.append(Patch(facecolor=grey, hatch=_HATCH, edgecolor="white", linewidth=0, label="regular task"))

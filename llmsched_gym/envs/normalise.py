@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.errors import InputError, Plain, suggest
 
 Method: TypeAlias = Literal["linear", "log1p"]
 
@@ -144,13 +144,13 @@ def scales_from_json(given: Mapping[str, Mapping[str, Any]], source: str) -> Sca
 
 def _check_names(given: object, known: Mapping[str, object], source: str, field: str) -> None:
     if not isinstance(given, Mapping):
-        raise InputError(source, field, f"a {type(given).__name__}", "a mapping")
+        raise InputError(source, field, given, "a mapping")
     for name in given:
         if name not in known:
             raise InputError(source, field, name, suggest(str(name), known))
     for name in known:
         if name not in given:
-            raise InputError(source, field, f"without {name}", "a rule for each column")
+            raise InputError(source, field, Plain(f"without {name}"), "a rule for each column")
 
 
 def _scale(given: Any, source: str, field: str) -> Scale:

@@ -15,6 +15,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from llmsched_gym.cluster.state import ClusterState
 from llmsched_gym.cluster.timeline import Steps, Timeline, executor_names, jobs_in_system, timeline
+from llmsched_gym.errors import escaped
 from llmsched_gym.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def ansi(episode: Episode, workload: Workload) -> str:
     clock = state.clock[0]
     to_come = len(state.jobs) - clock["arrived"]
     jobs = f"jobs: {clock['active']} in system, {clock['done']} done, {to_come} to come"
-    lines = [f"{workload.name}  {clock['now_ns'] / SECOND_NS:.3f} s  {jobs}"]
+    lines = [f"{escaped(workload.name)}  {clock['now_ns'] / SECOND_NS:.3f} s  {jobs}"]
     llm = np.flatnonzero(state.executors["engine"] >= 0)
     names = executor_names(state)
     lines += [
@@ -53,7 +54,9 @@ def ansi(episode: Episode, workload: Workload) -> str:
     tasks = ready["n_tasks"] - ready["started_tasks"]
     of_app = np.bincount(state.jobs["app"][ready["job"]], weights=tasks, minlength=len(workload.templates))
     queue = ", ".join(
-        f"{template.name} {count:.0f}" for template, count in zip(workload.templates, of_app, strict=True) if count
+        f"{escaped(template.name)} {count:.0f}"
+        for template, count in zip(workload.templates, of_app, strict=True)
+        if count
     )
     total = f"{len(ready)} stages with {tasks.sum()} tasks to start"
     lines.append(f"{'ready':<8} {total}{f': {queue}' if queue else ''}")
@@ -217,7 +220,7 @@ def _draw_header(draw: ImageDraw.ImageDraw, state: ClusterState, workload: Workl
         f"{clock['now_ns'] / SECOND_NS:.1f} s     {clock['active']} jobs in system     "
         f"{clock['done']} of {len(state.jobs)} done     {tasks} tasks ready"
     )
-    draw.text((_LEFT, _TOP - 14), workload.name, fill=INK, font=_font(17), anchor="ls")
+    draw.text((_LEFT, _TOP - 14), escaped(workload.name), fill=INK, font=_font(17), anchor="ls")
     draw.text((_WIDTH - _RIGHT, _TOP - 14), numbers, fill=INK, font=_font(14), anchor="rs")
 
 
@@ -247,8 +250,9 @@ def _draw_legend(draw: ImageDraw.ImageDraw, workload: Workload, y: int) -> None:
     x = float(_LEFT)
     for app, template in enumerate(workload.templates):
         draw.rectangle([(x, y), (x + 10, y + 10)], fill=application_colour(app))
-        draw.text((x + 15, y + 5), template.name, fill=INK, font=_font(12), anchor="lm")
-        x += 34 + draw.textlength(template.name, font=_font(12))
+        name = escaped(template.name)
+        draw.text((x + 15, y + 5), name, fill=INK, font=_font(12), anchor="lm")
+        x += 34 + draw.textlength(name, font=_font(12))
     draw.text((_WIDTH - _RIGHT, y + 5), "hatched: regular tasks", fill=INK, font=_font(12), anchor="rm")
 
 

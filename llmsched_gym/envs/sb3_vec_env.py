@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from llmsched_gym.envs.arguments import flag, read_actions, read_seeds, real
 from llmsched_gym.envs.normalise import SCALES, Scales, normalise
 from llmsched_gym.envs.vector_env import SchedulingVectorEnv
 from llmsched_gym.errors import InputError
@@ -23,7 +24,7 @@ class SchedulingVecEnv(VecEnv):
         scenario: As of `SchedulingEnv`.
         num_envs: Number of sub-environments.
         scales: Rules of `llmsched_gym.envs.normalise`; None leaves observations as they are.
-        reward_scale: Rewards are multiplied with it.
+        reward_scale: Rewards are multiplied with it; a number > 0.
         may_wait: Whether `action_masks` allows to wait while something can start. Without, policies keep all busy.
         settings: Other arguments of `SchedulingVectorEnv` and `SchedulingEnv`.
 
@@ -41,19 +42,20 @@ class SchedulingVecEnv(VecEnv):
         may_wait: bool = True,
         **settings: Any,
     ) -> None:
-        if {"autoreset_mode", "copy"} & settings.keys():
-            raise InputError(
-                "environment", "autoreset_mode, copy", "a value", "none: Stable-Baselines3 prescribes them"
-            )
+        for name in ("autoreset_mode", "copy"):
+            if name in settings:
+                raise InputError("environment", name, settings[name], "nothing: Stable-Baselines3 prescribes it")
+        if not isinstance(scales, Mapping | None):
+            raise InputError("environment", "scales", scales, "rules by table and column, or None")
         self.envs = SchedulingVectorEnv(
             scenario, num_envs=num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=False, **settings
         )
         self._scales = scales
-        self._reward_scale = reward_scale
-        self._may_wait = may_wait
-        self._actions: NDArray[np.int64] = np.zeros(num_envs, np.int64)
-        self._returns, self._lengths = np.zeros(num_envs), np.zeros(num_envs, np.int64)
-        super().__init__(num_envs, self.envs.single_observation_space, self.envs.single_action_space)
+        self._reward_scale = real("reward_scale", reward_scale)
+        self._may_wait = flag("may_wait", may_wait)
+        self._actions: NDArray[np.int64] = np.zeros(self.envs.num_envs, np.int64)
+        self._returns, self._lengths = np.zeros(self.envs.num_envs), np.zeros(self.envs.num_envs, np.int64)
+        super().__init__(self.envs.num_envs, self.envs.single_observation_space, self.envs.single_action_space)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return the legal actions: bool (num_envs, actions)."""
@@ -73,7 +75,7 @@ class SchedulingVecEnv(VecEnv):
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
         """Keep the actions."""
-        self._actions = np.asarray(actions, np.int64)
+        self._actions = read_actions(actions, self.num_envs)
 
     def step_wait(  # pyright: ignore[reportIncompatibleMethodOverride] - observations are of this space
         self,
@@ -124,7 +126,7 @@ class SchedulingVecEnv(VecEnv):
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Set the seeds of the next `reset`: one more for each sub-environment; None: drawn by the environment."""
-        self._seeds = [None if seed is None else seed + i for i in range(self.num_envs)]
+        self._seeds = read_seeds(seed, self.num_envs)
         return self._seeds
 
     def _shown(self, observation: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

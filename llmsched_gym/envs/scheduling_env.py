@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from llmsched_gym.backends.vllm.options import ServedOptions
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
+from llmsched_gym.envs.arguments import RENDER_MODES, check_arguments, read_action
 from llmsched_gym.envs.episode import Episode
 from llmsched_gym.envs.reward import REWARDS
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 from llmsched_gym.envs.tables import Observation, Tables, TableShapes, Window
 from llmsched_gym.envs.transition import Rules
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.extras import install_hint
 from llmsched_gym.profiler.profiler import load_profiler
 from llmsched_gym.scenario import Scenario, load_scenario
@@ -77,24 +78,25 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
 
     Args:
         scenario: Name (`llmsched_gym.scenario.SCENARIOS`), YAML file, mapping or `Scenario`.
-        jobs: Number of jobs per episode; default: the scenario's.
-        load: Offered work over capacity of the busiest pool of executors; default: the scenario's.
-        rate: Jobs per second, instead of a load.
+        jobs: Number of jobs per episode; default: the scenario's. Not with `workload`.
+        load: Offered work over capacity of the busiest pool of executors; default: the scenario's. Not with `workload`.
+        rate: Jobs per second, instead of a load. Not with `workload`.
         split: Which jobs ``reset(seed=s)`` draws: "train", "eval" or "profile". The splits never share a job.
         workload: Fixed workload instead of drawn ones, or its file: a workload file, or a job trace (.json).
         cluster: Cluster (mapping, YAML file or `ClusterSpec`) instead of the scenario's.
         observation: "table" or "graph".
         privileged: Show the truth about the candidates. For oracles only; such results are marked in every table.
         placement: "least_loaded", or "agent" to let actions choose the executor.
-        max_candidates: N; None sizes it to the fixed `workload` so that nothing is ever left out, whatever its jobs
-            turn out to be.
-        max_jobs: J; None likewise.
+        max_candidates: N, up to 1,000,000; None sizes it to the fixed `workload` so that nothing is ever left out,
+            whatever its jobs turn out to be.
+        max_jobs: J; None likewise. An observation may take 4 GiB.
         reward: "jct", "terminal_jct" or "makespan".
         profiler: Profiles behind the profiler's columns: True: those that come with the package; False: none, the
             columns are 0; a folder with profiles (``llmsched-gym profile fit``), which go before those of the package.
         soft_evidence: Whether the time that stages have been running for tells the profiler something.
         render_mode: None, "ansi" or "rgb_array".
-        time_scale: Arrivals and regular tasks are that many times as fast as in the workload. LLM tasks are not.
+        time_scale: Arrivals and regular tasks are that many times as fast as in the workload, 1e-6 to 1e6 times. LLM
+            tasks are not.
         served: None: the simulator. Else LLM tasks are served by real vLLM servers, in real time: `ServedOptions` or a
             mapping of its fields (``{"servers": ["dummy:tiny"]}``; what is to be launched is launched at the first
             ``reset``, and ``close`` stops it), or a `Serving` that several environments share, whose own cluster and
@@ -104,7 +106,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         InputError: An argument is not usable; the message names it.
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 10}
 
     def __init__(
         self,
@@ -128,15 +130,25 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         time_scale: float = 1.0,
         served: Serving | ServedOptions | Mapping[str, Any] | None = None,
     ) -> None:
-        _check_choice("observation", observation, ("table", "graph"))
-        _check_choice("placement", placement, ("least_loaded", "agent"))
-        _check_choice("reward", reward, REWARDS)
-        for name, flag in (("privileged", privileged), ("soft_evidence", soft_evidence)):
-            if not isinstance(flag, bool):
-                raise InputError("environment", name, flag, "True or False")
-        _check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        given = check_arguments(
+            jobs=jobs,
+            load=load,
+            rate=rate,
+            split=split,
+            workload=workload,
+            observation=observation,
+            privileged=privileged,
+            placement=placement,
+            max_candidates=max_candidates,
+            max_jobs=max_jobs,
+            reward=reward,
+            profiler=profiler,
+            soft_evidence=soft_evidence,
+            render_mode=render_mode,
+            time_scale=time_scale,
+        )
+        jobs, load, rate, time_scale = (given[name] for name in ("jobs", "load", "rate", "time_scale"))
         self.scenario = load_scenario(scenario).replaced(jobs=jobs, load=load, rate=rate)
-        self.scenario.check_split(split)
         self.cluster = self.scenario.cluster if cluster is None else load_cluster(cluster)
         self._serving: Serving | None = None
         self._owns_serving = False
@@ -152,15 +164,17 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             self.cluster.check_serves(self._fixed)
         made = self._fixed.provenance if self._fixed is not None else {}
         time_scale = made.get("time_scale", time_scale)
-        self.profiler = load_profiler(profiler, time_scale, made.get("token_divisor", self.scenario.token_divisor))
+        divisor = made.get("token_divisor", self.scenario.token_divisor)
+        self.profiler = load_profiler(given["profiler"], time_scale, divisor)
         self.shapes = TableShapes(
-            window=self._window(max_candidates, max_jobs),
+            window=self._window(given["max_candidates"], given["max_jobs"]),
             executors=self.cluster.n_executors,
             placements=self.cluster.n_executors if placement == "agent" else 1,
             graph=observation == "graph",
-            privileged=privileged,
+            privileged=given["privileged"],
         )
-        self.rules = Rules(self.shapes.placements, REWARDS.index(reward), soft_evidence, reuse=False)
+        self.shapes.check_size()
+        self.rules = Rules(self.shapes.placements, REWARDS.index(reward), given["soft_evidence"], reuse=False)
         self.observation_space = self.shapes.space()
         self.action_space = spaces.Discrete(self.shapes.actions)
         self._workload: Workload | None = None
@@ -168,20 +182,15 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         self._mask: NDArray[np.int8] = np.zeros(0, np.int8)
 
     def _window(self, max_candidates: int | None, max_jobs: int | None) -> Window:
-        given = {"max_candidates": max_candidates, "max_jobs": max_jobs}
-        for name, value in given.items():
-            if value is None:
-                if self._fixed is None:
-                    raise InputError("environment", name, None, "a number >= 1, or a fixed workload to size it to")
-            elif isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise InputError("environment", name, value, "a whole number >= 1")
         if max_candidates is not None and max_jobs is not None:
-            return Window.given(int(max_candidates), int(max_jobs))
-        assert self._fixed is not None
+            return Window.given(max_candidates, max_jobs)
+        if self._fixed is None:
+            name = "max_candidates" if max_candidates is None else "max_jobs"
+            raise InputError("environment", name, None, "a number >= 1, or a fixed workload to size it to")
         whole = Window.around(self._fixed)
         if max_candidates is not None:
-            return Window.given(int(max_candidates), whole.jobs)
-        return whole if max_jobs is None else whole._replace(jobs=int(max_jobs))
+            return Window.given(max_candidates, whole.jobs)
+        return whole if max_jobs is None else whole._replace(jobs=max_jobs)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -195,10 +204,9 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         Returns:
             First observation and info.
         """
-        if seed is not None:
-            check_seed(seed, "environment")
-        super().reset(seed=None if seed is None else seed)
-        drawn = int(self.np_random.integers(2**31)) if seed is None else int(seed)
+        given = None if seed is None else check_seed(seed, "environment")
+        super().reset(seed=given)
+        drawn = int(self.np_random.integers(2**31)) if given is None else given
         self._workload = self.draw(drawn)
         self._episode = self._begin(self._workload)
         tables = self.shapes.new(1)
@@ -237,16 +245,19 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         """Carry out one decision and move to the next.
 
         Args:
-            action: See the class; an illegal one is counted and replaced.
+            action: See the class; an integer that is illegal is counted and replaced.
 
         Returns:
             Observation, reward, terminated, truncated (always False) and info.
+
+        Raises:
+            InputError: The action is no integer.
         """
         episode = self._episode
         if episode is None or episode.turn.over[0]:
             raise gym.error.ResetNeeded("the episode is over: call reset()")
         tables = self.shapes.new(1)
-        chosen = int(action)
+        chosen = read_action(action)
         episode.step(chosen if 0 <= chosen < self.shapes.actions else -1, tables)
         observation, info = self._seen(tables)
         over = bool(episode.turn.over[0])
@@ -304,19 +315,13 @@ def reset_info(seed: int, workload: Workload) -> dict[str, Any]:
     }
 
 
-def _check_choice(name: str, value: object, allowed: tuple[str | None, ...]) -> None:
-    if value not in allowed:
-        known = [str(choice) for choice in allowed]
-        raise InputError("environment", name, str(value), suggest(str(value), known))
-
-
 def _serving(given: Serving | ServedOptions | Mapping[str, Any], cluster: ClusterSpec) -> tuple[Serving, bool]:
     """Return the servers of an environment, and whether they are its own to close."""
     try:
         from llmsched_gym.envs.serving import Serving
     except ModuleNotFoundError as error:
         allowed = f"the extra served: {install_hint('served')}"
-        raise InputError("environment", "served", f"servers without {error.name}", allowed) from error
+        raise InputError("environment", "served", Plain(f"servers without {error.name}"), allowed) from error
     if isinstance(given, Serving):
         return given, False
     options = given if isinstance(given, ServedOptions) else ServedOptions.from_mapping(given)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.state import Rows
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.workload import Workload
 
 Observation = dict[str, NDArray[Any]]
@@ -23,6 +24,9 @@ NODES_PER_ROW: Final = 48
 """Node rows of a graph observation per candidate row of a window that was given."""
 
 EDGES_PER_ROW: Final = 96
+
+MAX_BYTES: Final = 2**32
+"""Most bytes of an observation, of all episodes together (4 GiB)."""
 
 
 class Tables(NamedTuple):
@@ -101,6 +105,19 @@ class TableShapes:
     placements: int
     graph: bool
     privileged: bool
+
+    def check_size(self, episodes: int = 1) -> None:
+        """Check that the observations of so many episodes have room in memory, before they are made.
+
+        Raises:
+            InputError: They take more than `MAX_BYTES`.
+        """
+        size = self._bytes * episodes
+        if size > MAX_BYTES:
+            what = "max_candidates, max_jobs" if episodes == 1 else "num_envs, max_candidates, max_jobs"
+            found = Plain(f"observations of {size / 2**30:.3g} GiB")
+            allowed = f"numbers whose observations take at most {MAX_BYTES / 2**30:g} GiB"
+            raise InputError("environment", what, found, allowed)
 
     @property
     def actions(self) -> int:

@@ -15,16 +15,16 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import bind
+from llmsched_gym.envs import arguments
 from llmsched_gym.envs.helpers import Helpers
 from llmsched_gym.envs.scheduling_env import SchedulingEnv, reset_info
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 from llmsched_gym.envs.stacked import Stack
 from llmsched_gym.envs.tables import Observation, Tables
 from llmsched_gym.envs.transition import Due, World, new_turn, step_episodes, step_share
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.errors import InputError
 from llmsched_gym.profiler.profiler import no_profiler
 from llmsched_gym.scenario import Scenario
-from llmsched_gym.workloads.splits import check_seed
 from llmsched_gym.workloads.workload import Workload
 
 
@@ -39,7 +39,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     Args:
         scenario: As of `SchedulingEnv`.
-        num_envs: Number of sub-environments.
+        num_envs: Number of sub-environments, up to 65,536; their observations may take 4 GiB.
         autoreset_mode: What becomes of a sub-environment whose episode is over. NEXT_STEP: the next step resets it,
             whatever its action. SAME_STEP: it is reset at once; ``info["final_obs"]`` and ``info["final_info"]`` hold
             what its last step returned. DISABLED: ``reset(options={"reset_mask": ...})`` resets it.
@@ -64,14 +64,16 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         copy: bool = True,
         **settings: Any,
     ) -> None:
-        self._mode = _autoreset_mode(autoreset_mode)
-        self.num_envs = _count("num_envs", num_envs)
-        self._threads = min(_count("threads", threads), self.num_envs)
+        self._mode = arguments.autoreset_mode(autoreset_mode)
+        self.num_envs = arguments.whole("num_envs", num_envs, arguments.MAX_ENVS)
+        self._threads = min(arguments.whole("threads", threads, arguments.MAX_THREADS), self.num_envs)
+        copy = arguments.flag("copy", copy)
         if settings.get("render_mode") is not None:
             raise InputError("environment", "render_mode", settings["render_mode"], "None: many are not rendered")
         if settings.get("served") is not None:
             raise InputError("environment", "served", settings["served"], "None for a vector environment")
         self._one = SchedulingEnv(scenario, **settings)
+        self._one.shapes.check_size(self.num_envs)
         self.metadata = {**self._one.metadata, "autoreset_mode": self._mode}
         self.single_observation_space = self._one.observation_space
         self.single_action_space = self._one.action_space
@@ -120,23 +122,15 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         """Begin new episodes.
 
         Args:
-            seed: A seed for the first sub-environment, one more for each that follows; or one for each; None: as for
-                `SchedulingEnv.reset`.
+            seed: A seed for the first sub-environment, one more for each that follows; or a list or array of one for
+                each; None: as for `SchedulingEnv.reset`.
             options: ``"reset_mask"``: bool (num_envs,), the sub-environments to reset; default: all.
 
         Returns:
             Observations and infos.
         """
-        if seed is None or isinstance(seed, int | np.integer):
-            seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
-        else:
-            seeds = list(seed)
-        if len(seeds) != self.num_envs:
-            raise InputError("environment", "seed", f"{len(seeds)} seeds", f"{self.num_envs}, one per sub-environment")
-        for given in seeds:
-            if given is not None:
-                check_seed(given, "environment")
-        chosen = _reset_mask(options, self.num_envs)
+        seeds = arguments.read_seeds(seed, self.num_envs)
+        chosen = arguments.reset_mask(options, self.num_envs)
         if not self._episodes and not chosen.all():
             raise gym.error.ResetNeeded("the first reset is of all sub-environments")
         rows = np.flatnonzero(chosen).tolist()
@@ -153,7 +147,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         """Carry out one decision in each sub-environment and move to the next.
 
         Args:
-            actions: int (num_envs,).
+            actions: int (num_envs,); integers that are illegal are counted and replaced.
 
         Returns:
             Observations, rewards, terminations, truncations (always False) and infos.
@@ -246,11 +240,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     def _take_actions(self, actions: NDArray[np.int64]) -> None:
         """Keep the actions."""
-        given = np.asarray(actions)
-        if given.shape != (self.num_envs,) or given.dtype.kind not in "iu":
-            shape = f"{given.dtype} of shape {given.shape}"
-            raise InputError("environment", "actions", shape, f"integers of shape ({self.num_envs},)")
-        self._turn.actions[:] = given
+        self._turn.actions[:] = arguments.read_actions(actions, self.num_envs)
 
     def _next_tables(self) -> Tables:
         """Make other tables the present ones: zeros, or those before the last, as they are."""
@@ -297,28 +287,3 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
 def _step_rows(bound: Callable[[Tables, int, int], object], first: int, end: int, tables: Tables) -> None:
     bound(tables, first, end)
-
-
-def _autoreset_mode(given: str | AutoresetMode) -> AutoresetMode:
-    names = {mode.value: mode for mode in AutoresetMode} | {mode.name: mode for mode in AutoresetMode}
-    if isinstance(given, AutoresetMode):
-        return given
-    if given not in names:
-        raise InputError("environment", "autoreset_mode", given, suggest(str(given), [m.value for m in AutoresetMode]))
-    return names[given]
-
-
-def _count(name: str, given: int) -> int:
-    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
-        raise InputError("environment", name, given, "a whole number >= 1")
-    return int(given)
-
-
-def _reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> NDArray[np.bool_]:
-    mask = (options or {}).get("reset_mask")
-    if mask is None:
-        return np.ones(num_envs, np.bool_)
-    fits = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (num_envs,)
-    if not fits or not mask.any():
-        raise InputError("environment", "reset_mask", repr(mask), f"bool array of shape ({num_envs},), not all False")
-    return mask

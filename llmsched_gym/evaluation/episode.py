@@ -7,13 +7,13 @@ import time
 import traceback
 from dataclasses import replace
 from functools import lru_cache
-from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsched_gym.envs.arguments import read_action
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import EpisodeLost, InputError, RunError
 from llmsched_gym.evaluation.metrics import episode_metrics
@@ -87,11 +87,11 @@ def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict
         except Exception as error:  # as above
             raise _blame(error, spec, f"seed {seed}, decision {len(latencies)}") from error
         try:
-            chosen = index(action)
-        except TypeError:
+            chosen = read_action(action)
+        except InputError:
             last = len(observation["action_mask"]) - 1
             when = f"seed {seed}, decision {len(latencies) - 1}"
-            told = f"policy {spec}, {when}: got {reprlib.repr(action)}; expected an integer from 0 to {last}"
+            told = f"policy {spec}, {when}: got {reprlib.repr(action)}; expected a whole number from 0 to {last}"
             raise RunError(" ".join(told.split())) from None
         observation, _, terminated, _, info = env.step(chosen)
     return info["result"], np.asarray(latencies, dtype=np.int64)

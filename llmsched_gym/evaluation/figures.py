@@ -13,6 +13,7 @@ from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.policy_styles import PolicyStyle, policy_styles
 from llmsched_gym.evaluation.runner import Comparison, Contestant
 from llmsched_gym.evaluation.statistics import Interval, reduction_pct
+from llmsched_gym.pictures import in_picture
 from llmsched_gym.workloads.files import write_atomic
 
 if TYPE_CHECKING:
@@ -166,14 +167,14 @@ def _line(style: PolicyStyle) -> dict[str, Any]:
 
 
 def _label(contestant: Contestant) -> str:
-    return f"{contestant.label} (sees the truth)" if contestant.privileged else contestant.label
+    name = in_picture(contestant.label)
+    return f"{name} (sees the truth)" if contestant.privileged else name
 
 
 def _title(comparison: Comparison) -> str:
     n_seeds = len(comparison.seeds)
-    return (
-        f"{comparison.setting.name}: {comparison.setting.n_jobs} jobs × {n_seeds} {'seed' if n_seeds == 1 else 'seeds'}"
-    )
+    jobs = f"{comparison.setting.n_jobs} jobs × {n_seeds} {'seed' if n_seeds == 1 else 'seeds'}"
+    return f"{in_picture(comparison.setting.name)}: {jobs}"
 
 
 def _label_log(axis: Axis) -> None:

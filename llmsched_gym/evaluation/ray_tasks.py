@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from llmsched_gym.errors import InputError, RunError
+from llmsched_gym.errors import InputError, Plain, RunError
 from llmsched_gym.extras import install_hint
 
 Task = tuple[Any, ...]
@@ -29,7 +29,7 @@ def check_ray() -> None:
         InputError: It is not installed.
     """
     if find_spec("ray") is None:
-        raise InputError("--ray", "", "Ray is not installed", install_hint("ray"))
+        raise InputError("--ray", "", Plain("Ray is not installed"), install_hint("ray"))
 
 
 def run_on_ray(function: Callable[..., R], tasks: Iterable[Task]) -> Generator[tuple[Task, R], None, None]:

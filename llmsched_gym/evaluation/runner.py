@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from llmsched_gym.errors import EpisodeLost, InputError
+from llmsched_gym.errors import EpisodeLost, InputError, Plain
 from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
 from llmsched_gym.evaluation.compiling import make_ready
 from llmsched_gym.evaluation.episode import find_policy, run_episode
@@ -126,7 +126,7 @@ def find_contestants(specs: Sequence[str]) -> tuple[Contestant, ...]:
         RunError: One fails while it is loaded.
     """
     if not specs:
-        raise InputError("policies", "", "none", "at least one policy")
+        raise InputError("policies", "", Plain("none"), "at least one policy")
     repeated = next((spec for i, spec in enumerate(specs) if spec in specs[:i]), None)
     if repeated is not None:
         raise InputError("policies", "", repeated, "every policy once")

@@ -16,10 +16,14 @@ import llmsched_gym
 from llmsched_gym.backends.vllm.options import ServedOptions
 from llmsched_gym.cluster.latency import load_profile
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
+from llmsched_gym.envs.arguments import check_fixed_jobs
 from llmsched_gym.errors import InputError
+from llmsched_gym.numbers import whole_number
 from llmsched_gym.scenario import Scenario, load_scenario
+from llmsched_gym.workloads.arrivals import Trace
+from llmsched_gym.workloads.files import read_bytes
 from llmsched_gym.workloads.reading import read_workload
-from llmsched_gym.workloads.workload import Workload
+from llmsched_gym.workloads.workload import Workload, check_time_scale
 
 
 @dataclass(frozen=True)
@@ -68,20 +72,18 @@ class Setting:
             InputError: A value is out of range, a file cannot be read, or the cluster cannot serve the workload.
         """
         given = {"jobs": jobs, "load": load, "rate": rate}
-        if workload is not None:
-            for option, value in given.items():
-                if value is not None:
-                    raise InputError("workload", option, value, f"no value: the jobs are those of {workload}")
+        check_fixed_jobs("workload", workload, given)
+        time_scale = check_time_scale(time_scale, "setting")
         chosen = load_scenario(scenario).replaced(**given)
         if cluster is not None:
             chosen = chosen.model_copy(update={"cluster": load_cluster(cluster)})
         if serving is not None:
             served = chosen.cluster.with_llm_executors(len(serving.servers))
             chosen = chosen.model_copy(update={"cluster": served})
-        elif repeats != 1:
-            raise InputError("repeats", "", repeats, "1: the simulator repeats itself exactly")
-        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        if whole_number(repeats) is None or repeats < 1:
             raise InputError("repeats", "", repeats, "a whole number >= 1")
+        if serving is None and repeats != 1:
+            raise InputError("repeats", "", repeats, "1: the simulator repeats itself exactly")
         file = None if workload is None else Path(workload)
         setting = cls(chosen, file, time_scale=time_scale, serving=serving, repeats=repeats)
         if setting.workload_file is not None:
@@ -116,7 +118,9 @@ class Setting:
 
     def describe(self) -> dict[str, Any]:
         """Return everything that results depend on besides policy and seed, JSON-able."""
-        return {
+        arrivals = self.scenario.arrivals
+        recorded = {"arrivals_file": _digest(Path(arrivals.path))} if isinstance(arrivals, Trace) else {}
+        return recorded | {
             "scenario": self.scenario.model_dump(mode="json"),
             "workload": None if self.workload_file is None else self.workload(0).digest,
             "latency_ps": {group.latency: self._coefficients(group.latency) for group in self.scenario.cluster.llm},
@@ -155,6 +159,10 @@ def _draw(scenario: str, split: str, seed: int, time_scale: float) -> Workload:
 @lru_cache(maxsize=1)
 def _load(path: Path, time_scale: float) -> Workload:
     return read_workload(path).scaled(time_scale)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.blake2b(read_bytes(file), digest_size=8).hexdigest()
 
 
 def _files_digest(folder: Path) -> str:

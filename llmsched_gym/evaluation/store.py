@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from llmsched_gym.errors import InputError
-from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.errors import InputError, Plain
+from llmsched_gym.workloads import files
 
 FORMAT: Final = 1
 """Version of the files in the folder."""
@@ -42,7 +42,7 @@ class RunFolder:
             if difference is not None:
                 raise _another_comparison(file, *difference)
         elif path.exists() and not path.is_dir():
-            raise InputError(path, "", "a file", "a folder for the results")
+            raise InputError(path, "", Plain("a file"), "a folder for the results")
 
     def claim(self) -> None:
         """Write down the setting, so that the folder is kept for it.
@@ -135,20 +135,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         InputError: The path cannot be written.
     """
-    make_folder(path.parent)
-    write_atomic(path, text.encode())
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, if need be.
-
-    Raises:
-        InputError: It cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(path, "", error.strerror or str(error), "a folder that can be written") from None
+    files.make_folder(path.parent)
+    files.write_atomic(path, text.encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -166,14 +154,10 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: It cannot be read, or is not a JSON object.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(path, "", error.strerror or str(error), "a readable result file") from None
-    except ValueError:
-        raise InputError(path, "", "a damaged file", "a JSON object; delete the file to compute it again") from None
+    what = "a JSON object; delete the file to compute it again"
+    content = files.read_json(path, what)
     if not isinstance(content, dict):
-        raise InputError(path, "", f"a {type(content).__name__}", "a JSON object; delete the file to compute it again")
+        raise InputError(path, "", content, what)
     return content
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym.envs.gantt import plot_lanes
 from llmsched_gym.evaluation.validation import Run, Validation, final_state
+from llmsched_gym.pictures import in_picture
 from llmsched_gym.workloads.files import write_atomic
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def validation_figure(validation: Validation, policy: str, path: Path) -> None:
         for axes, (name, run) in zip(panels, shown.items(), strict=True):
             state = final_state(validation, run)
             handles = plot_lanes(axes, state, validation.workload, _GANTT_INCHES)
-            axes.set_title(f"{policy} on {name}: mean JCT {run.mean_jct_s:.2f} s", loc="left", fontsize="medium")
+            axes.set_title(
+                f"{in_picture(policy)} on {name}: mean JCT {run.mean_jct_s:.2f} s", loc="left", fontsize="medium"
+            )
         panels[0].set_xlim(0, max(float(_end_s(run)) for run in shown.values()))
         panels[-1].set_xlabel("time [s]")
         lower.legend(handles=handles, loc="outside lower center", ncols=6, fontsize="small", frameon=False)
@@ -65,7 +68,7 @@ def _plot_distributions(panels: Sequence[Axes], validation: Validation) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter("")  # within one decade their labels would overlap
         axes.set_ylim(0, 1)
-        axes.set_title(policy, fontsize="medium")
+        axes.set_title(in_picture(policy), fontsize="medium")
         axes.set_xlabel("job completion time [s]")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("share of jobs")

@@ -10,7 +10,6 @@ Torch is not needed to install or import this package: it comes with the extra `
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -18,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from llmsched_gym.errors import InputError, from_validation, suggest
+from llmsched_gym.complaints import from_validation
+from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.extras import install_hint
-from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.workloads.files import read_json, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,7 +68,7 @@ def need_torch(policy: str) -> None:
         import torch
     except ImportError as error:
         allowed = f"torch and safetensors to be installed: {install_hint('learn')}"
-        raise InputError("policy", policy, f"{error}", allowed) from error
+        raise InputError("policy", policy, Plain(f"{error}"), allowed) from error
     torch.set_num_threads(1)
 
 
@@ -107,16 +107,11 @@ def read_card(path: Path, policy: str) -> Card:
         InputError: There is no card, it is not one, it is another policy's, or the weights have changed.
     """
     place = path.with_suffix(".json")
-    try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(path, "card", "nothing", f"a file {place.name} beside it") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(place, "", f"{error}", "a JSON file") from error
+    content = read_json(place, f"the card of {path.name}: a JSON object")
     try:
         card = Card.model_validate(content)
     except ValidationError as error:
-        raise from_validation(place, error) from error
+        raise from_validation(place, error, Card) from error
     if card.policy != policy:
         raise InputError(place, "policy", card.policy, policy)
     if card.digest != file_digest(path):
@@ -140,12 +135,12 @@ def load_weights(network: nn.Module, path: Path) -> None:
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise InputError(path, "", f"{error}", "a safetensors file") from error
+        raise InputError(path, "", Plain(f"{error}"), "a safetensors file") from error
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
-            raise InputError(path, name, f"{found.get(name)}", f"the shape {expected.get(name)}")
+            raise InputError(path, name, Plain(f"{found.get(name)}"), f"the shape {expected.get(name)}")
     network.load_state_dict(tensors)
 
 

@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any, Final, get_args
 from urllib.parse import parse_qsl
 
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.policies.base import ObservationMode, Policy
 
 _PACKAGE: Final = "llmsched_gym.policies"
@@ -91,7 +91,9 @@ def load_policy(spec: str, **params: Any) -> Policy:
     _check_parameters(spec, factory, arguments)
     policy = factory(**arguments)
     if not isinstance(policy, Policy):
-        raise InputError("policy", spec, type(policy).__name__, f"a factory that returns a {_PACKAGE}.base.Policy")
+        raise InputError(
+            "policy", spec, Plain(f"a {type(policy).__name__}"), f"a factory that returns a {_PACKAGE}.base.Policy"
+        )
     if not isinstance(getattr(policy, "name", None), str) or not policy.name:
         raise InputError("policy", f"{spec}, attribute name", getattr(policy, "name", None), "a text that is not empty")
     if policy.observation not in get_args(ObservationMode):
@@ -108,7 +110,7 @@ def _find_factory(spec: str, target: str) -> Callable[..., Any]:
         allowed = f"module:factory, path.py:factory, or {suggest(target, _POLICIES | _LEARNED)}"
         raise InputError("policy", "name", target, allowed)
     if not attribute:
-        raise InputError("policy", f"{spec}, factory", "nothing", "a policy class or function after the colon")
+        raise InputError("policy", f"{spec}, factory", Plain("nothing"), "a policy class or function after the colon")
     module = _load_file(spec, Path(location)) if location.endswith(".py") else _import_module(spec, location)
     factory = getattr(module, attribute, None)
     if not callable(factory):
@@ -161,7 +163,7 @@ def _parse_parameters(spec: str, query: str) -> dict[str, Any]:
 def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -172,5 +174,5 @@ def _check_parameters(spec: str, factory: Callable[..., Any], arguments: dict[st
     except TypeError as error:
         known = ", ".join(signature.parameters) or "none"
         raise InputError(
-            "policy", f"{spec}, parameters", str(error), f"the parameters of the factory ({known})"
+            "policy", f"{spec}, parameters", Plain(error), f"the parameters of the factory ({known})"
         ) from error

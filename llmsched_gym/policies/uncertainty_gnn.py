@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Candidate, Executor, Node, System
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.policies.base import Observation, ObservationMode, Policy
 from llmsched_gym.policies.learned import TRAINED, read_card, weights_file
 from llmsched_gym.policies.uncertainty_features import (
@@ -91,7 +91,7 @@ class UncertaintyGNN(Policy):
         for key in ("applications", "ranking", "reserve_s"):
             if key not in card.network:
                 raise InputError(
-                    path.with_suffix(".json"), f"network, {key}", "nothing", "a value, as the recipe writes it"
+                    path.with_suffix(".json"), f"network, {key}", Plain("nothing"), "a value, as the recipe writes it"
                 )
         self.sources = (path,)
         self._forecast = Forecast(read_weights(path), NodeNumbers(card.network["applications"]))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.extras import install_hint
 from llmsched_gym.policies.uncertainty_features import N_FEATURES, N_NODE_FEATURES, Floats, Ints
 
@@ -85,11 +85,11 @@ def read_weights(path: Path) -> Weights:
         from safetensors.numpy import load_file
     except ImportError as error:
         allowed = f"safetensors to be installed: {install_hint('learn')}"
-        raise InputError("policy", "uncertainty_gnn", f"{error}", allowed) from error
+        raise InputError("policy", "uncertainty_gnn", Plain(f"{error}"), allowed) from error
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise InputError(path, "", f"{error}", "a safetensors file") from error
+        raise InputError(path, "", Plain(f"{error}"), "a safetensors file") from error
     return weights_of(tensors, path)
 
 
@@ -121,14 +121,14 @@ def weights_of(tensors: Mapping[str, NDArray[Any]], source: object) -> Weights:
         for part, expected in (("weight", shape), ("bias", shape[1:])):
             found = _shape(tensors, f"{name}.{part}", source)
             if found != expected:
-                raise InputError(source, f"{name}.{part}", f"{found}", f"the shape {expected}")
+                raise InputError(source, f"{name}.{part}", Plain(f"{found}"), f"the shape {expected}")
         layers[name] = Layer(_floats(tensors[f"{name}.weight"]), _floats(tensors[f"{name}.bias"]))
     return Weights(_floats(tensors["identity"]), **layers)
 
 
 def _shape(tensors: Mapping[str, NDArray[Any]], name: str, source: object) -> tuple[int, ...]:
     if name not in tensors:
-        raise InputError(source, name, "nothing", "an array of that name")
+        raise InputError(source, name, Plain("nothing"), "an array of that name")
     return tensors[name].shape
 
 

@@ -15,6 +15,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsched_gym.pictures import in_picture
 from llmsched_gym.profiler.ancestral import correlations, mutual_information, shown_states
 from llmsched_gym.profiler.profile import Profile
 from llmsched_gym.workloads.files import write_atomic
@@ -79,7 +80,8 @@ def profile_figure(profile: Profile) -> Figure:
     _draw_network(figure.add_subplot(grid[0, :]), profile, states, places, node_width, width - 0.5)
     _draw_times(figure.add_subplot(grid[1, 0]), profile, states)
     _draw_correlations(figure.add_subplot(grid[1, 1]), profile, states)
-    figure.suptitle(f"{profile.application.replace('_', ' ')}: profile at {profile.latency.name}, batch size 1")
+    application, latency = in_picture(profile.application.replace("_", " ")), in_picture(profile.latency.name)
+    figure.suptitle(f"{application}: profile at {latency}, batch size 1")
     return figure
 
 
@@ -111,7 +113,7 @@ def _draw_network(
             zorder=3,
         )
         nodes.append(axes.add_patch(node))
-        axes.text(x, y, f"{variable.name}\n{number}", ha="center", va="center", fontsize=8, zorder=4)
+        axes.text(x, y, f"{in_picture(variable.name)}\n{number}", ha="center", va="center", fontsize=8, zorder=4)
     for (parent, child), weight in zip(edges, information, strict=True):
         arrow = FancyArrowPatch(
             centres[parent],
@@ -155,7 +157,7 @@ def _places(profile: Profile) -> list[tuple[float, float]]:
     graph.add_nodes_from(range(len(profile.variables)))
     graph.add_edges_from((parent, child) for child, parents in enumerate(profile.parents) for parent in parents)
     depth = {node: level for level, layer in enumerate(nx.topological_generations(graph)) for node in layer}
-    stems = [re.sub(r"_?\d+$", "", variable.name) for variable in profile.variables]
+    stems = [re.sub(r"_?\d+$", "", in_picture(variable.name)) for variable in profile.variables]
     rows = {stem: row for row, stem in enumerate(dict.fromkeys(stems))}
     taken: set[tuple[int, int]] = set()
     places = []
@@ -201,7 +203,7 @@ def _draw_times(axes: Axes, profile: Profile, states: NDArray[np.int64]) -> None
     bar = axes.figure.colorbar(image, ax=axes, label="mean slot time [s]", ticks=ticks, format="{x:g}", pad=0.01)
     bar.minorticks_off()
     axes.set_xticks(range(first + columns), ["absent"] * first + [f"bin {k}" for k in range(columns)], fontsize=9)
-    names = [f"{variable.name} {row}" for row, variable in enumerate(profile.variables)]
+    names = [f"{in_picture(variable.name)} {row}" for row, variable in enumerate(profile.variables)]
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_title("states: mean time, share of jobs", fontsize=10)
 

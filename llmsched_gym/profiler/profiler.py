@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.profiler.bank import make_bank, make_workspace
 from llmsched_gym.profiler.belief_state import Beliefs, new_beliefs
 from llmsched_gym.profiler.cache import make_cache
@@ -111,7 +111,9 @@ def make_profiler(profiles: Iterable[Profile], strict: Iterable[str] = ()) -> Pr
         missing = set(range(len(profile.nodes))) - {variable.node for variable in profile.variables}
         if missing:
             names = ", ".join(profile.nodes[node] for node in sorted(missing))
-            raise InputError(f"profile of {profile.application}", "variables", f"none for {names}", "one per stage")
+            raise InputError(
+                f"profile of {profile.application}", "variables", Plain(f"none for {names}"), "one per stage"
+            )
     bank = make_bank(ordered)
     n, widest = len(bank.states), max((len(profile.variables) for profile in ordered), default=0)
     inference = Inference(

@@ -14,9 +14,10 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
 from llmsched_gym.cluster.latency import LatencyProfile
-from llmsched_gym.errors import InputError, from_validation, suggest
+from llmsched_gym.complaints import from_validation
+from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.profiler.profile import MAX_STATES, SLICES, Profile, Variable
-from llmsched_gym.workloads.files import read_bytes, write_atomic
+from llmsched_gym.workloads.files import read_json, write_atomic
 from llmsched_gym.workloads.schema import STRICT
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind
 
@@ -116,7 +117,7 @@ def check_template(profile: Profile, template: ApplicationTemplate, source: obje
     if profile.nodes != nodes:
         other = sorted(set(profile.nodes) ^ set(nodes)) or ["their order"]
         allowed = f"those of {template.name} as it is; fit the profile again"
-        raise InputError(source, "nodes", f"stages that differ in {', '.join(other)}", allowed)
+        raise InputError(source, "nodes", Plain(f"stages that differ in {', '.join(other)}"), allowed)
     kinds = {one.name: one.kind for one in profile.variables}
     for node in template.nodes:
         if node.name in kinds and kinds[node.name] is not node.kind:
@@ -130,21 +131,19 @@ def read_profile(path: str | Path) -> Profile:
     Raises:
         InputError: As `load_profile`.
     """
-    data = read_bytes(path)
-    try:
-        content = json.loads(data)
-    except ValueError as error:
-        raise InputError(path, "", "not whole JSON (cut short or changed)", "a profile") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise InputError(path, "format", found, FORMAT)
-    if content.get("version") != VERSION:
-        raise InputError(path, "version", content.get("version"), f"version {VERSION}, the one this release reads")
+    what = "a whole profile: a JSON object, as `llmsched-gym profile fit` writes it"
+    content = read_json(path, what)
+    if not isinstance(content, dict):
+        raise InputError(path, "", content, what)
+    for name, expected in (("format", FORMAT), ("version", VERSION)):
+        found = content.get(name, Plain("nothing"))
+        if found != expected or isinstance(found, bool):
+            raise InputError(path, name, found, f"{expected}, which this release reads")
     body = {name: value for name, value in content.items() if name not in ("format", "version", "digest")}
     try:
         record = _ProfileRecord.model_validate_json(json.dumps(body))
     except ValidationError as error:
-        raise from_validation(path, error) from error
+        raise from_validation(path, error, _ProfileRecord) from error
     if content.get("digest") != _digest(body):
         raise InputError(path, "digest", content.get("digest"), f"{_digest(body)}, the digest of the content")
     return _profile(path, record)
@@ -170,7 +169,7 @@ def _profile(path: str | Path, record: _ProfileRecord) -> Profile:
             raise InputError(path, f"{place}.table", len(entry.table), allowed)
         table = np.array(entry.table).reshape(shape)
         if (table < 0).any() or (np.abs(table.sum(axis=-1) - 1.0) > _SUM_TOLERANCE).any():
-            raise InputError(path, f"{place}.table", "other numbers", "probabilities whose rows sum to 1")
+            raise InputError(path, f"{place}.table", Plain("other numbers"), "probabilities whose rows sum to 1")
         tables.append(table)
     return Profile(
         application=record.application,
@@ -188,14 +187,14 @@ def _variable(path: str | Path, place: str, entry: _VariableRecord, nodes: tuple
         raise InputError(path, f"{place}.node", entry.node, f"the index of {entry.name} in nodes")
     states = len(entry.edges_s) + 1 + entry.absent + len(entry.repeats)
     if states > MAX_STATES:
-        raise InputError(path, f"{place}.edges_s", f"{states} states", f"at most {MAX_STATES}")
+        raise InputError(path, f"{place}.edges_s", Plain(f"{states} states"), f"at most {MAX_STATES}")
     edges = np.array([0.0, *entry.edges_s, np.inf])
     if (np.diff(edges) <= 0.0).any():
         raise InputError(path, f"{place}.edges_s", entry.edges_s, "ascending numbers > 0")
     if entry.repeats and (entry.repeats[0] != 2 or (np.diff(entry.repeats) <= 0).any() or entry.kind == "dynamic"):
         raise InputError(path, f"{place}.repeats", entry.repeats, "ascending numbers from 2, of a stage")
     if len(entry.slices_s) != states:
-        raise InputError(path, f"{place}.slices_s", f"{len(entry.slices_s)} rows", f"{states}, one per state")
+        raise InputError(path, f"{place}.slices_s", Plain(f"{len(entry.slices_s)} rows"), f"{states}, one per state")
     for name, row in (
         *((f"slices_s.{state}", row) for state, row in enumerate(entry.slices_s)),
         ("calls_s", entry.calls_s),

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from llmsched_gym.complaints import refused
 from llmsched_gym.config import Config, Real
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
+from llmsched_gym.numbers import real_number
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.traces import TraceFormat, read_trace
-from llmsched_gym.workloads.validate import MAX_ARRIVAL_NS
+from llmsched_gym.workloads.workload import MAX_ARRIVAL_NS
 
 Nanoseconds = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -24,6 +26,9 @@ Floats = NDArray[np.float64]
 _NS: Final = 1e9
 _LEAST_RATE: Final = 1e-12
 """Jobs per second; below it, times could overflow before they are found too late."""
+
+_MOST_VISITS: Final = 1e7
+"""Visits of the states of a Markov-modulated process that are drawn at most: some seconds' work."""
 
 
 class Poisson(Config):
@@ -44,7 +49,7 @@ class Gamma(Config):
     """
 
     kind: Literal["gamma"] = "gamma"
-    cv: Real = Field(gt=0.0, le=20.0)
+    cv: Real = Field(ge=1e-3, le=20.0)
 
     def sample(self, n: int, rate_per_s: float, rng: np.random.Generator) -> Nanoseconds:
         """Return `n` arrival times, ascending, as int64 ns."""
@@ -61,15 +66,15 @@ class MarkovModulated(Config):
     """
 
     kind: Literal["mmpp"] = "mmpp"
-    ratios: tuple[Annotated[Real, Field(ge=0.0)], ...] = Field(default=(1.0, 5.0), min_length=2)
-    dwell_s: tuple[Annotated[Real, Field(gt=0.0)], ...] = Field(default=(60.0, 15.0), min_length=2)
+    ratios: tuple[Annotated[Real, Field(ge=0.0, le=1e9)], ...] = Field(default=(1.0, 5.0), min_length=2)
+    dwell_s: tuple[Annotated[Real, Field(ge=1e-6, le=1e9)], ...] = Field(default=(60.0, 15.0), min_length=2)
 
     @model_validator(mode="after")
     def _states_match(self) -> Self:
         if len(self.ratios) != len(self.dwell_s):
-            raise ValueError(f"dwell_s needs one time per state, {len(self.ratios)} of them")
+            raise refused("dwell_s", list(self.dwell_s), f"one time per state, {len(self.ratios)} of them")
         if not any(ratio > 0.0 for ratio in self.ratios):
-            raise ValueError("ratios needs a state with a ratio > 0")
+            raise refused("ratios", list(self.ratios), "a state with a ratio > 0")
         return self
 
     def sample(self, n: int, rate_per_s: float, rng: np.random.Generator) -> Nanoseconds:
@@ -77,6 +82,10 @@ class MarkovModulated(Config):
         rate = check_rate(rate_per_s)
         target = np.cumsum(_exponential(rng, n))
         cycle_s = np.cumsum(self.dwell_s)
+        visits = n / rate / float(cycle_s[-1]) * len(cycle_s)
+        if visits > _MOST_VISITS:
+            allowed = f"longer times, for a rate of {rate:g} jobs/s: states are visited {_MOST_VISITS:g} times at most"
+            raise InputError("arrivals", "dwell_s", list(self.dwell_s), allowed)
         per_cycle = sum(ratio * dwell for ratio, dwell in zip(self.ratios, self.dwell_s, strict=True))
         rates = np.array(self.ratios) * (rate * float(cycle_s[-1]) / per_cycle)
         state = int(np.searchsorted(cycle_s, rng.random() * cycle_s[-1], side="right"))
@@ -101,7 +110,7 @@ class Diurnal(Config):
 
     kind: Literal["diurnal"] = "diurnal"
     amplitude: Real = Field(default=0.5, ge=0.0, le=1.0)
-    period_s: Real = Field(default=86_400.0, gt=0.0)
+    period_s: Real = Field(default=86_400.0, ge=1e-3, le=1e9)
     phase: Real = Field(default=0.0, ge=0.0, lt=1.0)
 
     def sample(self, n: int, rate_per_s: float, rng: np.random.Generator) -> Nanoseconds:
@@ -146,7 +155,7 @@ class Trace(Config):
             return window
         span = int(times[-1] - times[0])
         if span <= 0:
-            raise InputError(self.path, "timestamps", "all equal", "a trace that spans some time")
+            raise InputError(self.path, "timestamps", Plain("equal ones"), "a trace that spans some time")
         recorded_rate = (len(times) - 1) / (span / _NS)
         return _to_ns(window.astype(np.float64) * (recorded_rate / check_rate(rate_per_s) / _NS))
 
@@ -162,16 +171,16 @@ def check_rate(rate_per_s: Any) -> float:
         InputError: It is not a finite number of at least 1e-12.
     """
     allowed = f"jobs per second, a number >= {_LEAST_RATE:g}"
-    if isinstance(rate_per_s, bool) or not isinstance(rate_per_s, (int, float, np.integer, np.floating)):
+    rate = real_number(rate_per_s)
+    if rate is None or rate < _LEAST_RATE:
         raise InputError("workload", "rate", rate_per_s, allowed)
-    if not np.isfinite(rate_per_s) or rate_per_s < _LEAST_RATE:
-        raise InputError("workload", "rate", rate_per_s, allowed)
-    return float(rate_per_s)
+    return rate
 
 
 def _to_ns(seconds: Floats) -> Nanoseconds:
     if len(seconds) and not seconds[-1] <= MAX_ARRIVAL_NS / _NS:
-        raise InputError("workload", "rate", f"last arrival at {seconds[-1]:.3g} s", "a rate that ends within 1e9 s")
+        last = Plain(f"a last arrival at {seconds[-1]:.3g} s")
+        raise InputError("workload", "rate", last, "a rate that ends within 1e9 s")
     return np.rint(seconds * _NS).astype(np.int64)
 
 

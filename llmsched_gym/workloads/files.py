@@ -1,24 +1,159 @@
-"""Whole-file reads and atomic writes, with one-line errors."""
+"""Whole-file reads and atomic writes, with one-line errors.
+
+Text is UTF-8, with or without a byte order mark.
+"""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import re
 import secrets
 from pathlib import Path
+from typing import Any, Final
 
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 
 
-def read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | Path, what: str = "a readable file") -> bytes:
     """Return the content of a file.
 
+    Args:
+        path: The file.
+        what: What it should be, for errors.
+
     Raises:
-        InputError: It cannot be read.
+        InputError: It cannot be read, or is a device, which might never end.
+    """
+    if "\0" in str(path):
+        raise InputError(path, "", Plain("no path"), what)
+    try:
+        device = Path(path).is_char_device()
+        content = b"" if device else Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(path, "", reason(error), what) from error
+    if device:
+        raise InputError(path, "", Plain("a device"), what)
+    return content
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """Return the text of a file.
+
+    Args:
+        path: The file.
+        what: What it should be, for errors.
+
+    Raises:
+        InputError: It cannot be read, or is not UTF-8.
+    """
+    content = read_bytes(path, what)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        other = "UTF-16 text" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "bytes that are no UTF-8"
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(path, f"line {line}", Plain(other), f"{what}, in UTF-8") from error
+    if "\0" in text:  # UTF-16 without a byte order mark is UTF-8 with nulls
+        line = text[: text.index("\0")].count("\n") + 1
+        raise InputError(path, f"line {line}", Plain("a null character"), f"{what}, in UTF-8")
+    return text
+
+
+def read_json(path: str | Path, what: str) -> Any:
+    """Return the content of a JSON file.
+
+    Args:
+        path: The file.
+        what: What it should be, for errors.
+
+    Raises:
+        InputError: As `read_text` and `parse_json`.
+    """
+    return parse_json(path, read_text(path, what), what)
+
+
+def parse_json(source: object, text: str, what: str, line: int = 1) -> Any:
+    """Return what a JSON text says; every key may stand once in an object.
+
+    Args:
+        source: Where it came from.
+        text: The text.
+        what: What it should be, for errors.
+        line: The line of the source that it begins in.
+
+    Raises:
+        InputError: It is no JSON, a key stands twice in an object, or it cannot be held (depth, digits).
     """
     try:
-        return Path(path).read_bytes()
+        return json.loads(text, object_pairs_hook=_object)
+    except _RepeatedKeyError:
+        key, below = _repeated_key(text)
+        raise InputError(
+            source, f"line {line + below}", Plain(f"{key!r} twice"), "every key once in an object"
+        ) from None
+    except json.JSONDecodeError as error:
+        found = Plain(f"no JSON ({error.msg})")
+        place = f"line {line + error.lineno - 1}, column {error.colno}"
+        raise InputError(source, place, found, what) from None
+    except RecursionError:
+        raise InputError(source, f"line {line}", Plain("values nested too deeply"), what) from None
+    except ValueError:
+        raise InputError(source, f"line {line}", Plain("a number of too many digits"), what) from None
+
+
+class _RepeatedKeyError(Exception):
+    """A key stands twice in an object."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise _RepeatedKeyError
+    return content
+
+
+_TOKEN: Final = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")(?P<colon>\s*:)?|[{}\[\]]', re.DOTALL)
+"""What tells the keys of a JSON text: texts, those before a colon being keys, and brackets."""
+
+
+def _repeated_key(text: str) -> tuple[str, int]:
+    """Return the first key of a JSON text that stands twice in its object, how many lines below its first."""
+    keys: list[set[str]] = []
+    for token in _TOKEN.finditer(text):
+        if token[0] in "{[":
+            keys.append(set())
+        elif token[0] in "]}":
+            keys.pop()
+        elif token["colon"]:
+            key = json.loads(token["text"])
+            if key in keys[-1]:
+                return key, text.count("\n", 0, token.start())
+            keys[-1].add(key)
+    raise ValueError("no key stands twice")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, if need be.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError(path, "", Plain("a file"), "a folder") from None
     except OSError as error:
-        raise InputError(path, "", error.strerror or "unreadable", "a readable file") from error
+        raise InputError(path, "", reason(error), "a folder that can be written") from None
+
+
+def reason(error: OSError) -> Plain:
+    """Return the system's words about what it could not do ("no such file or directory")."""
+    if error.errno == errno.EISDIR:
+        return Plain("a folder")
+    text = error.strerror or type(error).__name__
+    return Plain(text[:1].lower() + text[1:])
 
 
 def write_atomic(path: str | Path, content: bytes) -> None:
@@ -29,7 +164,7 @@ def write_atomic(path: str | Path, content: bytes) -> None:
     """
     target = Path(path)
     if target.exists() and not target.is_file() and not target.is_dir():
-        raise InputError(path, "", "a device or pipe", "a file: it is replaced in one step")
+        raise InputError(path, "", Plain("a device or pipe"), "a file: it is replaced in one step")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         try:
@@ -38,4 +173,4 @@ def write_atomic(path: str | Path, content: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(path, "", error.strerror or "unwritable", "a path that can be written") from error
+        raise InputError(path, "", reason(error), "a path that can be written") from error

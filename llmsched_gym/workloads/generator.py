@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.errors import InputError, Plain, suggest
+from llmsched_gym.numbers import real_number, whole_number
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.arrivals import Arrivals, check_rate
@@ -66,13 +66,14 @@ def generate(
     Raises:
         InputError: An argument out of range, or an unknown application or split.
     """
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or not 1 <= n_jobs <= MAX_JOBS:
-        raise InputError(f"workload {name}", "n_jobs", n_jobs, f"an integer from 1 to {MAX_JOBS}")
+    count = whole_number(n_jobs)
+    if count is None or not 1 <= count <= MAX_JOBS:
+        raise InputError(f"workload {name}", "n_jobs", n_jobs, f"a whole number from 1 to {MAX_JOBS}")
     weights = _weights(name, mix, applications)
     rate = check_rate(rate_per_s)
-    times = arrivals.sample(int(n_jobs), rate, stream(split, seed, "arrivals"))
+    times = arrivals.sample(count, rate, stream(split, seed, "arrivals"))
     shares = np.cumsum(list(weights.values()))
-    draw = stream(split, seed, "mix").random(int(n_jobs)) * shares[-1]
+    draw = stream(split, seed, "mix").random(count) * shares[-1]
     which = np.minimum(np.searchsorted(shares, draw, side="right"), len(weights) - 1)
 
     parts: list[Part] = []
@@ -86,7 +87,7 @@ def generate(
         "mix": weights,
         "arrivals": arrivals.model_dump(mode="json"),
         "rate_per_s": rate,
-        "n_jobs": int(n_jobs),
+        "n_jobs": count,
         "split": split,
         "seed": check_seed(seed),
     }
@@ -100,9 +101,9 @@ def _weights(name: str, mix: Mapping[str, float], applications: Mapping[str, App
     for app, weight in mix.items():
         if app not in applications:
             raise InputError(source, "mix", app, suggest(app, applications))
-        number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-        if not number or not math.isfinite(weight) or weight <= 0.0:
+        number = real_number(weight)
+        if number is None or number <= 0.0:
             raise InputError(source, f"mix.{app}", weight, "a weight > 0")
     if not mix:
-        raise InputError(source, "mix", "no application", "at least one application with a weight > 0")
+        raise InputError(source, "mix", Plain("no application"), "at least one application with a weight > 0")
     return {app: float(mix[app]) for app in applications if app in mix}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -11,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from llmsched_gym.errors import InputError, from_validation, suggest
-from llmsched_gym.workloads.files import read_bytes
+from llmsched_gym.complaints import from_validation
+from llmsched_gym.errors import InputError, Plain, suggest
+from llmsched_gym.workloads.files import parse_json, read_text
 from llmsched_gym.workloads.history import compute_history
 from llmsched_gym.workloads.jobtrace_export import write_job_trace
 from llmsched_gym.workloads.jobtrace_schema import (
@@ -66,20 +66,19 @@ def read_job_trace(path: str | Path, history: str | Path | None = None) -> Workl
 
 
 def _parse(path: str | Path) -> JobTrace:
-    content = read_bytes(path)
+    what = "a job trace: a JSON object (docs/workloads.md)"
+    text = read_text(path, what)
+    content = parse_json(path, text, what)
+    if not isinstance(content, dict):
+        raise InputError(path, "", content, what)
+    for name, expected in (("format", FORMAT), ("version", VERSION)):
+        found = content.get(name, Plain("nothing"))
+        if found != expected or isinstance(found, bool):
+            raise InputError(path, name, found, f"{expected}, which this release reads")
     try:
-        raw = json.loads(content)
-    except ValueError as error:
-        reason = f"{error.msg} at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "not UTF-8"
-        raise InputError(path, "", reason, "a JSON object (docs/workloads.md)") from error
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise InputError(path, "format", raw.get("format") if isinstance(raw, dict) else type(raw).__name__, FORMAT)
-    if raw.get("version") != VERSION:
-        raise InputError(path, "version", raw.get("version"), f"{VERSION}, the version this release reads")
-    try:
-        return JobTrace.model_validate_json(content)
+        return JobTrace.model_validate_json(text)
     except ValidationError as error:
-        raise from_validation(path, error) from error
+        raise from_validation(path, error, JobTrace) from error
 
 
 @dataclass
@@ -108,12 +107,12 @@ def _build(path: str | Path, trace: JobTrace) -> Workload:
             raise InputError(path, f"applications.{i}.name", record.name, "application names that differ")
         ids = {name: n_prefixes + k for k, name in enumerate(record.prefixes)}
         if len(ids) != len(record.prefixes):
-            raise InputError(path, f"applications.{i}.prefixes", "a repeated name", "prefix names that differ")
+            raise InputError(path, f"applications.{i}.prefixes", Plain("a repeated name"), "prefix names that differ")
         n_prefixes += len(ids)
         applications[record.name] = _Application(i, record.template(path), ids)
     models = {name: i for i, name in enumerate(trace.models)}
     if len(models) != len(trace.models):
-        raise InputError(path, "models", "a repeated name", "model names that differ")
+        raise InputError(path, "models", Plain("a repeated name"), "model names that differ")
 
     rows = _Rows()
     for j in sorted(range(len(trace.jobs)), key=lambda j: trace.jobs[j].arrival_s):
@@ -220,7 +219,7 @@ class _JobReader:
         if one.candidate_of is not None and not layout.present[layout.row[one.candidate_of]]:
             raise self._error(s, "stage", entry.stage, f"no planned stage where {one.candidate_of} is absent")
         if not entry.present and (one.candidate_of is not None or revealer < 0):
-            raise self._error(s, "present", "false", "true: only optional stages can be absent")
+            raise self._error(s, "present", False, "true: only optional stages can be absent")
         runs = entry.present and one.kind is not StageKind.DYNAMIC
         if runs != bool(entry.tasks):
             allowed = "at least one task" if runs else "no task in an absent or dynamic stage"
@@ -241,7 +240,9 @@ class _JobReader:
         if one.kind is StageKind.DYNAMIC and one.revealed_by is not None:
             return JobStageRecord(stage=one.name, present=layout.present[layout.row[one.revealed_by]])
         if one.revealed_by is None:
-            raise InputError(self.path, f"{self.place}.stages", f"no {one.name}", "every stage that is not optional")
+            raise InputError(
+                self.path, f"{self.place}.stages", Plain(f"no {one.name}"), "every stage that is not optional"
+            )
         return JobStageRecord(stage=one.name, present=False)
 
     def _row(self, ids: dict[str, int], s: int, field: str, name: str) -> int:
@@ -251,18 +252,18 @@ class _JobReader:
 
     def _regular(self, s: int, t: int, task: TaskRecord) -> tuple[int, ...]:
         if task.duration_s is None:
-            raise self._error(s, f"tasks.{t}.duration_s", "nothing", "seconds >= 0 in a regular stage")
+            raise self._error(s, f"tasks.{t}.duration_s", Plain("nothing"), "seconds >= 0 in a regular stage")
         extra = task.model_fields_set - {"duration_s", "output_bytes"}
         if extra:
             allowed = "only duration_s and output_bytes in a regular stage"
-            raise self._error(s, f"tasks.{t}.{min(extra)}", "a value", allowed)
+            raise self._error(s, f"tasks.{t}.{min(extra)}", Plain("a value"), allowed)
         return (-1, round(task.duration_s * _NS), task.output_bytes or 0, 0, 0, -1, 0, -1, 0)
 
     def _llm(self, s: int, t: int, task: TaskRecord) -> tuple[int, ...]:
         place = f"tasks.{t}"
         if task.prompt_tokens is None or task.output_tokens is None:
             missing = "prompt_tokens" if task.prompt_tokens is None else "output_tokens"
-            raise self._error(s, f"{place}.{missing}", "nothing", "an integer >= 1 in an LLM stage")
+            raise self._error(s, f"{place}.{missing}", Plain("nothing"), "a whole number >= 1 in an LLM stage")
         if task.duration_s is not None:
             raise self._error(s, f"{place}.duration_s", task.duration_s, "tokens, not a duration, in an LLM stage")
         if task.model is not None and task.model not in self.models:
@@ -310,9 +311,9 @@ def _history_from(path: str | Path, past: Workload, template: ApplicationTemplat
     """Average the jobs of an application in another trace."""
     names = [other.name for other in past.templates]
     if template.name not in names:
-        raise InputError(path, "applications", f"no {template.name}", "the applications of the trace itself")
+        raise InputError(path, "applications", Plain(f"no {template.name}"), "the applications of the trace itself")
     app = names.index(template.name)
     if past.templates[app].nodes != template.nodes:
         allowed = f"those of {template.name} in the trace itself"
-        raise InputError(path, f"applications.{app}.stages", "other stages", allowed)
+        raise InputError(path, f"applications.{app}.stages", Plain("other stages"), allowed)
     return compute_history(past, app)

@@ -15,7 +15,7 @@ MAX_ARRIVAL_S: Final = 2e6
 """Latest arrival in a trace (23 days): a float of seconds then still names every nanosecond."""
 
 _Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
-_Share = Annotated[float, Field(ge=0.0)]
+_Share = Annotated[float, Field(ge=0.0, le=1e12)]
 
 
 class TaskRecord(BaseModel):
@@ -127,7 +127,7 @@ class JobTrace(BaseModel):
 
     format: Literal["llmsched-gym/job-trace"]
     version: Literal[1]
-    name: str = "job-trace"
-    models: tuple[str, ...] = Field(default=("default",), min_length=1)
+    name: str = Field(default="job-trace", min_length=1, max_length=200)
+    models: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(default=("default",), min_length=1)
     applications: tuple[ApplicationRecord, ...] = Field(min_length=1)
     jobs: tuple[JobRecord, ...] = Field(min_length=1)

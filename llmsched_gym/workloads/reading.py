@@ -17,5 +17,5 @@ def read_workload(path: str | Path) -> Workload:
         InputError: `path` is no path, or the file cannot be read or is not valid.
     """
     if not isinstance(path, str | Path):
-        raise InputError("workload", "", repr(path), "the path of a workload file or of a job trace (.json)")
+        raise InputError("workload", "", path, "the path of a workload file or of a job trace (.json)")
     return read_job_trace(path) if Path(path).suffix == ".json" else store.load(path)

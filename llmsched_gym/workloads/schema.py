@@ -6,7 +6,7 @@ from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.template import ApplicationTemplate, ApplicationType, StageKind, TemplateNode
 
 STRICT: Final = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -69,7 +69,7 @@ class TemplateRecord(BaseModel):
         for node in nodes:
             if node.candidate_of is not None and node.kind is StageKind.DYNAMIC:
                 field = f"application {self.name}, stage {node.name}"
-                raise InputError(source, field, "a dynamic candidate", "an LLM or regular stage in a plan")
+                raise InputError(source, field, Plain("a dynamic candidate"), "an LLM or regular stage in a plan")
         return template
 
     @classmethod

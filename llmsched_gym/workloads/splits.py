@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.numbers import whole_number
 
 SPLITS: Final = {"train": 0, "eval": 1, "profile": 2}
 """Splits and their codes. Jobs of different splits never coincide, whatever the seeds."""
@@ -19,11 +20,12 @@ def check_seed(seed: Any, source: object = "workload") -> int:
     """Return `seed` as an int.
 
     Raises:
-        InputError: It is not an integer in 0..`MAX_SEED`; booleans are refused.
+        InputError: It is no `whole_number` from 0 to `MAX_SEED`.
     """
-    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MAX_SEED:
-        raise InputError(source, "seed", seed, f"an integer from 0 to {MAX_SEED}")
-    return int(seed)
+    whole = whole_number(seed)
+    if whole is None or not 0 <= whole <= MAX_SEED:
+        raise InputError(source, "seed", seed, f"a whole number from 0 to {MAX_SEED}")
+    return whole
 
 
 def stream(split: str, seed: int, name: str) -> np.random.Generator:
@@ -34,8 +36,8 @@ def stream(split: str, seed: int, name: str) -> np.random.Generator:
     Raises:
         InputError: Unknown split, or a seed that `check_seed` refuses.
     """
-    if split not in SPLITS:
-        raise InputError("workload", "split", split, suggest(split, SPLITS))
+    if not isinstance(split, str) or split not in SPLITS:
+        raise InputError("workload", "split", split, suggest(str(split), SPLITS))
     seed = check_seed(seed)
     # SeedSequence splits integers into 32-bit words and pads with zeros. Fixed widths keep (split, seed) unambiguous:
     # [seed, split] would give seed 5 of split 1 and seed 5 + 2**32 of split 0 the same state.

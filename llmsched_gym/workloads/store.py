@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from llmsched_gym.errors import InputError, from_validation
+from llmsched_gym.complaints import from_validation
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.files import read_bytes, write_atomic
 from llmsched_gym.workloads.schema import STRICT, TemplateRecord
 from llmsched_gym.workloads.validate import validate_workload
@@ -82,12 +83,12 @@ def load(path: str | Path) -> Workload:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if sum(info.file_size for info in archive.infolist()) > _MAX_UNPACKED:
-                raise InputError(path, "", "more than 4 GiB unpacked", _ALLOWED)
+                raise InputError(path, "", Plain("more than 4 GiB unpacked"), _ALLOWED)
             members = {info.filename: archive.read(info) for info in archive.infolist()}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(path, "", "not a whole zip file (cut short or changed)", _ALLOWED) from error
+        raise InputError(path, "", Plain("not a whole zip file (cut short or changed)"), _ALLOWED) from error
     header = _read_header(path, members)
     workload = _read_arrays(path, header, members)
     validate_workload(workload, path)
@@ -115,11 +116,11 @@ def _columns(workload: Workload) -> Iterator[tuple[str, NDArray[Any]]]:
 
 def _read_header(path: str | Path, members: dict[str, bytes]) -> _Header:
     if _HEADER not in members:
-        raise InputError(path, _HEADER, "nothing", _ALLOWED)
+        raise InputError(path, _HEADER, Plain("nothing"), _ALLOWED)
     try:
         raw = json.loads(members[_HEADER])
     except ValueError as error:
-        raise InputError(path, _HEADER, "not JSON", _ALLOWED) from error
+        raise InputError(path, _HEADER, Plain("not JSON"), _ALLOWED) from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise InputError(path, f"{_HEADER}: format", raw.get("format") if isinstance(raw, dict) else raw, FORMAT)
     if raw.get("version") != SCHEMA_VERSION:
@@ -128,7 +129,7 @@ def _read_header(path: str | Path, members: dict[str, bytes]) -> _Header:
     try:
         return _Header.model_validate_json(members[_HEADER])
     except ValidationError as error:
-        raise from_validation(f"{path}: {_HEADER}", error) from error
+        raise from_validation(f"{path}: {_HEADER}", error, _Header) from error
 
 
 def _read_arrays(path: str | Path, header: _Header, members: dict[str, bytes]) -> Workload:
@@ -153,7 +154,7 @@ def _read_table(path: str | Path, members: dict[str, bytes], name: str, dtype: n
     columns = {column: _read_column(path, members, f"{name}.{column}", dtype[column]) for column in dtype.names or ()}
     lengths = {len(column) for column in columns.values()}
     if len(lengths) != 1:
-        raise InputError(path, name, f"columns of {sorted(lengths)} rows", "columns of one length")
+        raise InputError(path, name, Plain(f"columns of {sorted(lengths)} rows"), "columns of one length")
     table = np.zeros(lengths.pop(), dtype=dtype)
     for column, values in columns.items():
         table[column] = values
@@ -163,17 +164,19 @@ def _read_table(path: str | Path, members: dict[str, bytes], name: str, dtype: n
 def _read_column(path: str | Path, members: dict[str, bytes], name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
     member = f"{name}.npy"
     if member not in members:
-        raise InputError(path, member, "nothing", f"an array of {dtype.str}")
+        raise InputError(path, member, Plain("nothing"), f"an array of {dtype.str}")
     buffer = io.BytesIO(members[member])
     try:
         if np.lib.format.read_magic(buffer) != (1, 0):
-            raise InputError(path, member, "another .npy version", "version 1.0")
+            raise InputError(path, member, Plain("another .npy version"), "version 1.0")
         shape, _, found = np.lib.format.read_array_header_1_0(buffer)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(path, member, "not an .npy array", f"an array of {dtype.str}") from error
+        raise InputError(path, member, Plain("not an .npy array"), f"an array of {dtype.str}") from error
     body = len(members[member]) - buffer.tell()
     if found != dtype or shape != (body // dtype.itemsize,) or body % dtype.itemsize:
-        raise InputError(path, member, f"{found.str} of shape {shape}", f"one row of {dtype.str} that fills the member")
+        raise InputError(
+            path, member, Plain(f"{found.str} of shape {shape}"), f"one row of {dtype.str} that fills the member"
+        )
     return np.frombuffer(members[member], dtype=dtype, offset=buffer.tell())

@@ -11,7 +11,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 
 ApplicationType = Literal["predefined", "chain", "planning"]
 
@@ -112,7 +112,7 @@ class ApplicationTemplate:
         """
         names = [node.name for node in self.nodes]
         if not names:
-            raise InputError(source, f"application {self.name}", "no stage", "at least one stage")
+            raise InputError(source, f"application {self.name}", Plain("no stage"), "at least one stage")
         for name in names:
             if names.count(name) > 1:
                 raise InputError(source, f"application {self.name}", name, "stage names that differ")
@@ -129,4 +129,4 @@ class ApplicationTemplate:
             if node.candidate_of and self.nodes[self.index[node.candidate_of]].kind is not StageKind.DYNAMIC:
                 raise InputError(source, field, node.candidate_of, "candidate_of naming a dynamic stage")
             if node.kind is StageKind.DYNAMIC and node.revealed_by is None:
-                raise InputError(source, field, "no revealed_by", "the planner stage that reveals this sub-DAG")
+                raise InputError(source, field, Plain("no revealed_by"), "the planner stage that reveals this sub-DAG")

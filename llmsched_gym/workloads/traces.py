@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,9 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.errors import InputError, Plain, suggest
+from llmsched_gym.numbers import real_number
+from llmsched_gym.workloads.files import parse_json, reason
 
 TraceFormat = Literal["azure", "mooncake", "csv"]
 
@@ -73,10 +74,14 @@ def read_trace(path: str | Path, format: TraceFormat) -> RequestTrace:
                         _tokens(where, names[2], values[2]),
                     )
                 )
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, "", _reason(error), "a readable UTF-8 text file") from error
+    except OSError as error:
+        raise InputError(path, "", reason(error), "a readable file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, "", Plain("bytes that are no UTF-8"), "text in UTF-8") from error
+    except csv.Error as error:
+        raise InputError(path, "", Plain(error), "a CSV file") from error
     if not rows:
-        raise InputError(path, "", "no request", "at least one row after the header")
+        raise InputError(path, "", Plain("no request"), "at least one row after the header")
     table = np.array(rows, dtype=np.int64)
     table = table[np.argsort(table[:, 0], kind="stable")]
     return RequestTrace(table[:, 0] - table[0, 0], table[:, 1].astype(np.int32), table[:, 2].astype(np.int32))
@@ -84,9 +89,11 @@ def read_trace(path: str | Path, format: TraceFormat) -> RequestTrace:
 
 def _csv_rows(path: str | Path, file: Any, names: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.DictReader(file)
+    header = reader.fieldnames or ()
     for name in names:
-        if name not in (reader.fieldnames or ()):
-            raise InputError(f"{path}, line 1", name, "no such column", f"a header with {', '.join(names)}")
+        if list(header).count(name) != 1:
+            found = Plain("two such columns" if name in header else "no such column")
+            raise InputError(f"{path}, line 1", name, found, f"a header with {', '.join(names)}")
     for row in reader:
         yield reader.line_num, row
 
@@ -95,38 +102,32 @@ def _json_lines(path: str | Path, file: Any) -> Iterator[tuple[int, Mapping[str,
     for number, text in enumerate(file, start=1):
         if not text.strip():
             continue
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}", "", error.msg, "one JSON object per line") from error
+        row = parse_json(path, text, "one JSON object per line", number)
         if not isinstance(row, dict):
-            raise InputError(f"{path}, line {number}", "", type(row).__name__, "one JSON object per line")
+            raise InputError(f"{path}, line {number}", "", row, "one JSON object per line")
         yield number, row
 
 
 def _value(where: str, row: Mapping[str, Any], name: str) -> Any:
     value = row.get(name)
     if value is None:
-        raise InputError(where, name, "nothing", "a value")
+        raise InputError(where, name, Plain("nothing"), "a value")
     return value
 
 
 def _tokens(where: str, name: str, value: Any) -> int:
     number = _number(value)
     if number is None or number != math.floor(number) or not 1 <= number <= MAX_TOKENS:
-        raise InputError(where, name, value, f"an integer from 1 to {MAX_TOKENS}")
+        raise InputError(where, name, value, f"a whole number from 1 to {MAX_TOKENS}")
     return int(number)
 
 
 def _number(value: Any) -> float | None:
     """Return a finite number as a float, else None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
     try:
-        number = float(value)
+        return real_number(float(value) if isinstance(value, str) else value)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
 
 
 def _from_timestamp(where: str, name: str, value: Any) -> int:
@@ -150,10 +151,6 @@ def _from_number(unit_ns: int) -> Callable[[str, str, Any], int]:
         return round(number * unit_ns)
 
     return convert
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return error.strerror or "unreadable" if isinstance(error, OSError) else "bytes that are not UTF-8"
 
 
 _COLUMNS: Final[dict[str, tuple[tuple[str, str, str], Callable[[str, str, Any], int]]]] = {

@@ -7,15 +7,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.template import StageKind
-from llmsched_gym.workloads.workload import HISTORY, Workload
+from llmsched_gym.workloads.workload import HISTORY, MAX_ARRIVAL_NS, MAX_DURATION_NS, Workload
 
-MAX_ARRIVAL_NS: Final = 10**18
-"""Latest arrival (31 years)."""
-MAX_DURATION_NS: Final = 10**15
-"""Longest regular task (11 days)."""
 MAX_TOKENS: Final = 10**7
 """Most prompt or output tokens of a task."""
 MAX_BYTES: Final = 2**53
@@ -64,7 +60,7 @@ def _check_history(workload: Workload, source: object) -> None:
 def _check_jobs(workload: Workload, source: object) -> None:
     jobs = workload.jobs
     if not len(jobs):
-        raise InputError(source, "jobs", "none", "at least one job")
+        raise InputError(source, "jobs", Plain("none"), "at least one job")
     arrival = jobs["arrival_ns"]
     in_range = (arrival >= 0) & (arrival <= MAX_ARRIVAL_NS)
     _require(in_range, source, "jobs[{}].arrival_ns", arrival, f"0 to {MAX_ARRIVAL_NS}")

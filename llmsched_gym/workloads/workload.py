@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.errors import InputError
+from llmsched_gym.numbers import real_number
 from llmsched_gym.workloads.contents import Contents, prompt_contents
 from llmsched_gym.workloads.template import ApplicationTemplate
 
@@ -84,7 +84,32 @@ every latency profile.
 BYTES_PER_TOKEN: Final = 4
 """Assumed size of one token of text; sets the output bytes of LLM tasks."""
 
+MAX_ARRIVAL_NS: Final = 10**18
+"""Latest arrival (31 years)."""
+
+MAX_DURATION_NS: Final = 10**15
+"""Longest regular task (11 days)."""
+
+TIME_SCALES: Final = (1e-6, 1e6)
+"""Least and greatest factor by which a workload's arrivals and regular tasks may be made faster."""
+
 SCHEMA_VERSION: Final = 1
+
+
+def check_time_scale(given: Any, source: object) -> float:
+    """Return a time scale as a float.
+
+    Args:
+        given: What was given for it.
+        source: Where, for the message.
+
+    Raises:
+        InputError: It is not a number from 1e-6 to 1e6.
+    """
+    scale, (least, greatest) = real_number(given), TIME_SCALES
+    if scale is None or not least <= scale <= greatest:
+        raise InputError(source, "time_scale", given, f"a number from {least:g} to {greatest:g}")
+    return scale
 
 
 @dataclass(frozen=True)
@@ -134,30 +159,36 @@ class Workload:
         """Number of jobs."""
         return len(self.jobs)
 
+    @property
+    def _longest_ns(self) -> int:
+        return int(self.tasks["duration_ns"].max(initial=0))
+
     def scaled(self, time_scale: float) -> Workload:
         """Return the same jobs with arrivals and regular tasks `time_scale` times as fast; LLM tasks are left alone.
 
         Historical means are scaled with them. The digest tells different scales apart.
 
         Args:
-            time_scale: A number > 0; 1 returns this workload.
+            time_scale: 1e-6 to 1e6; 1 returns this workload.
 
         Raises:
-            InputError: It is not such a number.
+            InputError: It is not such a number, or arrivals or durations would be out of range.
         """
-        number = isinstance(time_scale, int | float) and not isinstance(time_scale, bool)
-        if not number or not math.isfinite(time_scale) or not time_scale > 0.0:
-            raise InputError(f"workload {self.name}", "time_scale", time_scale, "a number > 0")
-        if time_scale == 1.0:
+        scale = check_time_scale(time_scale, f"workload {self.name}")
+        if scale == 1.0:
             return self
+        longest = max(self.jobs["arrival_ns"].max(initial=0) / MAX_ARRIVAL_NS, self._longest_ns / MAX_DURATION_NS)
+        if longest > scale:
+            allowed = f"a number >= {longest:.3g}: with less, an arrival or a duration would be out of range"
+            raise InputError(f"workload {self.name}", "time_scale", time_scale, allowed)
         jobs, tasks = self.jobs.copy(), self.tasks.copy()
-        jobs["arrival_ns"] = np.rint(jobs["arrival_ns"] / time_scale)
+        jobs["arrival_ns"] = np.rint(jobs["arrival_ns"] / scale)
         regular = tasks["model"] < 0
-        tasks["duration_ns"][regular] = np.rint(tasks["duration_ns"][regular] / time_scale)
+        tasks["duration_ns"][regular] = np.rint(tasks["duration_ns"][regular] / scale)
         history = tuple(rows.copy() for rows in self.history)
         for rows in history:
-            rows["seconds"] /= time_scale
-        provenance = self.provenance | {"time_scale": time_scale * self.provenance.get("time_scale", 1.0)}
+            rows["seconds"] /= scale
+        provenance = self.provenance | {"time_scale": scale * self.provenance.get("time_scale", 1.0)}
         return replace(self, jobs=jobs, tasks=tasks, history=history, provenance=provenance)
 
     @cached_property

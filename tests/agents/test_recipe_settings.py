@@ -42,7 +42,7 @@ def _start(recipe: ModuleType, words: list[str], monkeypatch: pytest.MonkeyPatch
         (sb3_maskable_ppo, "--steps x", "--steps: got 'x'; expected a whole number"),
         (sb3_maskable_ppo, "--stepz 5", "did you mean '--steps'?"),
         (sb3_maskable_ppo, "--scenario nope", "scenario: got 'nope'"),
-        (sb3_maskable_ppo, "--config nope.yaml", "nope.yaml: got 'No such file"),
+        (sb3_maskable_ppo, "--config nope.yaml", "nope.yaml: got no such file"),
         (sb3_maskable_ppo, "--config", "--config"),
         (decima, "--workers 0", "--workers: got 0"),
         (decima, "--rollouts 0", "--rollouts: got 0; expected greater than or equal to 2"),
@@ -83,7 +83,7 @@ def test_an_output_that_is_a_file_is_told(
     file = tmp_path / "taken"
     file.write_text("kept")
     assert _start(recipe, ["--output", str(file)], monkeypatch) == 2
-    assert capsys.readouterr().err == f"error: {file}: got 'File exists'; expected a folder that can be written\n"
+    assert capsys.readouterr().err == f"error: {file}: got a file; expected a folder\n"
     assert file.read_text() == "kept"
 
 

@@ -158,7 +158,7 @@ def test_a_request_longer_than_the_kv_cache_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent\.csv: got 'No such file or directory'"):
+    with pytest.raises(InputError, match=r"absent\.csv: got no such file or directory"):
         read_requests(tmp_path / "absent.csv")
     with pytest.raises(InputError, match=r"out\.csv"):
         write_rows([], tmp_path / "absent" / "out.csv")

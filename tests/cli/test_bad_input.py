@@ -142,7 +142,7 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     "unknown half": (lambda f: ["latency", "lits"], "did you mean 'list'"),
     "unknown option": (compare("--polcies", "fcfs"), "'--polcies'; expected one of .*did you mean '--policies'"),
     "beginning of an option": (compare("--sce", "toy"), "'--sce'; .*did you mean '--scenario'"),
-    "option without value": (lambda f: ["compare", "--jobs"], "--jobs: got 'nothing'"),
+    "option without value": (lambda f: ["compare", "--jobs"], "--jobs: got nothing"),
     "text for a number": (compare("--jobs", "many"), "--jobs: got 'many'; expected a whole number"),
     "fraction for a whole number": (compare("--jobs", "2.5"), "--jobs: got '2.5'; expected a whole number"),
     "text for a seed": (lambda f: ["run", "--seed", "x"], "run: --seed: got 'x'; expected a whole number"),
@@ -155,8 +155,8 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
         lambda f: ["calibrate", "--server", "http://a", "--max-num-batched-tokens", "8", "--max-num-seqs", "x"],
         "--max-num-seqs: got 'x'; expected a whole number",
     ),
-    "missing option": (lambda f: ["workload", "generate"], "--output PATH: got 'nothing'"),
-    "missing word": (lambda f: ["engine", "replay"], "REQUESTS.csv: got 'nothing'"),
+    "missing option": (lambda f: ["workload", "generate"], "--output PATH: got nothing"),
+    "missing word": (lambda f: ["engine", "replay"], "REQUESTS.csv: got nothing"),
     "word too many": (compare("fcfs"), "'fcfs'"),
     # values of options
     "seeds that are no numbers": (compare("--seeds", "a:b"), "--seeds: got 'a:b'; expected seeds as 0:10"),
@@ -213,7 +213,7 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     "policy parameter twice": (compare("--policies", "llmsched?epsilon=0&epsilon=1"), "'epsilon'; .*once"),
     "unknown latency profile": (lambda f: ["latency", "show", "llama"], "'llama'"),
     # scenario and cluster files
-    "scenario file that is missing": (compare("--scenario", "./nowhere.yaml"), "nowhere.yaml: got 'No such file"),
+    "scenario file that is missing": (compare("--scenario", "./nowhere.yaml"), "nowhere.yaml: got no such file"),
     "scenario that is not YAML": (
         lambda f: compare("--scenario", f.text("bad.yaml", "jobs: [1, 2\nload: 3"))(f),
         "bad.yaml: line 2",
@@ -307,7 +307,7 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     "request longer than the KV cache": (replay(REQUESTS, *LINEAR, "--kv-blocks", "4"), "KV"),
     "engine without sequences": (replay(REQUESTS, *LINEAR, "--max-num-seqs", "0"), "max_num_seqs: got 0"),
     "log with a column twice": (replay("arrival_s,arrival_s,prompt_tokens,output_tokens\n1,1,5,5\n", *LINEAR), "once"),
-    "log with a value too many": (replay(REQUESTS + "2,1.0,5,3,9\n", *LINEAR), "log.csv, line 4: got 'more values'"),
+    "log with a value too many": (replay(REQUESTS + "2,1.0,5,3,9\n", *LINEAR), "log.csv, line 4: got more values"),
     "more sequences than an engine has rows for": (
         replay(REQUESTS, *LINEAR, "--max-num-seqs", "2000000000", "--max-num-batched-tokens", "2000000000"),
         "max_num_seqs: got 2000000000; expected an integer from 1 to",

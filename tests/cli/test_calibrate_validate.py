@@ -27,7 +27,7 @@ def nobody() -> str:
     [
         (("--server", "localhost:8000", *LIMITS), "expected a URL as http"),
         (("--server", "http://a:1,http://a:1", *LIMITS), "each once"),
-        (("--server", "http://a:1", "--max-num-seqs", "8"), "--max-num-batched-tokens INT: got 'nothing'"),
+        (("--server", "http://a:1", "--max-num-seqs", "8"), "--max-num-batched-tokens INT: got nothing"),
         (("--server", "http://a:1", *LIMITS, "--rounds", "0"), "--rounds: got 0"),
         (("--server", "http://a:1", *LIMITS, "--budget-s", "-1"), "--budget-s: got -1.0"),
         (("--server", "http://a:1", *LIMITS, "--scenario", "mixd"), "did you mean 'mixed'"),
@@ -57,12 +57,12 @@ def test_a_server_that_does_not_answer_is_named(
     [
         (
             ("--profile", "llama-2-7b-h100"),
-            "provenance.limits: got 'None'; expected a profile that llmsched-gym calibrate",
+            "provenance.limits: got None; expected a profile that llmsched-gym calibrate",
         ),
-        (("--profile", "nothing"), "latency profile: name: got 'nothing'"),
+        (("--profile", "nothing"), "latency profile: name: got nothing"),
         (("--profile", "p", "--repeats", "0"), "--repeats: got 0"),
         (("--profile", "p", "--policies", "fcsf"), "did you mean 'fcfs'"),
-        ((), "--profile NAME|FILE: got 'nothing'"),
+        ((), "--profile NAME|FILE: got nothing"),
     ],
 )
 def test_bad_input_of_validate_is_told_in_one_line(

@@ -34,7 +34,7 @@ def test_defaults_and_negations():
     [
         (["--steps", "x"], "train: --steps: got 'x'; expected a whole number (see train --help)"),
         (["--steps", "2", "--steps=1.5"], "train: --steps: got '1.5'; expected a whole number (see train --help)"),
-        (["--learning-rate", "-x"], "train: --learning-rate: got 'nothing'; expected a number (see train --help)"),
+        (["--learning-rate", "-x"], "train: --learning-rate: got nothing; expected a number (see train --help)"),
         (["--learning_rate", "x"], "train: --learning-rate: got 'x'; expected a number (see train --help)"),
         (
             ["--jobs", "1", "y", "--steps", "3"],

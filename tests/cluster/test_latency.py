@@ -54,7 +54,7 @@ def test_provenance_is_optional(tmp_path: Path) -> None:
         ({"prefill_ms": float("nan")}, "prefill_ms: got nan"),
         ({"context_ms": True}, "context_ms: got True"),
         ({"context_ms": 1e9}, "context_ms: got 1000000000.0"),
-        ({"schema": 2}, "schema: got 2; expected version 1"),
+        ({"schema": 2}, "schema: got 2; expected version 1, which this release reads"),
         ({"name": ""}, "name: got"),
         ({"provenance": "none"}, "provenance: got"),
         ({"prefil_ms": 1.0}, "did you mean 'prefill_ms'?"),
@@ -78,9 +78,9 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a JSON object"):
         load_profile(path)
     path.write_text(json.dumps({"schema": 1, "name": "x"}))
-    with pytest.raises(InputError, match="iteration_ms: got 'nothing'"):
+    with pytest.raises(InputError, match="iteration_ms: got nothing"):
         load_profile(path)
-    with pytest.raises(InputError, match=r"absent\.json: got 'No such file or directory'"):
+    with pytest.raises(InputError, match=r"absent\.json: got no such file or directory"):
         load_profile(tmp_path / "absent.json")
     with pytest.raises(InputError, match=r"out\.json"):
         load_profile("llama-2-7b-h100").save(tmp_path / "absent" / "out.json")

@@ -75,7 +75,7 @@ def test_files_that_are_no_cluster_are_refused_by_name(tmp_path: Path, content: 
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(InputError, match=r"nowhere\.yaml.*No such file"):
+    with pytest.raises(InputError, match=r"nowhere\.yaml.*no such file"):
         load_cluster("nowhere.yaml")
 
 

@@ -97,13 +97,13 @@ def test_scales_survive_json() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("jobs",), None, "weights.json: scales: got 'without jobs'"),
-        (("jobs", "AGE_S"), None, "weights.json: scales.jobs: got 'without AGE_S'"),
+        (("jobs",), None, "weights.json: scales: got without jobs"),
+        (("jobs", "AGE_S"), None, "weights.json: scales.jobs: got without AGE_S"),
         (("jobs", "AGE"), ["linear", 1, 1], "weights.json: scales.jobs: got 'AGE'"),
         (("jobs", "AGE_S"), ["log", 1.0, 1.0], "weights.json: scales.jobs.AGE_S: got \"['log', 1.0, 1.0]\""),
         (("jobs", "AGE_S"), ["log1p", 0, 1], "weights.json: scales.jobs.AGE_S: got \"['log1p', 0, 1]\""),
         (("jobs", "AGE_S"), ["log1p", 1, float("nan")], "weights.json: scales.jobs.AGE_S"),
-        (("jobs",), 3, "weights.json: scales.jobs: got 'a int'"),
+        (("jobs",), 3, "weights.json: scales.jobs: got 3"),
     ],
 )
 def test_bad_scales_are_told_in_one_line(path: tuple[str, ...], value: object, message: str) -> None:

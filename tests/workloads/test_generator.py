@@ -127,7 +127,7 @@ def test_digest_ignores_hash_seed_process_and_simd_level() -> None:
         ({"seed": True}, "seed: got True"),
         ({"seed": 1.0}, "seed: got 1.0"),
         ({"split": "test"}, "split: got 'test'; expected one of eval, profile, train"),
-        ({"mix": {}}, "mix: got 'no application'"),
+        ({"mix": {}}, "mix: got no application"),
         ({"mix": {"certian": 1.0}}, "mix: got 'certian'; expected one of assistant, certain, uncertain; did you mean"),
         ({"mix": {"certain": 0.0}}, "mix.certain: got 0.0; expected a weight > 0"),
         ({"mix": {"certain": float("inf")}}, "mix.certain: got inf"),

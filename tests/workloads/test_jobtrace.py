@@ -141,13 +141,13 @@ def test_history_from_another_trace(example: dict[str, Any], tmp_path: Path) -> 
     del past["applications"][1]
     past["jobs"] = past["jobs"][:1]
     path.write_text(json.dumps(past))
-    with pytest.raises(InputError, match=r"past\.json: applications: got 'no trip'"):
+    with pytest.raises(InputError, match=r"past\.json: applications: got no trip"):
         read_job_trace(EXAMPLE, history=path)
     past["applications"][0]["stages"][0]["name"] = "sort"
     past["applications"][0]["stages"][1]["parents"] = ["sort"]
     past["jobs"][0]["stages"][0]["stage"] = "sort"
     path.write_text(json.dumps(past))
-    with pytest.raises(InputError, match=r"past\.json: applications\.0\.stages: got 'other stages'"):
+    with pytest.raises(InputError, match=r"past\.json: applications\.0\.stages: got other stages"):
         read_job_trace(EXAMPLE, history=path)
 
 
@@ -157,7 +157,7 @@ ERRORS: list[tuple[str, Any, str]] = [
     ("version", 2, "version: got 2; expected 1"),
     ("colour", "red", "colour"),
     ("applications", [], "applications: got"),
-    ("models", ["a", "a"], "models: got 'a repeated name'"),
+    ("models", ["a", "a"], "models: got a repeated name"),
     ("applications.1.name", "ticket", "applications.1.name: got 'ticket'; expected application names that differ"),
     ("applications.0.stages.1.kind", "tool", "applications.0.stages.1.kind: got 'tool'"),
     (
@@ -166,25 +166,25 @@ ERRORS: list[tuple[str, Any, str]] = [
         "application ticket, stage lookup: got 'send'; expected a stage listed",
     ),
     ("applications.0.stages.1.parents", ["clasify"], "application ticket, stage lookup: got 'clasify'"),
-    ("applications.0.prefixes", ["a", "a"], "applications.0.prefixes: got 'a repeated name'"),
+    ("applications.0.prefixes", ["a", "a"], "applications.0.prefixes: got a repeated name"),
     ("applications.0.history", [], "applications.0.history: got 0; expected 6 records"),
     ("jobs.0.application", "tickets", "jobs.0.application: got 'tickets'; expected one of ticket, trip; did you mean"),
     ("jobs.0.arrival_s", -1, "jobs.0.arrival_s: got -1"),
     ("jobs.0.arrival_s", float("nan"), "jobs.0.arrival_s: got nan"),
     ("jobs.0.arrival_s", "soon", "jobs.0.arrival_s: got 'soon'"),
     ("jobs.0.stages.0.stage", "classfy", "jobs.0.stages.0.stage: got 'classfy'"),
-    ("jobs.0.stages.0.present", False, "jobs.0.stages.0.present: got 'false'; expected true"),
+    ("jobs.0.stages.0.present", False, "jobs.0.stages.0.present: got False; expected true"),
     ("jobs.0.stages.0.tasks", [], "jobs.0.stages.0.tasks: got 0; expected at least one task"),
     ("jobs.0.stages.4.present", False, "jobs.0.stages.4.tasks: got 1; expected no task"),
     ("jobs.0.stages.1.id", "classify", "jobs.0.stages.1.id: got 'classify'; expected ids that differ"),
     ("jobs.0.stages.1.stage", "classify", "jobs.0.stages.1.stage: got 'classify'; expected one entry"),
-    ("jobs.0.stages", [], "jobs.0.stages: got 'no classify'"),
+    ("jobs.0.stages", [], "jobs.0.stages: got no classify"),
     ("jobs.2.stages.3.parents", ["answer"], "jobs.2.stages.3.parents: got 'answer'; expected the id of a stage"),
     ("jobs.2.stages.2.id", "flights-out", "jobs.2.stages.2.id: got 'flights-out'"),
     (f"{LLM_TASK}.prompt_tokens", 0, f"{LLM_TASK}.prompt_tokens: got 0"),
     (f"{LLM_TASK}.prompt_tokens", 1.5, f"{LLM_TASK}.prompt_tokens: got 1.5"),
     (f"{LLM_TASK}.prompt_tokens", True, f"{LLM_TASK}.prompt_tokens: got True"),
-    (f"{LLM_TASK}.output_tokens", None, f"{LLM_TASK}.output_tokens: got 'nothing'"),
+    (f"{LLM_TASK}.output_tokens", None, f"{LLM_TASK}.output_tokens: got nothing"),
     (f"{LLM_TASK}.duration_s", 1.0, f"{LLM_TASK}.duration_s: got 1.0; expected tokens"),
     (f"{LLM_TASK}.model", "gpt", f"{LLM_TASK}.model: got 'gpt'; expected one of default"),
     (f"{LLM_TASK}.app_prefix", "guidelines", f"{LLM_TASK}.app_prefix: got 'guidelines'"),
@@ -192,8 +192,8 @@ ERRORS: list[tuple[str, Any, str]] = [
     (f"{LLM_TASK}.job_prefix_tokens", 500, f"{LLM_TASK}.job_prefix_tokens: got 500; expected nothing without"),
     ("jobs.0.stages.2.tasks.0.job_prefix_tokens", 100, "jobs.0.stages.2.tasks.0.job_prefix_tokens: got 100"),
     ("jobs.0.stages.1.tasks.0.duration_s", -0.5, "jobs.0.stages.1.tasks.0.duration_s: got -0.5"),
-    ("jobs.0.stages.1.tasks.0.duration_s", None, "jobs.0.stages.1.tasks.0.duration_s: got 'nothing'"),
-    ("jobs.0.stages.1.tasks.0.model", "default", "jobs.0.stages.1.tasks.0.model: got 'a value'; expected only"),
+    ("jobs.0.stages.1.tasks.0.duration_s", None, "jobs.0.stages.1.tasks.0.duration_s: got nothing"),
+    ("jobs.0.stages.1.tasks.0.model", "default", "jobs.0.stages.1.tasks.0.model: got a value; expected only"),
 ]
 
 
@@ -218,11 +218,15 @@ def test_errors_have_a_place(example: dict[str, Any], tmp_path: Path, place: str
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "got 'Expecting property name"),
-        (b"", "got 'Expecting value at line 1'"),
-        (b"[]", "format: got 'list'"),
-        (b"\xff\xfe{}", "expected a JSON object"),
-        (EXAMPLE.read_bytes()[:-200], "expected a JSON object"),
+        (b"{", "line 1, column 2: got no JSON (Expecting property name"),
+        (b"", "line 1, column 1: got no JSON (Expecting value)"),
+        (b"[]", "t.json: got []; expected a job trace"),
+        (b"\xff\xfe{}", "line 1: got UTF-16 text; expected a job trace"),
+        (b"\xef\xbb\xbf[]", "t.json: got []; expected a job trace"),
+        ('{"a": 1}'.encode("utf-16-le"), "line 1: got a null character; expected a job trace"),
+        (b"[" * 100_000, "t.json: line 1: got values nested too deeply; expected a job trace"),
+        (b"9" * 5000, "t.json: line 1: got a number of too many digits; expected a job trace"),
+        (EXAMPLE.read_bytes()[:-200], "got no JSON"),
     ],
 )
 def test_files_that_are_not_json(tmp_path: Path, content: bytes, message: str) -> None:

@@ -32,7 +32,7 @@ from llmsched_gym.backends.vllm.probes import Probe, Prober, context_near
 from llmsched_gym.backends.vllm.readings import Progress, Readings, summarise, take_readings
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.scenario import Scenario
 from llmsched_gym.workloads.contents import COLUMNS
 from llmsched_gym.workloads.workload import Workload
@@ -96,7 +96,7 @@ def limits_of(profile: LatencyProfile) -> EngineLimits:
     names = [field.name for field in fields(EngineLimits)]
     if not isinstance(given, Mapping) or not all(type(given.get(name)) is int for name in names):
         allowed = "a profile that llmsched-gym calibrate wrote: it knows the servers' limits"
-        raise InputError(f"latency profile {profile.name}", "provenance.limits", str(given), allowed)
+        raise InputError(f"latency profile {profile.name}", "provenance.limits", given, allowed)
     return EngineLimits(**{name: given[name] for name in names})
 
 
@@ -108,7 +108,7 @@ def plan_probes(workload: Workload, limits: EngineLimits) -> list[Probe]:
     """
     tasks = workload.tasks[(workload.tasks["model"] >= 0) & (workload.stages["present"][workload.tasks["stage"]] == 1)]
     if not len(tasks):
-        raise InputError(f"workload {workload.name}", "tasks", "no LLM task", "some to calibrate for")
+        raise InputError(f"workload {workload.name}", "tasks", Plain("no LLM task"), "some to calibrate for")
     prompt, output = tasks["prompt_tokens"].astype(float), tasks["output_tokens"].astype(float)
     cached = np.where(tasks["job_prefix"] >= 0, tasks["job_prefix_tokens"], 0).astype(float)
     cached = np.maximum(cached, np.where(tasks["app_prefix"] >= 0, tasks["app_prefix_tokens"], 0))
@@ -202,7 +202,7 @@ def served_cluster(scenario: Scenario, limits: EngineLimits, count: int, latency
     if len(models) != 1:
         allowed = "one model: the servers are replicas of each other"
         raise InputError(
-            f"scenario {scenario.name}", "cluster.executors.model", ", ".join(sorted(models)) or "none", allowed
+            f"scenario {scenario.name}", "cluster.executors.model", ", ".join(sorted(models)) or Plain("none"), allowed
         )
     regular = [group for group in scenario.cluster.executors if group.kind == "regular"]
     group = limits.executors(count, latency, models.pop())
@@ -347,10 +347,10 @@ async def look_at(
         labels = next((sample.labels for sample in samples if sample.name == "vllm:cache_config_info"), {})
         blocks, size = labels.get("num_gpu_blocks", ""), labels.get("block_size", "")
         if not (blocks.isdecimal() and size.isdecimal()):
-            raise InputError("server", fact.url, "no vllm:cache_config_info at /metrics", "a vLLM V1 server")
+            raise InputError("server", fact.url, Plain("no vllm:cache_config_info at /metrics"), "a vLLM V1 server")
         if labels.get("enable_prefix_caching") == "False":
             allowed = "prefix caching on: calibration sets contexts with it; the coefficients hold without it, too"
-            raise InputError("server", fact.url, "prefix caching off", allowed)
+            raise InputError("server", fact.url, Plain("prefix caching off"), allowed)
         kv_tokens = int(blocks) * int(size)
         longest = fact.max_model_len or kv_tokens
         found.append(EngineLimits(max_num_seqs, max_num_batched_tokens, longest, int(size), kv_tokens))

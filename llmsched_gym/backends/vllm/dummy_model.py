@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from llmsched_gym.errors import InputError, suggest
-from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.workloads.files import make_folder, write_atomic
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,7 @@ def dummy_model(name: str, folder: Path | None = None) -> Path:
     content = json.dumps(model_config(dummy_size(name)), indent=1).encode()
     root = os.environ.get("LLMSCHED_GYM_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     target = (folder or Path(root) / "llmsched_gym" / "models") / f"dummy-{name}"
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(target, "", error.strerror or "unwritable", "a folder that can be made") from error
+    make_folder(target)
     file = target / "config.json"
     if not file.exists() or file.read_bytes() != content:
         write_atomic(file, content)

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from llmsched_gym.errors import InputError, RunError
+from llmsched_gym.errors import InputError, Plain, RunError
 
 _SAMPLE = re.compile(r"^(?P<name>[A-Za-z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>[^\s{}]+)(?:\s+-?\d+)?$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -68,9 +68,9 @@ async def server_facts(session: aiohttp.ClientSession, url: str, *, timeout_s: f
         first = models["data"][0]
         model, length = str(first["id"]), first.get("max_model_len")
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise InputError("server", url, f"{type(error).__name__}: {error}", allowed) from None
+        raise InputError("server", url, Plain(f"{type(error).__name__}: {error}"), allowed) from None
     except (AttributeError, KeyError, IndexError, TypeError):
-        raise InputError("server", url, "no list of models at /v1/models", allowed) from None
+        raise InputError("server", url, Plain("no list of models at /v1/models"), allowed) from None
     try:
         version = str((await _get_json(session, f"{url}/version", timeout_s))["version"])
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):

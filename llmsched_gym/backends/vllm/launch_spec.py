@@ -13,8 +13,9 @@ from typing import Final
 from pydantic import Field, ValidationError, field_validator
 
 from llmsched_gym.backends.vllm.dummy_model import dummy_model, dummy_size
+from llmsched_gym.complaints import from_validation, refused
 from llmsched_gym.config import Config, Real, Whole
-from llmsched_gym.errors import InputError, from_validation
+from llmsched_gym.errors import InputError, Plain
 
 PYTHON_VARIABLE: Final = "LLMSCHED_GYM_VLLM_PYTHON"
 """Names the Python interpreter that has vLLM."""
@@ -56,7 +57,7 @@ class LaunchSpec(Config):
     def _not_ours(cls, flags: tuple[str, ...]) -> tuple[str, ...]:
         taken = sorted(_OURS & {flag.partition("=")[0] for flag in flags})
         if taken:
-            raise ValueError(f"expected no {taken[0]}: it follows from the other fields")
+            raise refused("", taken[0], "no such flag: it follows from the other fields")
         return flags
 
     @classmethod
@@ -72,7 +73,7 @@ class LaunchSpec(Config):
         try:
             spec = cls.model_validate(fields)
         except ValidationError as error:
-            raise from_validation("server", error, fields) from None
+            raise from_validation("server", error, cls, fields) from None
         if spec.model.startswith(DUMMY):
             dummy_size(spec.model.removeprefix(DUMMY))
         elif spec.model.startswith(("/", "./", "../", "~")) and not Path(spec.model).expanduser().is_dir():
@@ -129,4 +130,4 @@ def find_python(given: str | None = None) -> str:
     if importlib.util.find_spec("vllm") is not None:
         return sys.executable
     allowed = f"vLLM in this environment, in .venv-vllm (run `make vllm`), or a Python that has it in {PYTHON_VARIABLE}"
-    raise InputError("vllm", "", "no vLLM to launch servers with", allowed)
+    raise InputError("vllm", "", Plain("no vLLM to launch servers with"), allowed)

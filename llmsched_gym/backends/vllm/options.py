@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.errors import InputError, Plain, suggest
+from llmsched_gym.numbers import real_number
 
 ServerSpec = str | Mapping[str, Any]
 """A URL, ``dummy:<size>``, a model's path or name, or the fields of a `LaunchSpec`."""
@@ -39,8 +39,10 @@ class ServedOptions:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        if not isinstance(self.tools, Mapping):
+            raise InputError("servers", "tools", self.tools, "a mapping of stage names to functions")
         if not self.servers:
-            raise InputError("servers", "", "none", "at least one URL, or dummy:tiny to launch one")
+            raise InputError("servers", "", Plain("none"), "at least one URL, or dummy:tiny to launch one")
         for server in self.servers:
             if not isinstance(server, str | Mapping) or not server:
                 allowed = "a URL, dummy:<size>, a model, or a mapping of launch fields"
@@ -52,10 +54,9 @@ class ServedOptions:
         if not isinstance(self.stream, bool):
             raise InputError("servers", "stream", self.stream, "True or False")
         for name in ("request_timeout_s", "give_up_s"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value <= 0:
-                raise InputError("servers", name, value, "a number of seconds > 0")
+            seconds = real_number(getattr(self, name))
+            if seconds is None or seconds <= 0.0:
+                raise InputError("servers", name, getattr(self, name), "a number of seconds > 0")
 
     @classmethod
     def make(cls, servers: ServerSpec | Sequence[ServerSpec] | None, **others: Any) -> ServedOptions:
@@ -64,6 +65,8 @@ class ServedOptions:
             servers = [part.strip() for part in servers.split(",")]
         elif isinstance(servers, Mapping):
             servers = [servers]
+        elif not isinstance(servers, Sequence | None) or isinstance(servers, bytes):
+            raise InputError("servers", "", servers, "URLs or what to launch, one per LLM executor")
         return cls(tuple(servers or ()), **others)
 
     @classmethod

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.workload import Workload
 
 
@@ -41,7 +41,7 @@ class TokenRange:
             InputError: It is empty, or reaches below zero.
         """
         if not 0 <= self.first < self.stop:
-            raise InputError("token range", "first, stop", f"{self.first}, {self.stop}", "0 <= first < stop")
+            raise InputError("token range", "first, stop", Plain(f"{self.first}, {self.stop}"), "0 <= first < stop")
 
 
 DEFAULT_TOKENS = TokenRange()

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -14,11 +14,14 @@ import numpy as np
 
 from llmsched_gym.backends.latency_table import IterationTable, design
 from llmsched_gym.backends.vllm.probes import Interference, Probe, Prober, Reading
-from llmsched_gym.errors import InputError, RunError
-from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.errors import InputError, Plain, RunError
+from llmsched_gym.workloads.files import read_json, write_atomic
 
 FORMAT: Final = 1
 """Version of the files of readings."""
+
+_ROW: Final = ("round", "probe", *(field.name for field in fields(Reading)))
+"""Numbers of a row of a file of readings."""
 
 
 class Progress(Protocol):
@@ -54,10 +57,10 @@ class Readings:
         self.rows: list[dict[str, Any]] = []
         if path.exists():
             content = _read(path)
-            if content.get("setting") != self._setting:
-                keys = [key for key, value in self._setting.items() if content.get("setting", {}).get(key) != value]
+            if content["setting"] != self._setting:
+                keys = [key for key, value in self._setting.items() if content["setting"].get(key) != value]
                 allowed = "the same as asked for now; delete the file, or choose another output"
-                raise InputError(path, "setting", ", ".join(keys) or "other fields", allowed)
+                raise InputError(path, "setting", Plain(f"other {', '.join(keys) or 'fields'}"), allowed)
             self.rows = content["rows"]
 
     def has(self, turn: int, probe: int) -> bool:
@@ -76,13 +79,16 @@ class Readings:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] == FORMAT and isinstance(content["rows"], list):
-            return content
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise InputError(path, "", "something else", "readings of a calibration; delete the file to measure anew")
+    what = "readings of a calibration; delete the file to measure anew"
+    content = read_json(path, what)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(path, "", Plain("something else"), what)
+    if not isinstance(content.get("setting"), dict) or not isinstance(content.get("rows"), list):
+        raise InputError(path, "", Plain("no setting or no rows"), what)
+    for number, row in enumerate(content["rows"]):
+        if not isinstance(row, dict) or not all(isinstance(row.get(name), int | float) for name in _ROW):
+            raise InputError(path, f"rows.{number}", row, f"a mapping of {', '.join(_ROW)} to numbers")
+    return content
 
 
 def summarise(probes: Sequence[Probe], rows: Sequence[Mapping[str, Any]]) -> tuple[IterationTable, dict[str, float]]:

@@ -14,8 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from llmsched_gym.errors import InputError
-from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.errors import InputError, Plain
+from llmsched_gym.workloads.files import make_folder, write_atomic
 
 FITTED = ("sequence_sorting", "document_merging", "code_generation", "web_search", "task_automation", "llm_compiler")
 """Applications whose facts are fitted."""
@@ -36,14 +36,21 @@ def fit_all(data_dir: Path, out_dir: Path) -> list[Path]:
     """
     if not data_dir.is_dir():
         raise InputError("data", "", str(data_dir), "an existing folder of measured tables")
-    fitted = {name: import_module(f"{__name__}.{name}").fit(data_dir) for name in FITTED}
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(out_dir, "", error.strerror or "unwritable", "a folder that can be made") from error
+    fitted = {name: _fit(name, data_dir) for name in FITTED}
+    make_folder(out_dir)
     for name, facts in fitted.items():
         write_facts(facts, out_dir / f"{name}.json")
     return [out_dir / f"{name}.json" for name in fitted]
+
+
+def _fit(name: str, data_dir: Path) -> Mapping[str, Any]:
+    try:
+        return import_module(f"{__name__}.{name}").fit(data_dir)
+    except InputError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError, StopIteration) as error:
+        found = Plain(f"{type(error).__name__}: {error}")
+        raise InputError(data_dir, name, found, f"tables in which the fit of {name} finds what it needs") from error
 
 
 def write_facts(facts: Mapping[str, Any], path: Path) -> None:

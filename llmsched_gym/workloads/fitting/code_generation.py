@@ -12,6 +12,7 @@ from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.fitting.check import Comparison, samples, statistics
 from llmsched_gym.workloads.fitting.tables import (
     Facts,
+    Row,
     assumed,
     column,
     lagged_pairs,
@@ -35,7 +36,7 @@ Jobs = list[dict[str, NDArray[np.float64]]]
 
 def measured_jobs(data_dir: Path, dataset: str | None = None) -> Jobs:
     """One record per job: columns ``task_prompt``, ``implementation``, ``test_feedback``, ``reflection`` by round."""
-    by_job: dict[tuple[str, str], list[dict[str, str]]] = {}
+    by_job: dict[tuple[str, str], list[Row]] = {}
     for row in read_table(data_dir, ITERATIONS):
         if dataset in (None, row["dataset"]):
             by_job.setdefault((row["dataset"], row["job"]), []).append(row)

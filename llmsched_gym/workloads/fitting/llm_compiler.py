@@ -118,7 +118,7 @@ def _examples(data_dir: Path) -> list[Facts]:
                 "tokens": [],
             },
         )
-        plan["tokens"].append(float(row["plan_tokens"]))
+        plan["tokens"].append(row.number("plan_tokens"))
     return [plan | {"tokens": round(np.mean(plan["tokens"]))} for plan in plans.values()]
 
 

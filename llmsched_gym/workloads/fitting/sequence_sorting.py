@@ -62,11 +62,11 @@ def _calls(data_dir: Path, size: int) -> list[Facts]:
     for row in read_table(data_dir, CALLS):
         if row["task"] != f"sorting_{size:03d}":
             continue
-        tokens = int(row["tokens_per_response"])
+        tokens = int(row.number("tokens_per_response"))
         call: Facts = {
-            "prompt": int(row["prompt_tokens"]),
+            "prompt": int(row.number("prompt_tokens")),
             "output": tokens,
-            "responses": int(row["num_responses"]),
+            "responses": int(row.number("num_responses")),
             "kind": "merge" if row["op_type"] == "aggregate" else "generate",
             "part": tokens // TOKENS_PER_NUMBER,
         }

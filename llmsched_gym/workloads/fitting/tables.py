@@ -7,17 +7,18 @@ again writes the same file on any machine.
 from __future__ import annotations
 
 import csv
-import json
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.facts import Quantiles
+from llmsched_gym.workloads.files import read_json, read_text
 
 Floats = NDArray[np.float64]
 Facts = dict[str, Any]
@@ -26,33 +27,72 @@ LEVELS = tuple(round(0.025 * i, 3) for i in range(41))
 """Levels of a quantile table: 0, 0.025, ..., 1."""
 
 
-def read_table(data_dir: Path, name: str) -> list[dict[str, str]]:
+class Row(dict[str, str]):
+    """A row of a table, which knows where it stands."""
+
+    def __init__(self, place: str, values: Mapping[str, str | None]) -> None:
+        super().__init__({name: value for name, value in values.items() if name is not None and value is not None})
+        self.place = place
+
+    def __missing__(self, name: str) -> NoReturn:
+        """Name the column that is asked for, and not there.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(self.place, name, Plain("nothing"), "a value in this column")
+
+    def number(self, name: str) -> float:
+        """Return the number in a column.
+
+        Raises:
+            InputError: There is none.
+        """
+        try:
+            return float(self[name])
+        except InputError:
+            raise
+        except ValueError:
+            raise InputError(self.place, name, self[name], "a number") from None
+
+
+def read_table(data_dir: Path, name: str) -> list[Row]:
     """Rows of ``data_dir/name`` (CSV with a header).
 
     Raises:
-        InputError: The file is missing or has no rows.
+        InputError: The file cannot be read or has no rows.
     """
     path = data_dir / name
-    if not path.is_file():
-        raise InputError(path, "", "no such file", "a CSV file of the measured data")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    reader = csv.DictReader(io.StringIO(read_text(path, "a CSV file of the measured data"), newline=""))
+    try:
+        rows = [Row(f"{path}, line {reader.line_num}", row) for row in reader]
+    except csv.Error as error:
+        raise InputError(path, "", Plain(error), "a CSV file of the measured data") from None
     if not rows:
-        raise InputError(path, "", "no rows", "at least one row")
+        raise InputError(path, "", Plain("no rows"), "at least one row")
     return rows
 
 
-def column(rows: Iterable[Mapping[str, str]], name: str) -> Floats:
-    """One numeric column as floats."""
-    return np.array([float(row[name]) for row in rows])
+def column(rows: Iterable[Row], name: str) -> Floats:
+    """One numeric column as floats.
+
+    Raises:
+        InputError: A row has no number there.
+    """
+    return np.array([row.number(name) for row in rows])
 
 
 def read_summary(data_dir: Path, name: str) -> dict[str, Any]:
-    """JSON document ``data_dir/name``."""
+    """JSON document ``data_dir/name``.
+
+    Raises:
+        InputError: The file cannot be read, or is no JSON object.
+    """
     path = data_dir / name
-    if not path.is_file():
-        raise InputError(path, "", "no such file", "a JSON file of the measured data")
-    return json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path, "a JSON file of the measured data")
+    if not isinstance(content, dict):
+        raise InputError(path, "", content, "a JSON object of the measured data")
+    return content
 
 
 _DEEP: Final = re.compile(r"(?<= )(?!github\.com/)([^\s/]+/)[^\s/]+/[^\s;]*")

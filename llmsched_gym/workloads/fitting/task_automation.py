@@ -70,7 +70,7 @@ def plans(data_dir: Path) -> list[Plan]:
     names = {row["tool_id"]: row["tool_name"] for row in read_table(data_dir, TOOL_NAMES)}
     found = []
     for row in read_table(data_dir, PLANS):
-        size = int(row["nodes"])
+        size = int(row.number("nodes"))
         if row["domain"] != "huggingface" or not 2 <= size <= MAX_TOOLS:
             continue
         graph = nx.DiGraph()
@@ -84,7 +84,7 @@ def plans(data_dir: Path) -> list[Plan]:
         ids = row["tool_ids"].split(";")
         tools = [class_of[names[ids[old]]] if ids[old] in names else len(TOOLS) - 1 for old in order]
         edges = tuple(sorted((place[parent], place[child]) for parent, child in graph.edges))
-        found.append(Plan(tools, edges, float(row["request_tokens"]), float(row["plan_output_tokens"])))
+        found.append(Plan(tools, edges, row.number("request_tokens"), row.number("plan_output_tokens")))
     return found
 
 

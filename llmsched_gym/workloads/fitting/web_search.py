@@ -14,6 +14,7 @@ from llmsched_gym.workloads.block import JobBlock
 from llmsched_gym.workloads.fitting.check import Comparison, samples, statistics
 from llmsched_gym.workloads.fitting.tables import (
     Facts,
+    Row,
     assumed,
     column,
     ks_distance,
@@ -50,7 +51,7 @@ class Trajectory(NamedTuple):
 
 def trajectories(data_dir: Path, dataset: str) -> list[Trajectory]:
     """Measured jobs of one data set."""
-    by_job: dict[tuple[str, str], list[dict[str, str]]] = {}
+    by_job: dict[tuple[str, str], list[Row]] = {}
     for row in read_table(data_dir, STEPS):
         if row["run"] in RUNS[dataset]:
             by_job.setdefault((row["run"], row["job"]), []).append(row)

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[3]
         ({"model": "dummy:tiny", "max_num_seqs": 0}, r"max_num_seqs: got 0; expected greater than or equal to 1"),
         ({"model": "dummy:tiny", "max_num_seq": 4}, r"max_num_seq: got 4; expected no such field"),
         ({"model": "dummy:tiny", "flags": ["--port=1"]}, r"flags: .* expected no --port"),
-        ({"port": 1}, r"model: got 'nothing'; expected a value"),
+        ({"port": 1}, r"model: got nothing; expected a value"),
     ],
 )
 def test_bad_specs(given: str | dict[str, object], message: str):

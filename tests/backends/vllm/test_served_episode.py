@@ -263,7 +263,7 @@ def test_a_launched_server_that_dies_is_started_again(vllm_python: str):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"servers": None}, "servers: got 'none'"),
+        ({"servers": None}, "servers: got none"),
         ({"servers": "http://127.0.0.1:1"}, "server: http://127.0.0.1:1"),
         ({"servers": ["http://127.0.0.1:1", "http://127.0.0.1:1/"]}, "every server once"),
         ({"servers": "http://127.0.0.1:1", "request_timeout_s": 0.0}, "request_timeout_s: got 0.0"),
