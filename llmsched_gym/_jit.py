@@ -139,6 +139,6 @@ def _compile(function: F, **options: Any) -> F:
     previous = config.CACHE_DIR
     config.CACHE_DIR = _CACHE_DIR
     try:
-        return cast(F, numba.njit(cache=True, no_cfunc_wrapper=True, **options)(function))
+        return cast(F, cast(Any, numba).njit(cache=True, no_cfunc_wrapper=True, **options)(function))
     finally:
         config.CACHE_DIR = previous

@@ -172,7 +172,7 @@ def slot_time_ns(task: Any, latency: NDArray[np.int64]) -> int:
     prefill, context = llm_terms(task)
     before = max(task.prompt_tokens - prefill, 0)
     attended = prefill * before + prefill * (prefill - 1) // 2
-    return ((output - 1) * latency[0] + iteration_ps(latency, int(output - 1), prefill, context, attended)) // 1000
+    return ((output - 1) * latency[0] + iteration_ps(latency, output - 1, prefill, context, attended)) // 1000
 
 
 @kernel

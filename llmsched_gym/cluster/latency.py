@@ -147,13 +147,13 @@ class LatencyProfile:
 
 @kernel
 def iteration_ps(
-    latency_ps: NDArray[np.int64], n_decode: int, prefill_tokens: int, decode_context: int, attended: int
-) -> int:
+    latency_ps: NDArray[np.int64], n_decode: Any, prefill_tokens: Any, decode_context: Any, attended: Any
+) -> Any:
     """Return how long an iteration takes.
 
     Args:
         latency_ps: int64 (5,), `LatencyProfile.coefficients_ps`.
-        n_decode: Sequences that decode.
+        n_decode: Sequences that decode; integers, as those that follow.
         prefill_tokens: Prompt tokens computed.
         decode_context: Prompt and generated tokens of the decoding sequences.
         attended: Tokens before each prompt token computed, summed over these.

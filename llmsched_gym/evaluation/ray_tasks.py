@@ -6,11 +6,10 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Generator, Iterable
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from llmsched_gym.errors import InputError, Plain, RunError
-from llmsched_gym.extras import install_hint
+from llmsched_gym.extras import install_hint, is_installed
 
 Task = tuple[Any, ...]
 R = TypeVar("R")
@@ -28,7 +27,7 @@ def check_ray() -> None:
     Raises:
         InputError: It is not installed.
     """
-    if find_spec("ray") is None:
+    if not is_installed("ray"):
         raise InputError("--ray", "", Plain("Ray is not installed"), install_hint("ray"))
 
 

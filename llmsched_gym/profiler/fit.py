@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym.cluster.latency import LatencyProfile, load_profile
 from llmsched_gym.errors import InputError, Plain, RunError, suggest
-from llmsched_gym.extras import install_hint
+from llmsched_gym.extras import install_hint, is_installed
 from llmsched_gym.numbers import real_number, whole_number
 from llmsched_gym.profiler.profile import Profile, Variable
 from llmsched_gym.profiler.structure import (
@@ -108,7 +107,7 @@ def fit_profile(
         if not (real_number(weight) or 0.0) >= 1.0:
             raise InputError("profile", name, weight, "a number of jobs >= 1")
     clock = latency if isinstance(latency, LatencyProfile) else load_profile(latency)
-    if importlib.util.find_spec("pgmpy") is None:
+    if not is_installed("pgmpy"):
         raise RunError(f"profiles are fitted with pgmpy: {install_hint('profile')}")
     past = workloads or (profiling_jobs(application, jobs, seed),)
     template, observed = _observe_all(application, past, clock)

@@ -232,6 +232,9 @@ class _JobReader:
         shown = base + revealer if revealer >= 0 else -1
         self.rows.stages.append((len(self.rows.jobs), node, int(one.kind), int(entry.present), shown, len(entry.tasks)))
         for t, task in enumerate(entry.tasks):
+            if task.model != entry.tasks[0].model:
+                allowed = f"{entry.tasks[0].model}, as the first task: a stage asks for one model"
+                raise self._error(s, f"tasks.{t}.model", task.model, allowed)
             values = self._llm(s, t, task) if one.kind is StageKind.LLM else self._regular(s, t, task)
             self.rows.tasks.append((base + row, *values))
 

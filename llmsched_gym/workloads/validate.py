@@ -140,6 +140,8 @@ def _check_tasks(workload: Workload, source: object) -> None:
     model = tasks["model"]
     known = np.where(llm, (model >= 0) & (model < len(workload.models)), model == -1)
     _require(known, source, "tasks[{}].model", model, "the index of a model, -1 for a regular task")
+    one = model == model[stages["first_task"][owner]] if len(tasks) else np.ones(0, np.bool_)
+    _require(one, source, "tasks[{}].model", model, "the model of the other tasks of its stage: a stage asks for one")
     for name in ("prompt_tokens", "output_tokens"):
         tokens = tasks[name]
         holds = np.where(llm, (tokens >= 1) & (tokens <= MAX_TOKENS), tokens == 0)

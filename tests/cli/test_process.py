@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from interrupts import hearing_interrupts
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "import sys; from llmsched_gym.cli import main; sys.exit(main())"]
@@ -18,15 +19,16 @@ COMMAND = [sys.executable, "-c", "import sys; from llmsched_gym.cli import main;
 
 def start(*words: object) -> subprocess.Popen[str]:
     """Start a command in a process group of its own, as a terminal does."""
-    return subprocess.Popen(
-        [*COMMAND, *(str(word) for word in words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    with hearing_interrupts():
+        return subprocess.Popen(
+            [*COMMAND, *(str(word) for word in words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
 
 
 def group_ends(group: int, seconds: float = 20.0) -> bool:

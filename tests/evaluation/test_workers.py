@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from interrupts import hearing_interrupts
 
 PROGRAM = """
 import os, signal, sys, time
@@ -30,5 +31,6 @@ def test_interrupted_workers_say_nothing(tmp_path: Path, moment: str) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     command = [sys.executable, str(program), moment]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50.0, start_new_session=True, check=False)
+    with hearing_interrupts():
+        done = subprocess.run(command, capture_output=True, text=True, timeout=50, start_new_session=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")

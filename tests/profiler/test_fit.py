@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from dataclasses import replace
@@ -10,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llmsched_gym import extras
 from llmsched_gym.errors import InputError, RunError
 from llmsched_gym.profiler import structure
 from llmsched_gym.profiler.ancestral import draw_states, mutual_information
@@ -292,6 +292,6 @@ def test_bad_sources():
 
 
 def test_without_pgmpy(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(RunError, match=re.escape(f"{sys.executable} -m pip install 'llmsched-gym[profile]'")):
         fit_profile("document_merging")

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from llmsched_gym.backends.vllm import guard
-from llmsched_gym.backends.vllm.launch_spec import DUMMY, LaunchSpec, find_python
+from llmsched_gym.backends.vllm.launch_spec import DUMMY, SERVER_MODULE, LaunchSpec, find_python, python_environment
 from llmsched_gym.errors import InputError, RunError
 
 STOP_S: Final = 10.0
@@ -100,7 +100,7 @@ class Server:
             self.kill()
             _check_free(self._port)
             self._folder.mkdir(exist_ok=True)
-            command = [self._python, "-m", "vllm.entrypoints.openai.api_server", *self.spec.words(self._port)]
+            command = [self._python, "-m", SERVER_MODULE, *self.spec.words(self._port)]
             with self.log.open("ab") as log:
                 log.write(f"$ {' '.join(command)}\n".encode())
                 log.flush()
@@ -182,10 +182,7 @@ class Server:
 
     def _environment(self) -> dict[str, str]:
         defaults = {**_DEFAULT_ENVIRONMENT, **(_DUMMY_ENVIRONMENT if self.spec.model.startswith(DUMMY) else {})}
-        inherited = dict(os.environ)
-        if self._python != sys.executable:  # module paths and homes of this interpreter are not meant for another
-            inherited = {name: value for name, value in inherited.items() if not re.match("PYTHON(PATH|HOME)$", name)}
-        return {**defaults, **inherited, "TMPDIR": str(self._folder), **self.spec.env}
+        return {**defaults, **python_environment(self._python), "TMPDIR": str(self._folder), **self.spec.env}
 
     def _answers(self) -> bool:
         try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +22,23 @@ PYTHON_VARIABLE: Final = "LLMSCHED_GYM_VLLM_PYTHON"
 
 DUMMY: Final = "dummy:"
 """Prefix of a model without weights ("dummy:tiny")."""
+
+SERVER_MODULE: Final = "vllm.entrypoints.openai.api_server"
+"""What a server's interpreter runs."""
+
+_LOOK_FOR_SERVER: Final = """
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+
+name, *parts = sys.argv[1].split(".")
+spec = find_spec(name)
+for part in parts:
+    name = f"{name}.{part}"
+    spec = spec and PathFinder.find_spec(name, spec.submodule_search_locations or [])
+print("found" if spec else "missing")
+"""
+_ANSWER_S: Final = 30.0
 
 _OURS: Final = frozenset({"--model", "--host", "--port", "--served-model-name"})
 
@@ -110,24 +127,50 @@ class LaunchSpec(Config):
 
 
 def find_python(given: str | None = None) -> str:
-    """Return the Python interpreter that has vLLM.
+    """Return the Python interpreter that has vLLM's server.
 
     Looked for in this order: `given`, the variable LLMSCHED_GYM_VLLM_PYTHON, ``.venv-vllm`` in the working directory,
-    this interpreter.
+    this interpreter. Each is asked whether it finds the module that a server runs, so that a folder which happens to be
+    called ``vllm`` is not taken for the package.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or the one that was named has no vLLM.
     """
     for source, path in (("python", given), (PYTHON_VARIABLE, os.environ.get(PYTHON_VARIABLE))):
         if path:
             found = shutil.which(path)
-            if found is None:
+            if found is None or not _has_server(found):
                 raise InputError(source, "", path, "a Python interpreter that has vLLM")
             return found
-    beside = Path(".venv-vllm/bin/python")
-    if beside.exists():
-        return str(beside.absolute())
-    if importlib.util.find_spec("vllm") is not None:
-        return sys.executable
+    for python in (str(Path(".venv-vllm/bin/python").absolute()), sys.executable):
+        if _has_server(python):
+            return python
     allowed = f"vLLM in this environment, in .venv-vllm (run `make vllm`), or a Python that has it in {PYTHON_VARIABLE}"
     raise InputError("vllm", "", Plain("no vLLM to launch servers with"), allowed)
+
+
+def python_environment(python: str) -> dict[str, str]:
+    """Return the environment variables that a server's interpreter gets.
+
+    It leaves the working directory out of its module path: a clone of vLLM there would hide the installed package.
+    """
+    inherited = dict(os.environ)
+    if python != sys.executable:  # module paths and homes of this interpreter are not meant for another
+        inherited = {name: value for name, value in inherited.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    return {**inherited, "PYTHONSAFEPATH": "1"}
+
+
+def _has_server(python: str) -> bool:
+    """Tell whether an interpreter finds the module of the server, without importing anything of vLLM."""
+    try:
+        answer = subprocess.run(
+            [python, "-c", _LOOK_FOR_SERVER, SERVER_MODULE],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=python_environment(python),
+            timeout=_ANSWER_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.stdout.strip() == b"found"

@@ -10,11 +10,12 @@ import sys
 import tempfile
 import time
 import urllib.request
+import venv
 from pathlib import Path
 
 import pytest
+from interrupts import hearing_interrupts
 
-from llmsched_gym.backends.vllm import launch_spec
 from llmsched_gym.backends.vllm.dummy_model import SIZES, dummy_model
 from llmsched_gym.backends.vllm.guard import group_members
 from llmsched_gym.backends.vllm.launch import Server, launch, launch_all
@@ -66,21 +67,61 @@ def test_dummy_models(tmp_path: Path):
     assert file.read_bytes() == content
 
 
-def test_find_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def without_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with an interpreter in ``bare`` that has no vLLM, and is this process's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
-    monkeypatch.setattr(launch_spec.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr(sys, "executable", make_python(tmp_path / "bare"))
+    return tmp_path
+
+
+def make_python(folder: Path) -> str:
+    """Make an interpreter in an environment of its own."""
+    venv.create(folder, symlinks=True, with_pip=False)
+    return str(folder / "bin" / "python")
+
+
+def add_server(folder: Path) -> None:
+    """Put modules of the names of vLLM's into a folder; importing any of them fails."""
+    package = folder / "vllm" / "entrypoints" / "openai"
+    package.mkdir(parents=True)
+    for parent in (package, *package.parents[:2]):
+        (parent / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "api_server.py").write_text("raise RuntimeError('imported')")
+
+
+def test_find_python(without_vllm: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match="make vllm"):
         find_python()
-    beside = tmp_path / ".venv-vllm" / "bin" / "python"
-    beside.parent.mkdir(parents=True)
-    beside.symlink_to(sys.executable)
-    assert find_python() == str(beside)
-    monkeypatch.setenv(PYTHON_VARIABLE, sys.executable)
+    bare = sys.executable
+    add_server(next((without_vllm / "bare").glob("lib/python*/site-packages")))
+    assert find_python() == bare
+    beside = make_python(without_vllm / ".venv-vllm")
+    assert find_python() == bare  # the one beside has no vLLM
+    add_server(next((without_vllm / ".venv-vllm").glob("lib/python*/site-packages")))
+    assert find_python() == beside
+    assert find_python(bare) == bare
+    monkeypatch.setenv(PYTHON_VARIABLE, bare)
+    assert find_python() == bare
+    for wrong in ("sh", "true", "/no/python", make_python(without_vllm / "other")):
+        with pytest.raises(InputError, match=f"python: got '{wrong}'; expected a Python interpreter that has vLLM"):
+            find_python(wrong)
+        monkeypatch.setenv(PYTHON_VARIABLE, wrong)
+        with pytest.raises(InputError, match=f"{PYTHON_VARIABLE}: got '{wrong}'"):
+            find_python()
+
+
+def test_a_folder_named_vllm_is_not_vllm(without_vllm: Path, monkeypatch: pytest.MonkeyPatch):
+    (without_vllm / "vllm" / "vllm").mkdir(parents=True)  # a clone of its repository
+    with pytest.raises(InputError, match="make vllm"):
+        find_python()
+    add_server(without_vllm)  # a working directory in the clone
+    with pytest.raises(InputError, match="make vllm"):
+        find_python()
+    monkeypatch.setenv("PYTHONPATH", str(without_vllm))  # a user who wants it says so
     assert find_python() == sys.executable
-    assert find_python("sh").endswith("/sh")
-    with pytest.raises(InputError, match="python: got '/no/python'; expected a Python interpreter that has vLLM"):
-        find_python("/no/python")
 
 
 def test_guard_knows_a_group():
@@ -207,14 +248,15 @@ def test_orphans():
 def test_nothing_is_left(servers: list[Server], vllm_python: str, tmp_path: Path, temporary: Path, how: str):
     """An exception when all runs; Ctrl-C, and a killed process, while the server starts."""
     before = orphans()
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path), vllm_python, how],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    with hearing_interrupts():
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(tmp_path), vllm_python, how],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
     assert process.stdout is not None
     pid, url = process.stdout.readline().split()
     if how != "exception":
