@@ -254,16 +254,16 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             InputError: The action is no integer.
         """
         episode = self._episode
-        if episode is None or episode.turn.over[0]:
+        if episode is None or episode.turn.over.item(0):
             raise gym.error.ResetNeeded("the episode is over: call reset()")
         tables = self.shapes.new(1)
         chosen = read_action(action)
         episode.step(chosen if 0 <= chosen < self.shapes.actions else -1, tables)
         observation, info = self._seen(tables)
-        over = bool(episode.turn.over[0])
+        over = episode.turn.over.item(0)
         if over:
             info["result"] = episode.result()
-        return observation, float(episode.turn.rewards[0]), over, False, info
+        return observation, episode.turn.rewards.item(0), over, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return the legal actions as booleans, as sb3-contrib's MaskablePPO asks for them."""
@@ -295,14 +295,14 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
 
     def _seen(self, tables: Tables) -> tuple[Observation, dict[str, Any]]:
         """Wrap filled tables as observation and info."""
-        observation: Observation = {name: getattr(tables, name)[0] for name in self.shapes.asked}
+        observation = self.shapes.first(tables)
         self._mask = observation["action_mask"]
         turn = self.episode.turn
         info = {
             "action_mask": self._mask,
-            "time_s": float(turn.time_s[0]),
-            "hidden_candidates": int(turn.hidden_candidates[0]),
-            "illegal_actions": int(turn.illegal_actions[0]),
+            "time_s": turn.time_s.item(0),
+            "hidden_candidates": turn.hidden_candidates.item(0),
+            "illegal_actions": turn.illegal_actions.item(0),
         }
         return observation, info
 

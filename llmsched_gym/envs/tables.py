@@ -160,21 +160,37 @@ class TableShapes:
 
     def new(self, episodes: int) -> Tables:
         """Return zeros for so many episodes, with a leading axis."""
+        places = self._places.get(episodes)
+        if places is None:
+            places = self._places[episodes] = self._placed(episodes)
         # One piece of memory: several large ones would go back to the system, and be cleared by it, step by step.
         memory = np.zeros(self._bytes * episodes, np.uint8)
-        arrays: list[Any] = []
-        for shape, dtype, start in self._places:
-            arrays.append(np.ndarray((episodes, *shape), dtype, memory, start * episodes))
-        return Tables(*arrays)
+        return Tables(*[np.ndarray(shape, dtype, memory, start) for shape, dtype, start in places])
+
+    def as_observation(self, tables: Tables) -> Observation:
+        """Return the tables that were asked for, by name."""
+        return {name: tables[i] for name, i in self._asked}
+
+    def first(self, tables: Tables) -> Observation:
+        """Return the same of the first episode."""
+        return {name: tables[i][0] for name, i in self._asked}
 
     @cached_property
-    def _places(self) -> list[tuple[tuple[int, ...], Any, int]]:
-        """Shape and type of every table, and how many bytes of an episode lie before it: single bytes lie last."""
+    def _asked(self) -> tuple[tuple[str, int], ...]:
+        order = list(self.all)
+        return tuple((name, order.index(name)) for name in self.asked)
+
+    @cached_property
+    def _places(self) -> dict[int, list[tuple[tuple[int, ...], Any, int]]]:
+        """By number of episodes: shape and type of every table, and at which byte it begins."""
+        return {}
+
+    def _placed(self, episodes: int) -> list[tuple[tuple[int, ...], Any, int]]:
         starts, start = {}, 0
-        for name in sorted(self.all, key=lambda name: -np.dtype(self.all[name][1]).itemsize):
+        for name in sorted(self.all, key=lambda name: -np.dtype(self.all[name][1]).itemsize):  # single bytes last
             starts[name] = start
-            start += self._size(name)
-        return [(shape, dtype, starts[name]) for name, (shape, dtype) in self.all.items()]
+            start += self._size(name) * episodes
+        return [((episodes, *shape), np.dtype(dtype), starts[name]) for name, (shape, dtype) in self.all.items()]
 
     @cached_property
     def _bytes(self) -> int:

@@ -273,7 +273,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
         return shares
 
     def _observation(self) -> Observation:
-        return {name: getattr(self._tables, name) for name in self._one.shapes.asked}
+        return self._one.shapes.as_observation(self._tables)
 
     def _info(self, i: int) -> dict[str, Any]:
         """Return what every info of a sub-environment has."""

@@ -215,6 +215,18 @@ def test_errors_have_a_place(example: dict[str, Any], tmp_path: Path, place: str
     assert len(line) < 400 + len(str(path))
 
 
+def test_a_stage_asks_for_one_model(example: dict[str, Any], tmp_path: Path) -> None:
+    example["models"] = ["small", "large"]
+    stage = example["jobs"][0]["stages"][0]
+    stage["tasks"] = [{**stage["tasks"][0], "model": "large"}, {**stage["tasks"][0], "model": "small"}]
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps(example))
+    with pytest.raises(
+        InputError, match=r"tasks\.1\.model: got 'small'; expected large, as the first task: a stage asks"
+    ):
+        read_job_trace(path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -229,18 +241,6 @@ def test_errors_have_a_place(example: dict[str, Any], tmp_path: Path, place: str
         (EXAMPLE.read_bytes()[:-200], "got no JSON"),
     ],
 )
-def test_a_stage_asks_for_one_model(example: dict[str, Any], tmp_path: Path) -> None:
-    example["models"] = ["small", "large"]
-    stage = example["jobs"][0]["stages"][0]
-    stage["tasks"] = [{**stage["tasks"][0], "model": "large"}, {**stage["tasks"][0], "model": "small"}]
-    path = tmp_path / "trace.json"
-    path.write_text(json.dumps(example))
-    with pytest.raises(
-        InputError, match=r"tasks\.1\.model: got 'small'; expected large, as the first task: a stage asks"
-    ):
-        read_job_trace(path)
-
-
 def test_files_that_are_not_json(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "t.json"
     path.write_bytes(content)
