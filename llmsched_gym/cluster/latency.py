@@ -143,7 +143,7 @@ def read_profile(path: str | Path) -> LatencyProfile:
     known = {"schema", "name", "provenance", *COEFFICIENTS, ATTENTION}
     for key in content:
         if key not in known:
-            raise InputError(path, "field", key, suggest(key, known))
+            raise InputError(path, key, content[key], f"no such field, but {suggest(key, known)}")
     for key in ("schema", "name", *COEFFICIENTS):
         if key not in content:
             raise InputError(path, key, Plain("nothing"), "a value")

@@ -36,8 +36,8 @@ MAX_ENVS: Final = 65_536
 MAX_THREADS: Final = 1024
 """Most threads that step them."""
 
-MAX_BYTES: Final = 2**32
-"""Most bytes of an observation, of all sub-environments together (4 GiB)."""
+MAX_BYTES: Final = 2**30
+"""Most bytes of an observation, of all sub-environments together (1 GiB)."""
 
 
 # Arguments of one environment
