@@ -44,16 +44,15 @@ def from_validation(source: object, error: ValidationError, kind: Any, given: An
     first = error.errors(include_url=False)[0]
     path = list(first["loc"])
     shown = list(_path(path, given))
-    value = first["input"]
+    value, context = first["input"], first.get("ctx", {})
     match first["type"]:
         case "json_invalid":
-            return InputError(source, "", Plain(first.get("ctx", {})["error"]), "JSON")
+            return InputError(source, "", Plain(f"no JSON ({context['error']})"), "JSON")
         case "refused":
-            context = first.get("ctx", {})
             field = ".".join(filter(None, [*shown, context["field"]]))
             return InputError(source, field, context["value"], context["allowed"])
-        case "value_error" if isinstance(first.get("ctx", {}).get("error"), InputError):
-            return first.get("ctx", {})["error"]
+        case "value_error" if isinstance(context["error"], InputError):
+            return context["error"]
         case "missing":
             value, allowed = Plain("nothing"), _allowed(_kinds_at(kind, path), None)
         case "extra_forbidden":

@@ -96,7 +96,8 @@ def read_yaml(path: str | Path, what: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}" if mark else ""
-        raise InputError(path, line, Plain(getattr(error, "problem", None) or "no YAML"), what) from None
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise InputError(path, line, Plain(f"no YAML ({problem})"), what) from None
     except RecursionError:
         raise InputError(path, "", Plain("values nested too deeply"), what) from None
     except ValueError:

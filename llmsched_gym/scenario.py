@@ -10,7 +10,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from llmsched_gym.cluster.latency import names_file
 from llmsched_gym.cluster.load import Part, saturation_rates
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster, with_located_profiles
 from llmsched_gym.complaints import from_validation, refused
@@ -22,7 +21,6 @@ from llmsched_gym.workloads.arrivals import Arrivals, Poisson, Trace
 from llmsched_gym.workloads.generator import generate
 from llmsched_gym.workloads.history import application_history
 from llmsched_gym.workloads.shortening import shortened, shortened_history
-from llmsched_gym.workloads.splits import SPLITS
 from llmsched_gym.workloads.workload import Workload
 
 SCENARIOS = ("mixed", "predefined", "chain", "planning", "toy", "two_jobs")
@@ -130,15 +128,6 @@ class Scenario(Config):
         drawn = generate(self.name, self.applications, self.arrivals, rate, self.jobs, split, seed)
         return shortened(drawn, self.token_divisor)
 
-    def check_split(self, split: str) -> None:
-        """Check the name of a split.
-
-        Raises:
-            InputError: It is not known.
-        """
-        if not isinstance(split, str) or split not in SPLITS:
-            raise InputError("environment", "split", split, suggest(str(split), SPLITS))
-
 
 def load_scenario(given: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
     """Read a scenario by name, from a YAML file (any string with a dot or slash), or from a mapping.
@@ -171,10 +160,10 @@ def files_named_in(path: str | Path) -> list[Path]:
     """
     content = _located(Path(path))
     scenario = _validated(path, content)
-    named = [group.latency for group in scenario.cluster.llm if names_file(group.latency)]
-    named += [scenario.arrivals.path] if isinstance(scenario.arrivals, Trace) else []
-    named += [content["cluster"]] if isinstance(content["cluster"], str) else []
-    return [Path(one) for one in named]
+    arrivals, cluster = scenario.arrivals, content["cluster"]
+    named = [arrivals.path] if isinstance(arrivals, Trace) else []
+    named += [cluster] if isinstance(cluster, str) else []
+    return [*scenario.cluster.profile_files, *map(Path, named)]
 
 
 @lru_cache

@@ -54,5 +54,5 @@ def number(source: str, field: str, text: str | None, high: float) -> float:
     except ValueError:
         value = math.nan
     if not 0.0 <= value <= high:
-        raise InputError(source, field, Plain("nothing") if text is None else text, f"a number from 0 to {high:g}")
+        raise InputError(source, field, Plain("nothing") if text is None else text, f"a number from 0 to {high:.12g}")
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +9,11 @@ from typing import Annotated
 import tyro
 
 from llmsched_gym.cli.console import EpisodeProgress, note, print_json, print_table
-from llmsched_gym.cli.options import Json, Output, Real, Text
+from llmsched_gym.cli.options import BatchedTokens, Json, Output, Range, Sequences, Text, optional
 from llmsched_gym.cli.real_servers import needs_vllm_extra, parse_urls
 from llmsched_gym.errors import InputError
+
+Size = Annotated[float | None, optional("FLOAT"), Range(0, 1e6, above=True)]
 
 
 @dataclass(frozen=True)
@@ -39,27 +40,25 @@ class Calibrate:
     """
 
     server: Annotated[str, tyro.conf.arg(metavar="URL[,URL]")]
-    max_num_seqs: int
-    max_num_batched_tokens: int
+    max_num_seqs: Sequences
+    max_num_batched_tokens: BatchedTokens
     name: Text = None
     output: Output = None
     scenario: str = "mixed"
-    rounds: int = 5
-    budget_s: float = 300.0
-    weights_gb: Real = None
-    bandwidth_gb_s: Real = None
+    rounds: Annotated[int, Range(1, 1000)] = 5
+    budget_s: Annotated[float, Range(0, 1e6, above=True)] = 300.0
+    weights_gb: Size = None
+    bandwidth_gb_s: Size = None
     as_json: Json = False
 
     def run(self) -> int:
         """Measure, fit, write, and show the profile."""
         urls = parse_urls(self.server)
-        for option in ("max_num_seqs", "max_num_batched_tokens", "rounds", "budget_s", "weights_gb", "bandwidth_gb_s"):
-            value = getattr(self, option)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise InputError(f"--{option.replace('_', '-')}", "", value, "a number > 0")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            allowed = f"at least --max-num-seqs, {self.max_num_seqs}"
+            raise InputError("--max-num-batched-tokens", "", self.max_num_batched_tokens, allowed)
         from llmsched_gym.cluster.latency import describe, own_profiles
         from llmsched_gym.scenario import load_scenario
-        from llmsched_gym.workloads.files import make_folder
 
         scenario = load_scenario(self.scenario)
         with needs_vllm_extra():
@@ -67,7 +66,6 @@ class Calibrate:
 
         name = self.name or (self.output.stem if self.output else served_model(urls[0]))
         output = self.output or own_profiles() / f"{_file_name(name)}.json"
-        make_folder(output.parent)
         asked = Calibration(
             urls,
             scenario,

@@ -6,11 +6,23 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 from llmsched_gym.cli.console import EpisodeProgress, print_json, print_table, say
 from llmsched_gym.cli.flags import parse_loads, parse_names, parse_seeds
-from llmsched_gym.cli.options import File, Json, Output, Real, Text, Whole
+from llmsched_gym.cli.options import (
+    File,
+    Jobs,
+    Json,
+    Output,
+    Range,
+    Rate,
+    Repeats,
+    Seconds,
+    Text,
+    TimeScale,
+    optional,
+)
 from llmsched_gym.cli.serving import served_options
 from llmsched_gym.errors import InputError
 
@@ -75,22 +87,22 @@ class Compare:
 
     scenario: str = "mixed"
     policies: Text = None
-    jobs: Whole = None
+    jobs: Jobs = None
     load: Text = None
-    rate: Real = None
+    rate: Rate = None
     seeds: Text = None
     cluster: File = None
     workload: File = None
     output: Output = None
-    workers: Whole = None
+    workers: Annotated[int | None, optional("INT"), Range(1, 1024)] = None
     ray: bool = False
     backend: str = "simulator"
     servers: Text = None
-    time_scale: float = 1.0
-    repeats: int = 1
+    time_scale: TimeScale = 1.0
+    repeats: Repeats = 1
     no_stream: bool = False
-    request_timeout_s: Real = None
-    give_up_s: Real = None
+    request_timeout_s: Seconds = None
+    give_up_s: Seconds = None
     tools: File = None
     as_json: Json = False
 
@@ -98,8 +110,6 @@ class Compare:
         """Compare, write the results, and print the table."""
         loads = parse_loads(self.load)
         asked = None if self.seeds is None else parse_seeds(self.seeds)
-        if self.workers is not None and self.workers < 1:
-            raise InputError("--workers", "", self.workers, "a whole number >= 1")
         from llmsched_gym.evaluation.ray_tasks import check_ray
         from llmsched_gym.evaluation.runner import find_contestants
         from llmsched_gym.evaluation.setting import Setting

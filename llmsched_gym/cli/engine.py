@@ -11,7 +11,16 @@ import tyro
 from tyro.conf import Positional
 
 from llmsched_gym.cli.console import print_json, say
-from llmsched_gym.cli.options import Json, RequiredOutput, Text
+from llmsched_gym.cli.options import (
+    BatchedTokens,
+    Blocks,
+    BlockSize,
+    Json,
+    RequiredOutput,
+    Sequences,
+    Text,
+    Watermark,
+)
 from llmsched_gym.errors import InputError, Plain
 
 if TYPE_CHECKING:
@@ -41,11 +50,11 @@ class Replay:
     output: RequiredOutput
     coefficients: Text = None
     profile: Text = None
-    max_num_seqs: int = 128
-    max_num_batched_tokens: int = 2048
-    kv_blocks: int = 1_048_576
-    block_size: int = 16
-    watermark: float = 0.01
+    max_num_seqs: Sequences = 128
+    max_num_batched_tokens: BatchedTokens = 2048
+    kv_blocks: Blocks = 1_048_576
+    block_size: BlockSize = 16
+    watermark: Watermark = 0.01
     as_json: Json = False
 
     def run(self) -> int:

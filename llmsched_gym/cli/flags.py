@@ -61,9 +61,9 @@ def parse_names(option: str, text: str) -> tuple[str, ...]:
     """Read names separated by commas.
 
     Raises:
-        InputError: One is empty.
+        InputError: One is empty, or stands twice.
     """
     names = tuple(name.strip() for name in text.split(","))
-    if "" in names:
-        raise InputError(option, "", text, "names separated by commas")
+    if "" in names or len(set(names)) < len(names):
+        raise InputError(option, "", text, "names separated by commas, every one once")
     return names

@@ -10,7 +10,16 @@ import tyro
 from tyro.conf import Positional
 
 from llmsched_gym.cli.console import note, print_json, print_table
-from llmsched_gym.cli.options import Json, RequiredOutput, Text
+from llmsched_gym.cli.options import (
+    BatchedTokens,
+    Blocks,
+    BlockSize,
+    Json,
+    RequiredOutput,
+    Sequences,
+    Text,
+    Watermark,
+)
 
 if TYPE_CHECKING:
     from llmsched_gym.cluster.latency import LatencyProfile
@@ -40,11 +49,11 @@ class Fit:
     requests: Annotated[Path, tyro.conf.arg(metavar="LOG.csv")]
     output: RequiredOutput
     name: Text = None
-    max_num_seqs: int = 128
-    max_num_batched_tokens: int = 2048
-    kv_blocks: int = 1_048_576
-    block_size: int = 16
-    watermark: float = 0.01
+    max_num_seqs: Sequences = 128
+    max_num_batched_tokens: BatchedTokens = 2048
+    kv_blocks: Blocks = 1_048_576
+    block_size: BlockSize = 16
+    watermark: Watermark = 0.01
     as_json: Json = False
 
     def run(self) -> int:

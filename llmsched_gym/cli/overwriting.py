@@ -62,7 +62,8 @@ def _files(name: str, value: Any) -> Iterator[Path]:
         for part in {value, *value.split(",")}:  # policies: path.py:factory?parameters
             text = part.partition("?")[0]
             yield from map(Path, {text, text.rpartition(":")[0]} - {""})
-        if name == "scenario" and Path(value).is_file():
-            from llmsched_gym.scenario import files_named_in
+    if name in ("scenario", "cluster") and value is not None and Path(value).is_file():
+        from llmsched_gym.cluster.spec import load_cluster
+        from llmsched_gym.scenario import files_named_in
 
-            yield from files_named_in(value)
+        yield from load_cluster(value).profile_files if name == "cluster" else files_named_in(value)

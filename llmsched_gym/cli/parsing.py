@@ -8,10 +8,11 @@ import io
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Protocol, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
+from llmsched_gym.cli.options import Range
 from llmsched_gym.cli.overwriting import check_overwriting
 from llmsched_gym.errors import InputError, Plain, suggest
 
@@ -41,10 +42,12 @@ def parse(verb: type[V], program: str, words: Sequence[str]) -> V:
         words: The options.
 
     Raises:
-        InputError: An option is unknown, missing or of the wrong type, or an output is empty or an input, too.
+        InputError: An option is unknown, missing, of the wrong type or out of range, or an output is empty or an input,
+            too.
     """
     _check_outputs(program, words)
     found = read_options(verb, program, words, negations=False)
+    _check_ranges(found, program)
     check_overwriting(found)
     return found
 
@@ -92,25 +95,45 @@ def read_options(
 
 
 def _types(options: type) -> dict[str, Any]:
-    """Return the long options of a dataclass, without dashes, and their types."""
-    hints, marked = get_type_hints(options), get_type_hints(options, include_extras=True)
+    """Return the long options of a dataclass, without dashes, and their types, with what marks them."""
+    hints = get_type_hints(options, include_extras=True)
     types: dict[str, Any] = {}
     for field in dataclasses.fields(options):
-        given = [mark.name for mark in getattr(marked[field.name], "__metadata__", ()) if getattr(mark, "name", None)]
+        given = [mark.name for mark in _marks(hints[field.name]) if getattr(mark, "name", None)]
         types[(given[0] if given else field.name).replace("_", "-")] = hints[field.name]
     return types
+
+
+def _marks(kind: Any) -> tuple[Any, ...]:
+    return getattr(kind, "__metadata__", ())
+
+
+def _bare(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _check_ranges(found: object, program: str) -> None:
+    """Refuse numbers that an option does not allow."""
+    for option, kind in _types(type(found)).items():
+        value = getattr(found, option.replace("-", "_"), None)
+        for allowed in _marks(kind):
+            if isinstance(allowed, Range) and value is not None and value not in allowed:
+                raise InputError(program, f"--{option}", value, _allowed({option: kind}, option))
 
 
 def _check_names(types: Mapping[str, Any], program: str, words: Sequence[str], negations: bool) -> None:
     known = {f"--{name}" for name in types} | {"--help"}
     if negations:
-        known |= {f"--no-{name}" for name, kind in types.items() if kind is bool}
-    for word in words:
+        known |= {f"--no-{name}" for name, kind in types.items() if _bare(kind) is bool}
+    for word, following in itertools.pairwise([*words, "--"]):
         name = re.split("[=.]", word)[0].replace("_", "-")  # --jobs.mixed is an entry of the mapping jobs
         if word == "--":
             return
         if word.startswith("--") and name not in known:
             raise InputError(program, "option", word, suggest(name, known))
+        several = get_origin(_bare(types.get(name[2:]))) is tuple
+        if several and "=" not in word and re.match("-[^0-9.]", following):  # tyro would take it for an empty list
+            raise InputError(program, name, Plain("nothing"), f"at least one value (see {program} --help)")
 
 
 def _check_outputs(program: str, words: Sequence[str]) -> None:
@@ -160,7 +183,9 @@ def _given(option: str, words: Sequence[str]) -> str:
 
 def _allowed(types: Mapping[str, Any], option: str) -> str:
     """Say what an option accepts."""
-    kind = types.get(option.lstrip("-").partition(".")[0])
+    marked = types.get(option.lstrip("-").partition(".")[0])
+    kind = _bare(marked)
     kinds = {kind, *get_args(kind)}
     number = "number" if float in kinds else "whole number" if int in kinds else "value"
-    return f"{number}s, separated by spaces" if get_origin(kind) is tuple else f"a {number}"
+    ranges = "".join(f" {mark}" for mark in _marks(marked) if isinstance(mark, Range))
+    return f"{number}s, separated by spaces" if get_origin(kind) is tuple else f"a {number}{ranges}"

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from llmsched_gym.cli.console import note, print_json, print_table, say
 from llmsched_gym.cli.flags import parse_names
-from llmsched_gym.cli.options import Json, Picture, Pictures, RequiredOutput
+from llmsched_gym.cli.options import MOST_JOBS, Json, Picture, Pictures, Range, RequiredOutput, Seed
 from llmsched_gym.cli.overwriting import refuse_overwriting
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class Fit:
     workload: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...", help_behavior_hint="")] = ()
     output: RequiredOutput = Path("profiles")
     figures: Pictures = None
-    bins: int = 6
-    jobs: int = 10_000
-    seed: int = 0
+    bins: Annotated[int, Range(1, 15)] = 6
+    jobs: Annotated[int, Range(1, MOST_JOBS)] = 10_000
+    seed: Seed = 0
     latency: str = "llama-2-7b-h100"
     as_json: Json = False
 
@@ -58,7 +58,7 @@ class Fit:
         workloads = [read_workload(path) for path in self.workload]
         names = self._names(workloads)
         files = {name: self.output / f"{name}.json" for name in names}
-        refuse_overwriting("--output", files.values(), {"--workload": self.workload, "--latency": [Path(self.latency)]})
+        refuse_overwriting("--output", files.values(), {"workload": self.workload, "latency": [Path(self.latency)]})
         profiles = {}
         for name in names:
             past = [workload for workload in workloads if name in {one.name for one in workload.templates}] or workloads

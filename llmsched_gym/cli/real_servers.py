@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
-from llmsched_gym.cli.flags import parse_names
 from llmsched_gym.errors import InputError
 from llmsched_gym.extras import install_hint
 
@@ -32,8 +33,16 @@ def parse_urls(text: str) -> tuple[str, ...]:
     Raises:
         InputError: One is no URL, or stands twice.
     """
-    urls = tuple(url.rstrip("/") for url in parse_names("--server", text))
-    for index, url in enumerate(urls):
-        if not url.startswith(("http://", "https://")) or url in urls[:index]:
-            raise InputError("--server", "", url, "a URL as http://127.0.0.1:8000, or several, each once")
+    urls = tuple(url.strip().rstrip("/") for url in text.split(","))
+    if not all(map(_is_url, urls)) or len(set(urls)) < len(urls):
+        raise InputError("--server", "", text, "a URL as http://127.0.0.1:8000, or several, each once")
     return urls
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port_fits = parts.port is None or parts.port > 0  # out of range is a ValueError
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port_fits and not re.search(r"\s", text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmsched_gym.cli.console import note, print_json, print_table, say
-from llmsched_gym.cli.options import File, Json, Output, Real, Whole
+from llmsched_gym.cli.options import File, Jobs, Json, Load, Output, Rate, Seed
 
 if TYPE_CHECKING:
     from llmsched_gym.envs.scheduling_env import SchedulingEnv
@@ -34,10 +34,10 @@ class Run:
 
     scenario: str = "mixed"
     policy: str = "fcfs"
-    seed: int = 0
-    jobs: Whole = None
-    load: Real = None
-    rate: Real = None
+    seed: Seed = 0
+    jobs: Jobs = None
+    load: Load = None
+    rate: Rate = None
     cluster: File = None
     workload: File = None
     output: Output = None

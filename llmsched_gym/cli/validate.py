@@ -10,9 +10,8 @@ import tyro
 
 from llmsched_gym.cli.console import EpisodeProgress, print_json, print_table, say
 from llmsched_gym.cli.flags import parse_names
-from llmsched_gym.cli.options import Json, Output, Real, Whole
+from llmsched_gym.cli.options import Jobs, Json, Load, Output, Repeats, Seed, TimeScale
 from llmsched_gym.cli.real_servers import needs_vllm_extra, parse_urls
-from llmsched_gym.errors import InputError
 
 if TYPE_CHECKING:
     from llmsched_gym.evaluation.setting import Setting
@@ -47,11 +46,11 @@ class Validate:
     profile: Annotated[str, tyro.conf.arg(metavar="NAME|FILE")]
     scenario: str = "mixed"
     policies: str = "fcfs,fair,srtf,llmsched"
-    jobs: Whole = None
-    load: Real = None
-    seed: int = 0
-    repeats: int = 3
-    time_scale: float = 1.0
+    jobs: Jobs = None
+    load: Load = None
+    seed: Seed = 0
+    repeats: Repeats = 3
+    time_scale: TimeScale = 1.0
     stream: bool = False
     output: Output = None
     as_json: Json = False
@@ -60,8 +59,6 @@ class Validate:
         """Run everything, write and show what came of it."""
         urls = parse_urls(self.server)
         policies = parse_names("--policies", self.policies)
-        if self.repeats < 1:
-            raise InputError("--repeats", "", self.repeats, "a whole number >= 1")
         from llmsched_gym.evaluation.runner import find_contestants
         from llmsched_gym.evaluation.store import write_json
 

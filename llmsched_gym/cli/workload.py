@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from llmsched_gym.cli.console import print_json, print_table, say
-from llmsched_gym.cli.options import File, Json, Pictures, Real, RequiredOutput, Whole
+from llmsched_gym.cli.options import File, Jobs, Json, Load, Pictures, Rate, RequiredOutput, Seed
 from llmsched_gym.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,21 +35,22 @@ class Generate:
 
     output: RequiredOutput
     scenario: str = "mixed"
-    jobs: Whole = None
-    load: Real = None
-    rate: Real = None
+    jobs: Jobs = None
+    load: Load = None
+    rate: Rate = None
     cluster: File = None
     split: str = "train"
-    seed: int = 0
+    seed: Seed = 0
     as_json: Json = False
 
     def run(self) -> int:
         """Draw, write and describe the jobs."""
         from llmsched_gym.cluster.spec import load_cluster
         from llmsched_gym.scenario import load_scenario
+        from llmsched_gym.workloads.splits import check_split
 
         scenario = load_scenario(self.scenario).replaced(self.jobs, self.load, self.rate)
-        scenario.check_split(self.split)
+        check_split(self.split, "llmsched-gym workload generate")
         cluster = scenario.cluster if self.cluster is None else load_cluster(self.cluster)
         workload = scenario.build(self.split, self.seed, scenario.rate_for(cluster))
         _write(workload, self.output)

@@ -110,7 +110,7 @@ class LatencyProfile:
                 raise InputError(source, key, value, f"a number of milliseconds from 0 to {_MAX_MS:g}")
         a, b, c, d, *rest = (round(value * PS_PER_MS) for value in coefficients_ms)
         if a < PS_PER_NS:
-            allowed = "at least 1e-06: an iteration takes a nanosecond or more"
+            allowed = "a number of milliseconds from 1e-06: an iteration takes a nanosecond or more"
             raise InputError(source, COEFFICIENTS[0], coefficients_ms[0], allowed)
         return cls(name, a, b, c, d, provenance or {}, *rest)
 
@@ -194,7 +194,7 @@ def read_profile(path: str | Path) -> LatencyProfile:
     known = {"schema", "name", "provenance", *COEFFICIENTS, ATTENTION}
     for key in content:
         if key not in known:
-            raise InputError(path, "field", key, suggest(key, known))
+            raise InputError(path, key, content[key], f"no such field, but {suggest(key, known)}")
     for key in ("schema", "name", *COEFFICIENTS):
         if key not in content:
             raise InputError(path, key, Plain("nothing"), "a value")

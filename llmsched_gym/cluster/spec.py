@@ -128,6 +128,11 @@ class ClusterSpec(Config):
         return sum(group.count for group in self.executors)
 
     @property
+    def profile_files(self) -> list[Path]:
+        """The latency profiles that are given as files."""
+        return [Path(group.latency) for group in self.llm if names_file(group.latency)]
+
+    @property
     def reference_profile(self) -> LatencyProfile | None:
         """The first group's profile, which turns tokens into expected times; None without LLM executors."""
         return load_profile(self.llm[0].latency) if self.llm else None

@@ -47,12 +47,12 @@ class SchedulingVecEnv(VecEnv):
                 raise InputError("environment", name, settings[name], "nothing: Stable-Baselines3 prescribes it")
         if not isinstance(scales, Mapping | None):
             raise InputError("environment", "scales", scales, "rules by table and column, or None")
-        self.envs = SchedulingVectorEnv(
-            scenario, num_envs=num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=False, **settings
-        )
         self._scales = scales
         self._reward_scale = real("reward_scale", reward_scale)
         self._may_wait = flag("may_wait", may_wait)
+        self.envs = SchedulingVectorEnv(
+            scenario, num_envs=num_envs, autoreset_mode=AutoresetMode.SAME_STEP, copy=False, **settings
+        )
         self._actions: NDArray[np.int64] = np.zeros(self.envs.num_envs, np.int64)
         self._returns, self._lengths = np.zeros(self.envs.num_envs), np.zeros(self.envs.num_envs, np.int64)
         super().__init__(self.envs.num_envs, self.envs.single_observation_space, self.envs.single_action_space)

@@ -89,7 +89,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         placement: "least_loaded", or "agent" to let actions choose the executor.
         max_candidates: N, up to 1,000,000; None sizes it to the fixed `workload` so that nothing is ever left out,
             whatever its jobs turn out to be.
-        max_jobs: J; None likewise. An observation may take 4 GiB.
+        max_jobs: J; None likewise. An observation may take 1 GiB.
         reward: "jct", "terminal_jct" or "makespan".
         profiler: Profiles behind the profiler's columns: True: those that come with the package; False: none, the
             columns are 0; a folder with profiles (``llmsched-gym profile fit``), which go before those of the package.

@@ -25,8 +25,8 @@ NODES_PER_ROW: Final = 48
 
 EDGES_PER_ROW: Final = 96
 
-MAX_BYTES: Final = 2**32
-"""Most bytes of an observation, of all episodes together (4 GiB)."""
+MAX_BYTES: Final = 2**30
+"""Most bytes of an observation, of all episodes together (1 GiB)."""
 
 
 class Tables(NamedTuple):

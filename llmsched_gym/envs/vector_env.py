@@ -39,7 +39,7 @@ class SchedulingVectorEnv(VectorEnv[Observation, NDArray[np.int64], NDArray[Any]
 
     Args:
         scenario: As of `SchedulingEnv`.
-        num_envs: Number of sub-environments, up to 65,536; their observations may take 4 GiB.
+        num_envs: Number of sub-environments, up to 65,536; their observations may take 1 GiB.
         autoreset_mode: What becomes of a sub-environment whose episode is over. NEXT_STEP: the next step resets it,
             whatever its action. SAME_STEP: it is reset at once; ``info["final_obs"]`` and ``info["final_info"]`` hold
             what its last step returned. DISABLED: ``reset(options={"reset_mask": ...})`` resets it.

@@ -169,10 +169,13 @@ def _parse_value(text: str) -> Any:
 
 def _check_parameters(spec: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> None:
     signature = inspect.signature(factory)
+    known = signature.parameters
+    any_name = any(one.kind is one.VAR_KEYWORD for one in known.values())
+    unknown = next((name for name in arguments if name not in known and not any_name), None)
+    if unknown is not None:
+        allowed = suggest(unknown, known) if known else "no parameter"
+        raise InputError("policy", f"{spec}, parameters", unknown, allowed)
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        known = ", ".join(signature.parameters) or "none"
-        raise InputError(
-            "policy", f"{spec}, parameters", Plain(error), f"the parameters of the factory ({known})"
-        ) from error
+        raise InputError("policy", f"{spec}, parameters", Plain(error), f"all of {', '.join(known)}") from error

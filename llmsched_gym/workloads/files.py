@@ -163,8 +163,9 @@ def write_atomic(path: str | Path, content: bytes) -> None:
         InputError: It cannot be written.
     """
     target = Path(path)
-    if target.exists() and not target.is_file() and not target.is_dir():
-        raise InputError(path, "", Plain("a device or pipe"), "a file: it is replaced in one step")
+    if target.exists() and not target.is_file():
+        found = Plain("a folder" if target.is_dir() else "a device or pipe")
+        raise InputError(path, "", found, "a file: it is replaced in one step")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         try:

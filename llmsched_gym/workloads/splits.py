@@ -28,6 +28,17 @@ def check_seed(seed: Any, source: object = "workload") -> int:
     return whole
 
 
+def check_split(split: Any, source: object = "workload") -> str:
+    """Return a split.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    if not isinstance(split, str) or split not in SPLITS:
+        raise InputError(source, "split", split, suggest(str(split), SPLITS))
+    return split
+
+
 def stream(split: str, seed: int, name: str) -> np.random.Generator:
     """Return the random stream `name` of a split and seed.
 
@@ -36,8 +47,7 @@ def stream(split: str, seed: int, name: str) -> np.random.Generator:
     Raises:
         InputError: Unknown split, or a seed that `check_seed` refuses.
     """
-    if not isinstance(split, str) or split not in SPLITS:
-        raise InputError("workload", "split", split, suggest(str(split), SPLITS))
+    check_split(split)
     seed = check_seed(seed)
     # SeedSequence splits integers into 32-bit words and pads with zeros. Fixed widths keep (split, seed) unambiguous:
     # [seed, split] would give seed 5 of split 1 and seed 5 + 2**32 of split 0 the same state.

@@ -79,7 +79,7 @@ def load(path: str | Path) -> Workload:
     Raises:
         InputError: Unreadable, cut short, changed, of another version or kind, or not a consistent workload.
     """
-    content = read_bytes(path)
+    content = read_bytes(path, _ALLOWED)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if sum(info.file_size for info in archive.infolist()) > _MAX_UNPACKED:

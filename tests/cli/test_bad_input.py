@@ -190,7 +190,7 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     # names
     "unknown scenario": (compare("--scenario", "mixd"), "'mixd'; expected a YAML file, or .*did you mean 'mixed'"),
     "unknown policy": (compare("--policies", "fcfs,srft"), "'srft'; expected .*one of .*did you mean 'srtf'"),
-    "policy twice": (compare("--policies", "fcfs,fcfs"), "every policy once"),
+    "policy twice": (compare("--policies", "fcfs,fcfs"), "names separated by commas, every one once"),
     "empty policy name": (compare("--policies", "fcfs,,sjf"), "--policies"),
     "policy file that is missing": (compare("--policies", "nowhere.py:Mine"), "nowhere.py.*exists"),
     "policy file without the class": (

@@ -145,8 +145,8 @@ def test_steps_that_cannot_be_are_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_envs": 0}, "environment: num_envs: got 0; expected a whole number >= 1"),
-        ({"threads": 1.5}, "environment: threads: got 1.5; expected a whole number >= 1"),
+        ({"num_envs": 0}, "environment: num_envs: got 0; expected a whole number from 1 to 65536"),
+        ({"threads": 1.5}, "environment: threads: got 1.5; expected a whole number from 1 to 1024"),
         ({"autoreset_mode": "Never"}, "environment: autoreset_mode: got 'Never'; expected one of"),
         ({"render_mode": "ansi"}, "environment: render_mode: got 'ansi'"),
         ({"reward": "jcts"}, "environment: reward: got 'jcts'"),
@@ -168,7 +168,7 @@ def test_bad_resets_are_told(seed_or_mask: dict[str, Any]) -> None:
         envs.reset(**seed_or_mask)
 
 
-@pytest.mark.parametrize("actions", [np.zeros(3, np.int64), np.zeros(2), [[0], [0]]])
+@pytest.mark.parametrize("actions", [np.zeros(3, np.int64), np.zeros(2), [[0], [0], [0]]])
 def test_bad_actions_are_told(actions: Any) -> None:
     envs = SchedulingVectorEnv("toy", num_envs=2)
     envs.reset()

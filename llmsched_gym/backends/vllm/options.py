@@ -77,7 +77,8 @@ class ServedOptions:
             InputError: A field is unknown, or a value is not usable.
         """
         if not isinstance(given, Mapping):
-            raise InputError("environment", "served", given, 'ServedOptions or their fields, {"servers": [...]}')
+            allowed = 'None, or ServedOptions or their fields, {"servers": [...]}'
+            raise InputError("environment", "served", given, allowed)
         known = [one.name for one in fields(cls)]
         for name in given:
             if name not in known:

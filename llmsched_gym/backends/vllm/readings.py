@@ -15,7 +15,7 @@ import numpy as np
 from llmsched_gym.backends.latency_table import IterationTable, design
 from llmsched_gym.backends.vllm.probes import Interference, Probe, Prober, Reading
 from llmsched_gym.errors import InputError, Plain, RunError
-from llmsched_gym.workloads.files import read_json, write_atomic
+from llmsched_gym.workloads.files import make_folder, read_json, write_atomic
 
 FORMAT: Final = 1
 """Version of the files of readings."""
@@ -75,6 +75,7 @@ class Readings:
         """
         self.rows += [{"round": turn, "probe": probe, **asdict(reading)} for reading in readings]
         content = {"format": FORMAT, "setting": self._setting, "rows": self.rows}
+        make_folder(self._path.parent)
         write_atomic(self._path, json.dumps(content, indent=1).encode())
 
 
