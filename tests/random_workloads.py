@@ -168,6 +168,8 @@ def random_cluster(rng: np.random.Generator, *, short_of_kv: bool) -> ClusterSpe
                 "kv_tokens": MAX_PROMPT + MAX_OUTPUT + block_size if short_of_kv else 4096,
                 "block_size": block_size,
                 "prefix_caching": bool(rng.random() < 0.5),
+                "async_scheduling": bool(rng.random() < 0.5),
+                "watermark": float(rng.choice([0.0, 0.0, 0.1])),
             }
         )
     groups.insert(int(rng.integers(len(groups) + 1)), {"kind": "regular", "count": int(rng.integers(1, 4))})
