@@ -263,7 +263,7 @@ def test_a_stage_lacking_only_in_other_jobs_has_a_state():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bins": 0}, "bins: got 0; expected an integer from 1 to 15"),
+        ({"bins": 0}, "bins: got 0; expected a whole number from 1 to 15"),
         ({"bins": 16}, "bins: got 16"),
         ({"jobs": 0}, "n_jobs: got 0"),
         ({"seed": -1}, "seed: got -1"),
