@@ -36,7 +36,7 @@ def forced_action(mask: NDArray[np.int8], candidates: NDArray[np.float32]) -> in
             last = row
     if rows <= 1:
         return last
-    for kind in (StageKind.LLM, StageKind.REGULAR):
+    for kind in range(StageKind.DYNAMIC):  # LLM, regular
         first, waiting, free = -1, 0.0, np.inf
         for row in range(waits):
             if mask[row] and candidates[row, Candidate.KIND] == kind:
