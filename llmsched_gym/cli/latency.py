@@ -32,7 +32,7 @@ class Fit:
         max_num_batched_tokens: Most tokens per iteration.
         kv_blocks: KV cache capacity in blocks.
         block_size: Tokens per block.
-        watermark: Share of the blocks that admissions leave free.
+        watermark: Share of the blocks that admissions leave free beside running sequences.
         as_json: Print one JSON object.
     """
 
@@ -44,7 +44,7 @@ class Fit:
     max_num_batched_tokens: int = 2048
     kv_blocks: int = 1_048_576
     block_size: int = 16
-    watermark: float = 0.01
+    watermark: float = 0.0
     as_json: Json = False
 
     def run(self) -> int:

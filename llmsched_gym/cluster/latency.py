@@ -28,7 +28,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import inlined_kernel
 from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.workloads.files import read_bytes, write_atomic
 
@@ -146,7 +146,7 @@ class LatencyProfile:
         write_atomic(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-@kernel
+@inlined_kernel
 def iteration_ps(
     latency_ps: NDArray[np.int64], n_decode: int, prefill_tokens: int, decode_context: int, attended: int
 ) -> int:
