@@ -69,13 +69,8 @@ class VllmScheduler:
         version: Version of vLLM.
     """
 
-    def __init__(self) -> None:
-        """Start it, which takes vLLM some seconds.
-
-        Raises:
-            InputError: There is no vLLM here.
-        """
-        python = find_python()
+    def __init__(self, python: str) -> None:
+        """Start it by the Python that has vLLM, which takes some seconds."""
         model = dummy_model("tiny")
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it lives as long as the process)
         self._process = subprocess.Popen(
@@ -174,7 +169,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     start = time.perf_counter()
-    with VllmScheduler() as process:
+    with VllmScheduler(find_python()) as process:
         tallies = {
             "synchronous": compare(process, arguments.seed, arguments.loads, asynchronous=False),
             "asynchronous": compare(process, arguments.seed, arguments.async_loads, asynchronous=True),

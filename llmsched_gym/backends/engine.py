@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.backends import whole_prefixes
 from llmsched_gym.backends.engine_state import Engine, PrefixCache
 from llmsched_gym.backends.extents import available, blocks_for, take
@@ -57,7 +57,7 @@ from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.state import FAR
 
 
-@kernel
+@inlined_kernel
 def _ceil_ns(ps: int) -> int:
     return (ps + 999) // 1000
 
@@ -95,7 +95,7 @@ def submit(engine: Engine, tasks: Any, task: int, now_ns: int) -> None:
             _set_segment(row, boundary)
 
 
-@kernel
+@inlined_kernel
 def _set_segment(row: Any, boundaries: int) -> None:
     row.segment = boundaries
     row.end_ps = row.clock_ps + boundaries * row.now.length_ps + row.growth_ps * (boundaries * (boundaries - 1) // 2)
@@ -130,19 +130,20 @@ def plan(engine: Engine, tasks: Any) -> None:
     row = engine.row[0]
     if row.event_ns != FAR or row.running + row.waiting_len == 0:
         return
+    depth = 1 + row.async_scheduling
+    while row.flying < depth and _schedule(engine, tasks):
+        if row.flying == 0:
+            row.now = row.next
+        row.flying += 1
     if row.flying == 0:
-        if not _schedule(engine, tasks, row.clock_ps):
-            return
-        row.now = row.next
-        row.flying = 1
-    settled = row.async_scheduling == 0
-    if not settled and _schedule(engine, tasks, row.clock_ps + row.now.length_ps):
-        row.flying = 2
-        settled = row.now.prefill_tokens == 0 and row.leaving == 0
+        return
+    # With two in flight, the first must be like the second, too, and have nothing to hand out.
+    settled = row.flying == depth and row.now.prefill_tokens + row.next.prefill_tokens + row.leaving == 0
     boundaries = 1
     row.growth_ps = 0
-    steady = row.next.prefill_tokens == 0 and row.preempted == 0 and row.shared_chains == 0
-    if settled and steady and not _waits_for_blocks_to_come(engine, tasks):
+    if row.waiting_len > 0 and row.running < row.max_num_seqs:
+        settled = settled and not _waits_for_blocks_to_come(engine, tasks)
+    if settled and row.preempted == 0 and row.shared_chains == 0:
         row.growth_ps = row.latency_ps[3] * row.decoding
         boundaries += _affordable(row, row.next_done - row.iterations)
     _set_segment(row, boundaries)
@@ -152,8 +153,6 @@ def plan(engine: Engine, tasks: Any) -> None:
 def _waits_for_blocks_to_come(engine: Engine, tasks: Any) -> bool:
     """Tell whether the request that is next to be admitted may fit as soon as a running one fills blocks it shares."""
     row = engine.row[0]
-    if row.waiting_len == 0 or row.running == row.max_num_seqs:
-        return False
     task = tasks[engine.waiting[row.waiting_head].task]
     if task.chain < 0 or engine.contents[task.chain].writers == 0:
         return False
@@ -164,13 +163,12 @@ def _waits_for_blocks_to_come(engine: Engine, tasks: Any) -> bool:
     return False
 
 
-@kernel
-def _schedule(engine: Engine, tasks: Any, start_ps: int) -> bool:
-    """Schedule one more iteration, which starts at `start_ps`, and say in `next` what it computes; whether it does."""
+@inlined_kernel
+def _schedule(engine: Engine, tasks: Any) -> bool:
+    """Schedule one more iteration, and say in `next` what it computes; returns whether there is anything to compute."""
     row = engine.row[0]
     row.preempted = 0
     row.next.prefill_context = 0
-    attended = 0
     if row.next_done == row.iterations:
         _set_aside_leaving(engine)
     blocks = _blocks_at(row, row.iterations)
@@ -178,41 +176,27 @@ def _schedule(engine: Engine, tasks: Any, start_ps: int) -> bool:
         take(engine, blocks)
     else:
         _decode_short_of_blocks(engine, tasks)
-    n_decode = row.decoding - row.leaving
-    budget = row.max_num_batched_tokens - n_decode
     if row.shared_chains > 0:
         catch_up(engine, tasks, -1)
+    n_decode = row.decoding - row.leaving
+    row.next.n_decode = n_decode
     row.next.decode_context = row.context_tokens
     row.context_tokens += n_decode
-    if row.running > row.decoding and budget > 0:
+    budget = row.max_num_batched_tokens - n_decode
+    attended = 0
+    while budget > 0:
+        if row.running == row.decoding and not _admit_next(engine, tasks):
+            break
         chunk = min(row.prefill_target - row.prefill_done, budget)
         blocks = blocks_for(row.prefill_done + chunk, row.block_size) - blocks_for(row.prefill_done, row.block_size)
         if blocks > available(row):
             _make_room_alone(engine, tasks)
-        if blocks <= available(row):
-            attended += _prefill(engine, tasks, chunk)
-            budget -= chunk
-        else:
+        if blocks > available(row):
             _preempt_last(engine, tasks)
-    while row.preempted == 0 and budget > 0 and row.waiting_len > 0 and row.running < row.max_num_seqs:
-        request, sequence = engine.waiting[row.waiting_head], engine.running[row.running]
-        if not admit(engine, tasks, request, sequence):
             break
-        task = tasks[request.task]
-        sequence.task = request.task
-        row.waiting_head = (row.waiting_head + 1) % len(engine.waiting)
-        row.waiting_len -= 1
-        row.running += 1
-        row.prefill_target = task.prompt_tokens + request.generated
-        row.prefill_generated = request.generated
-        row.prefill_done = sequence.hits * row.block_size
-        if task.scheduled_ns == FAR:
-            task.scheduled_ns = _ceil_ns(start_ps)
-            task.cached_tokens = row.prefill_done
-        chunk = min(row.prefill_target - row.prefill_done, budget)
+        take(engine, blocks)
         attended += _prefill(engine, tasks, chunk)
         budget -= chunk
-    row.next.n_decode = n_decode
     row.next.prefill_tokens = row.max_num_batched_tokens - n_decode - budget
     if n_decode + row.next.prefill_tokens == 0:
         return False
@@ -220,6 +204,28 @@ def _schedule(engine: Engine, tasks: Any, start_ps: int) -> bool:
         row.latency_ps, n_decode, row.next.prefill_tokens, row.next.decode_context, attended
     )
     row.iterations += 1
+    return True
+
+
+@inlined_kernel
+def _admit_next(engine: Engine, tasks: Any) -> bool:
+    """Let the first of WAITING begin its prefill, if it may."""
+    row = engine.row[0]
+    if row.preempted > 0 or row.waiting_len == 0 or row.running == row.max_num_seqs:
+        return False
+    request, sequence = engine.waiting[row.waiting_head], engine.running[row.running]
+    if not admit(engine, tasks, request, sequence):
+        return False
+    task = tasks[request.task]
+    row.prefill_target = task.prompt_tokens + request.generated
+    row.prefill_generated = request.generated
+    row.prefill_done = sequence.hits * row.block_size
+    if task.scheduled_ns == FAR:
+        task.scheduled_ns = _ceil_ns(row.clock_ps + row.flying * row.now.length_ps)
+        task.cached_tokens = row.prefill_done
+    row.waiting_head = (row.waiting_head + 1) % len(engine.waiting)
+    row.waiting_len -= 1
+    row.running += 1
     return True
 
 
@@ -238,19 +244,18 @@ def _set_aside_leaving(engine: Engine) -> None:
             row.next_done = min(row.next_done, sequence.done_step)
 
 
-@kernel
+@inlined_kernel
 def _prefill(engine: Engine, tasks: Any, chunk: int) -> int:
-    """Schedule `chunk` tokens of the prefill under way, whose blocks are known to be available.
+    """Schedule `chunk` tokens of the prefill under way, for which blocks are taken.
 
     Returns:
         How many tokens stand before them, summed over them.
     """
     row = engine.row[0]
-    sequence = engine.running[row.running - 1]
+    sequence = engine.running[row.decoding]
     before = row.prefill_done
     done = before + chunk
     row.prefill_done = done
-    take(engine, blocks_for(done, row.block_size) - blocks_for(before, row.block_size))
     write_prompt(engine, tasks, sequence, before // row.block_size, done // row.block_size)
     if done == row.prefill_target:
         task = tasks[sequence.task]
@@ -270,19 +275,21 @@ def _prefill(engine: Engine, tasks: Any, chunk: int) -> int:
 # --- blocks ---
 
 
-@kernel
+@inlined_kernel
 def _blocks_at(row: Any, step: int) -> int:
     """Blocks that the decoding sequences need anew for the iteration after step `step`."""
     return row.phases[(1 - step) % row.block_size]
 
 
-@kernel
+@inlined_kernel
 def _growth(row: Any, iterations: int) -> int:
     """Blocks that the decoding sequences need anew for the next `iterations` iterations."""
     cycles = iterations // row.block_size
     blocks = cycles * row.decoding
-    for later in range(iterations - cycles * row.block_size):
-        blocks += _blocks_at(row, row.iterations + later)
+    phase = (1 - row.iterations) % row.block_size
+    for _ in range(iterations - cycles * row.block_size):
+        blocks += row.phases[phase]
+        phase = (phase if phase > 0 else row.block_size) - 1
     return blocks
 
 
@@ -295,10 +302,12 @@ def _affordable(row: Any, iterations: int) -> int:
     cycles = room // row.decoding
     room -= cycles * row.decoding
     count = cycles * row.block_size
+    phase = (1 - row.iterations) % row.block_size
     while count < iterations:
-        room -= _blocks_at(row, row.iterations + count)
+        room -= row.phases[phase]
         if room < 0:
             break
+        phase = (phase if phase > 0 else row.block_size) - 1
         count += 1
     return min(count, iterations)
 
@@ -341,7 +350,7 @@ def _decode_short_of_blocks(engine: Engine, tasks: Any) -> None:
             row.next_done = min(row.next_done, engine.running[k].done_step)
 
 
-@kernel
+@inlined_kernel
 def _make_room_alone(engine: Engine, tasks: Any) -> None:
     """Let the only running sequence have what its own whole prefixes hold beyond it."""
     row = engine.row[0]
@@ -429,7 +438,7 @@ def complete(engine: Engine, tasks: Any, finished: NDArray[np.int32]) -> int:
     return n_finished
 
 
-@kernel
+@inlined_kernel
 def _retire(engine: Engine, tasks: Any, step: int, finished: NDArray[np.int32]) -> int:
     """Let go of the sequences that are complete with step `step`; returns how many."""
     row = engine.row[0]
@@ -474,7 +483,8 @@ def _deliver_to_preempted(engine: Engine, tasks: Any, now_ns: int, finished: NDA
             task.first_token_ns = now_ns
         if request.generated == task.output_tokens:
             task.finish_ns = now_ns
-            forget(engine, request.own)
+            if request.own >= 0:
+                forget(engine, request.own)
             finished[n_finished] = request.task
             n_finished += 1
     gap = 0

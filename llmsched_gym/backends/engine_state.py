@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.cluster.state import FAR
 from llmsched_gym.errors import InputError
@@ -109,12 +109,13 @@ SEQUENCE: Final = np.dtype(
         ("first_step", "i8"),  # generated tokens = step - first_step
         ("base", "i8"),  # prompt + generated tokens = step + base
         ("task", "i4"),  # row in the task array
-        ("copy", "i4"),  # number of the copies that it makes of contents
         ("hits", "i4"),  # leading blocks that it found in the cache
+        ("app_blocks", "i4"),  # leading blocks of its application's prefix; in whole prefixes, those it shares
+        ("shared_blocks", "i4"),  # leading blocks of that and of its job's chain
+        ("job_blocks", "i4"),  # in whole prefixes: blocks of its chain that it shares; -1: holds none
+        ("copy", "i4"),  # number of the copies that it makes of contents
         ("written", "i4"),  # leading blocks that its chain's extents show, while it adds to the chain
         ("own", "i4"),  # content row of the tokens that are its own; -1: never preempted
-        ("app_blocks", "i4"),  # PrefixCache.PREFIXES: its blocks that belong to the application's prefix
-        ("job_blocks", "i4"),  # PrefixCache.PREFIXES: its blocks that belong to the job's prefix; -1: holds none
     ],
     align=True,
 )
@@ -251,7 +252,7 @@ class Engine(NamedTuple):
     extents: Any
 
 
-@kernel
+@inlined_kernel
 def engine_at(engines: Engines, e: int) -> Engine:
     """Return engine `e`, in compiled code: kernels cannot hand views to Python."""
     return Engine(

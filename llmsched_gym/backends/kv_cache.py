@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.backends import whole_prefixes
 from llmsched_gym.backends.engine_state import Engine, PrefixCache
 from llmsched_gym.backends.extents import (
@@ -31,29 +31,32 @@ from llmsched_gym.backends.extents import (
 )
 
 
-@kernel
+@inlined_kernel
 def adds_to_chain(task: Any) -> bool:
     """Tell whether a task's output, like all of its prompt, belongs to its job's chain."""
     return task.own_from > task.prompt_tokens
 
 
-@kernel
-def _part(engine: Engine, task: Any, own: int, block: int) -> tuple[int, int]:
-    """Return the content of a request's block (-1: own tokens that nobody has noted), and where it ends in blocks."""
-    size = engine.row[0].block_size
-    app_blocks = task.app_prefix_tokens // size
-    if block < app_blocks:
-        return task.app_prefix, app_blocks
-    shared_blocks = task.own_from // size
-    if block < shared_blocks:
-        return task.chain, shared_blocks
-    return own, engine.row[0].total_blocks
+@inlined_kernel
+def _content_of(task: Any, sequence: Any, block: int) -> int:
+    """Return the content of a sequence's block; -1: its own, which nobody has noted."""
+    if block < sequence.app_blocks:
+        return task.app_prefix
+    return task.chain if block < sequence.shared_blocks else sequence.own
+
+
+@inlined_kernel
+def _end_of_part(sequence: Any, block: int, stop: int) -> int:
+    """Return up to which block, at most `stop`, a sequence's blocks are of the content that `block` is of."""
+    if block < sequence.app_blocks:
+        return min(sequence.app_blocks, stop)
+    return min(sequence.shared_blocks, stop) if block < sequence.shared_blocks else stop
 
 
 # --- admission ---
 
 
-@kernel
+@inlined_kernel
 def admit(engine: Engine, tasks: Any, request: Any, sequence: Any) -> bool:
     """Give a waiting request the blocks that it finds in the cache, if all that it must compute fits beside them.
 
@@ -63,41 +66,45 @@ def admit(engine: Engine, tasks: Any, request: Any, sequence: Any) -> bool:
         engine: The engine.
         tasks: Task rows.
         request: `WAITING` row.
-        sequence: `SEQUENCE` row, of which is set what says what it holds.
+        sequence: `SEQUENCE` row, in which all is set that says what it holds.
 
     Returns:
         Whether it fits. If not, nothing is held.
     """
     row, task = engine.row[0], tasks[request.task]
-    if row.prefix_cache == PrefixCache.PREFIXES:
-        return whole_prefixes.admit(engine, task, task.prompt_tokens + request.generated, sequence)
     tokens = task.prompt_tokens + request.generated
-    hits, idle = 0, 0
+    room = available(row) - (row.watermark_blocks if row.running > 0 else 0)
+    sequence.task = request.task
+    sequence.own = request.own
+    sequence.hits = 0
+    if row.prefix_cache == PrefixCache.PREFIXES:
+        return whole_prefixes.admit(engine, task, tokens, room, sequence)
+    idle = 0
     if row.prefix_cache == PrefixCache.BLOCKS:
-        hits, idle = _look_up(engine, tasks, request, (tokens - 1) // row.block_size)
-    watermark = row.watermark_blocks if row.running > 0 else 0
-    if blocks_for(tokens, row.block_size) - hits + idle + watermark > available(row):
+        sequence.app_blocks = task.app_prefix_tokens // row.block_size
+        sequence.shared_blocks = task.own_from // row.block_size
+        idle = _look_up(engine, tasks, sequence, (tokens - 1) // row.block_size)
+    if blocks_for(tokens, row.block_size) - sequence.hits + idle > room:
         return False
-    _hold(engine, task, request.own, hits)
+    if sequence.hits > 0:
+        _hold_hits(engine, task, sequence)
     row.admissions += 1
     sequence.copy = row.admissions
-    sequence.hits = hits
-    sequence.written = hits
-    sequence.own = request.own
+    sequence.written = sequence.hits
     return True
 
 
-@kernel
-def _look_up(engine: Engine, tasks: Any, request: Any, limit: int) -> tuple[int, int]:
-    """Return how many leading blocks, at most `limit`, are in the cache, and how many of them nobody holds."""
-    task = tasks[request.task]
+@inlined_kernel
+def _look_up(engine: Engine, tasks: Any, sequence: Any, limit: int) -> int:
+    """Count a sequence's leading blocks, at most `limit`, that are in the cache; returns how many nobody holds."""
+    task = tasks[sequence.task]
     block, idle = 0, 0
     caught_up = False
     while block < limit:
-        content, end = _part(engine, task, request.own, block)
+        content = _content_of(task, sequence, block)
         if content < 0:
             break
-        index, stop = find(engine, content, block, min(limit, end))
+        index, stop = find(engine, content, block, _end_of_part(sequence, block, limit))
         if index > 0:
             if engine.extents[index].holders == 0:
                 idle += stop - block
@@ -107,16 +114,17 @@ def _look_up(engine: Engine, tasks: Any, request: Any, limit: int) -> tuple[int,
             caught_up = True
         else:
             break
-    return block, idle
+    sequence.hits = block
+    return idle
 
 
-@kernel
-def _hold(engine: Engine, task: Any, own: int, hits: int) -> None:
-    """Hold a request's first `hits` blocks, all in the cache."""
+@inlined_kernel
+def _hold_hits(engine: Engine, task: Any, sequence: Any) -> None:
+    """Hold the blocks that a sequence has found."""
     block = 0
-    while block < hits:
-        content, end = _part(engine, task, own, block)
-        index, stop = find(engine, content, block, min(hits, end))
+    while block < sequence.hits:
+        content = _content_of(task, sequence, block)
+        index, stop = find(engine, content, block, _end_of_part(sequence, block, sequence.hits))
         if engine.extents[index].first < block:
             index = split(engine, index, block)
         if engine.extents[index].stop > stop:
@@ -148,18 +156,17 @@ def _write(engine: Engine, content: int, copy: int, first: int, stop: int) -> No
         engine.contents[content].first = index
 
 
-@kernel
+@inlined_kernel
 def write_prompt(engine: Engine, tasks: Any, sequence: Any, first: int, stop: int) -> None:
     """Note the blocks of a sequence's prefix and chain among its blocks `first` to `stop`, which a chunk has filled."""
     row, task = engine.row[0], tasks[sequence.task]
     if row.prefix_cache == PrefixCache.PREFIXES:
         whole_prefixes.share(engine, task, sequence, min(row.prefill_done, task.prompt_tokens))
-    if row.prefix_cache != PrefixCache.BLOCKS:
+    if row.prefix_cache != PrefixCache.BLOCKS or first >= sequence.shared_blocks:
         return
-    app_blocks, shared_blocks = task.app_prefix_tokens // row.block_size, task.own_from // row.block_size
-    if first < min(stop, app_blocks):
-        _write(engine, task.app_prefix, sequence.copy, first, min(stop, app_blocks))
-    first, stop = max(first, app_blocks), min(stop, shared_blocks)
+    if first < min(stop, sequence.app_blocks):
+        _write(engine, task.app_prefix, sequence.copy, first, min(stop, sequence.app_blocks))
+    first, stop = max(first, sequence.app_blocks), min(stop, sequence.shared_blocks)
     if first < stop:
         if engine.contents[task.chain].writers > 0:
             catch_up(engine, tasks, task.chain)
@@ -167,7 +174,7 @@ def write_prompt(engine: Engine, tasks: Any, sequence: Any, first: int, stop: in
     sequence.written = stop
 
 
-@kernel
+@inlined_kernel
 def start_writing(engine: Engine, task: Any) -> None:
     """Take note that a sequence goes on to add to its chain."""
     if engine.row[0].prefix_cache == PrefixCache.BLOCKS and adds_to_chain(task):
@@ -176,7 +183,7 @@ def start_writing(engine: Engine, task: Any) -> None:
         engine.row[0].shared_chains += content.writers == 2
 
 
-@kernel
+@inlined_kernel
 def stop_writing(engine: Engine, task: Any) -> None:
     """Take note that a sequence adds to its chain no more."""
     if engine.row[0].prefix_cache == PrefixCache.BLOCKS and adds_to_chain(task):
@@ -210,52 +217,55 @@ def _write_decoded(engine: Engine, task: Any, sequence: Any, tokens: int) -> Non
 # --- the end ---
 
 
-@kernel
+@inlined_kernel
 def finish(engine: Engine, task: Any, sequence: Any, tokens: int) -> None:
     """Let go of the blocks of a sequence that is complete, with `tokens` tokens in KV."""
     row = engine.row[0]
-    if row.prefix_cache == PrefixCache.PREFIXES:
+    blocks = blocks_for(tokens, row.block_size)
+    if row.prefix_cache == PrefixCache.BLOCKS:
+        if adds_to_chain(task):
+            _write_decoded(engine, task, sequence, tokens)
+        full = tokens // row.block_size
+        shared = min(full, sequence.shared_blocks)
+        row.free_blocks += blocks - full
+        if sequence.own >= 0:
+            forget(engine, sequence.own)
+        abandon(engine, full - shared)
+        _release(engine, task, sequence, shared)
+    elif row.prefix_cache == PrefixCache.PREFIXES:
         whole_prefixes.share(engine, task, sequence, tokens)
-        whole_prefixes.release(engine, task, sequence, tokens)
-        return
-    full = tokens // row.block_size if row.prefix_cache == PrefixCache.BLOCKS else 0
-    row.free_blocks += blocks_for(tokens, row.block_size) - full
-    if full == 0:
-        return
-    if adds_to_chain(task):
-        _write_decoded(engine, task, sequence, tokens)
-    shared = min(full, task.own_from // row.block_size)
-    forget(engine, sequence.own)
-    abandon(engine, full - shared)
-    _release(engine, task, sequence, shared)
+        whole_prefixes.release(engine, task, sequence, blocks)
+    else:
+        row.free_blocks += blocks
 
 
 @kernel
 def preempt(engine: Engine, task: Any, sequence: Any, tokens: int, known: int) -> None:
     """Let go of the blocks of a sequence with `tokens` tokens in KV, `known` of them cached, that will restart."""
     row = engine.row[0]
-    if row.prefix_cache == PrefixCache.PREFIXES:
-        whole_prefixes.release(engine, task, sequence, tokens)
-        return
-    full = known // row.block_size if row.prefix_cache == PrefixCache.BLOCKS else 0
-    row.free_blocks += blocks_for(tokens, row.block_size) - full
-    if full == 0:
-        return
-    if adds_to_chain(task):
-        _write_decoded(engine, task, sequence, known)
-    own_from = max(task.own_from // row.block_size, sequence.hits)
-    if full > own_from:
-        if sequence.own < 0:
-            sequence.own = _new_content(engine)
-        _write(engine, sequence.own, sequence.copy, own_from, full)
-    _release(engine, task, sequence, full)
+    blocks = blocks_for(tokens, row.block_size)
+    if row.prefix_cache == PrefixCache.BLOCKS:
+        if adds_to_chain(task):
+            _write_decoded(engine, task, sequence, known)
+        full = known // row.block_size
+        row.free_blocks += blocks - full
+        own_from = max(sequence.shared_blocks, sequence.hits)
+        if full > own_from:
+            if sequence.own < 0:
+                sequence.own = _new_content(engine)
+            _write(engine, sequence.own, sequence.copy, own_from, full)
+        _release(engine, task, sequence, full)
+    elif row.prefix_cache == PrefixCache.PREFIXES:
+        whole_prefixes.release(engine, task, sequence, blocks)
+    else:
+        row.free_blocks += blocks
 
 
-@kernel
+@inlined_kernel
 def _release(engine: Engine, task: Any, sequence: Any, blocks: int) -> None:
     """Let go of a sequence's first `blocks` blocks, the last one first."""
     while blocks > 0:
-        content, _ = _part(engine, task, sequence.own, blocks - 1)
+        content = _content_of(task, sequence, blocks - 1)
         index, _ = find(engine, content, blocks - 1, blocks)
         if blocks > sequence.hits:
             while engine.extents[index].copy != sequence.copy or engine.extents[index].stop < blocks:
@@ -277,27 +287,23 @@ def _new_content(engine: Engine) -> int:
     else:
         index = row.contents_used
         row.contents_used += 1
-    engine.contents[index].first = 0
     return index
 
 
 @kernel
 def forget(engine: Engine, own: int) -> None:
-    """Give up the content row of a request that is complete (-1: none): nobody will ask for its own blocks.
+    """Give up the content row of a request that is complete: nobody will ask for its own blocks.
 
     The caller counts those that its sequence holds as abandoned; the others stay where they are in the queue.
     """
-    if own < 0:
-        return
     index = engine.contents[own].first
     while index > 0:
         extent = engine.extents[index]
         after = extent.after
+        extent.content = UNREACHABLE
         if extent.holders > 0:
-            extent.content = UNREACHABLE
             remove(engine, index)
-        else:
-            extent.content = UNREACHABLE
         index = after
+    engine.contents[own].first = 0
     engine.contents[own].writers = engine.row[0].spare_content
     engine.row[0].spare_content = own

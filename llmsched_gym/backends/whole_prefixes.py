@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.backends.engine_state import Engine
-from llmsched_gym.backends.extents import available, blocks_for, link, unlink
+from llmsched_gym.backends.extents import blocks_for, link, unlink
 
 
-@kernel
+@inlined_kernel
 def _blocks(engine: Engine, content: int) -> int:
     """Blocks that are cached of a content (-1: none)."""
     return engine.extents[1 + content].stop - engine.extents[1 + content].first if content >= 0 else 0
 
 
-@kernel
+@inlined_kernel
 def _hold(engine: Engine, content: int, blocks: int, short: bool) -> None:
     """Count one more holder of a content (-1: none), which needs `blocks` of it; `short` of others, keeps no more."""
     if content < 0:
@@ -39,7 +39,7 @@ def _hold(engine: Engine, content: int, blocks: int, short: bool) -> None:
     extent.holders += 1
 
 
-@kernel
+@inlined_kernel
 def _drop(engine: Engine, content: int) -> None:
     """Count one holder less; without one, the content is the most recently used."""
     extent = engine.extents[1 + content]
@@ -64,7 +64,7 @@ def _trim(engine: Engine, content: int, blocks: int) -> None:
     row.free_blocks += surplus
 
 
-@kernel
+@inlined_kernel
 def _look_up(engine: Engine, task: Any, tokens: int) -> tuple[int, int]:
     """Return the cached blocks of the application's prefix and of the chain (-1: of no use) for a prefill of `tokens`.
 
@@ -88,9 +88,9 @@ def _look_up(engine: Engine, task: Any, tokens: int) -> tuple[int, int]:
     return app_blocks, max(0, min(job_blocks, _blocks(engine, task.chain)))
 
 
-@kernel
-def admit(engine: Engine, task: Any, tokens: int, sequence: Any) -> bool:
-    """Give a request its cached blocks if the whole of its prefill fits; if not, nothing is held."""
+@inlined_kernel
+def admit(engine: Engine, task: Any, tokens: int, room: int, sequence: Any) -> bool:
+    """Give a request its cached blocks if the whole of its prefill fits in `room`; if not, nothing is held."""
     row = engine.row[0]
     app_blocks, job_blocks = _look_up(engine, task, tokens)
     app, chain = task.app_prefix, task.chain if job_blocks >= 0 else -1
@@ -102,7 +102,6 @@ def admit(engine: Engine, task: Any, tokens: int, sequence: Any) -> bool:
         pinned += job_blocks
         whole += _blocks(engine, chain)
     need = blocks_for(tokens, row.block_size) - app_blocks - max(job_blocks, 0)
-    room = available(row) - (row.watermark_blocks if row.running > 0 else 0)
     if need + pinned > room:
         return False
     short = need + whole > room
@@ -111,11 +110,10 @@ def admit(engine: Engine, task: Any, tokens: int, sequence: Any) -> bool:
     sequence.app_blocks = app_blocks
     sequence.job_blocks = job_blocks
     sequence.hits = app_blocks + max(job_blocks, 0)
-    sequence.own = -1
     return True
 
 
-@kernel
+@inlined_kernel
 def share(engine: Engine, task: Any, sequence: Any, tokens: int) -> None:
     """Let contents take over the full blocks of a sequence's first `tokens` tokens where they continue them."""
     size = engine.row[0].block_size
@@ -130,11 +128,10 @@ def share(engine: Engine, task: Any, sequence: Any, tokens: int) -> None:
         sequence.job_blocks = full - start
 
 
-@kernel
-def release(engine: Engine, task: Any, sequence: Any, tokens: int) -> None:
-    """Free the blocks that only a sequence with `tokens` tokens in KV uses, and drop its contents."""
-    row = engine.row[0]
-    row.free_blocks += blocks_for(tokens, row.block_size) - sequence.app_blocks - max(sequence.job_blocks, 0)
+@inlined_kernel
+def release(engine: Engine, task: Any, sequence: Any, blocks: int) -> None:
+    """Free those of a sequence's `blocks` blocks that only it uses, and drop its contents."""
+    engine.row[0].free_blocks += blocks - sequence.app_blocks - max(sequence.job_blocks, 0)
     if sequence.job_blocks >= 0:
         _drop(engine, task.chain)
     if task.app_prefix >= 0:

@@ -41,7 +41,7 @@ class Fit:
         max_num_batched_tokens: Most tokens per iteration.
         kv_blocks: KV cache capacity in blocks.
         block_size: Tokens per block.
-        watermark: Share of the blocks that admissions leave free.
+        watermark: Share of the blocks that admissions leave free beside running sequences.
         as_json: Print one JSON object.
     """
 
@@ -53,7 +53,7 @@ class Fit:
     max_num_batched_tokens: BatchedTokens = 2048
     kv_blocks: Blocks = 1_048_576
     block_size: BlockSize = 16
-    watermark: Watermark = 0.01
+    watermark: Watermark = 0.0
     as_json: Json = False
 
     def run(self) -> int:

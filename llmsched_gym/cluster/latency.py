@@ -27,7 +27,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import kernel
+from llmsched_gym._jit import inlined_kernel
 from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.numbers import real_number
 from llmsched_gym.workloads.files import read_json, write_atomic
@@ -145,7 +145,7 @@ class LatencyProfile:
         write_atomic(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-@kernel
+@inlined_kernel
 def iteration_ps(
     latency_ps: NDArray[np.int64], n_decode: Any, prefill_tokens: Any, decode_context: Any, attended: Any
 ) -> Any:

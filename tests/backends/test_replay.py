@@ -26,6 +26,8 @@ def config_of(case: str) -> EngineConfig:
         max_num_seqs=16 if "cap16" in case else 128,
         max_num_batched_tokens=int(case.split("sarathi")[1]) if "sarathi" in case else 4096,
         kv_blocks=700 if "kvpressure" in case else 7424,
+        watermark=0.01,
+        prefix_caching=False,
     )
 
 
@@ -152,9 +154,9 @@ def test_bad_rows_are_named(tmp_path: Path, text: str, message: str) -> None:
 def test_a_request_longer_than_the_kv_cache_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "requests.csv"
     path.write_text("arrival_s,prompt_tokens,output_tokens\n0,10,5\n0,100,62\n")
-    assert len(replay(path, EngineConfig(PROFILE, kv_blocks=11, watermark=0.0))) == 2
+    assert len(replay(path, EngineConfig(PROFILE, kv_blocks=11))) == 2
     with pytest.raises(InputError, match="request 1: KV tokens: got 161; expected at most 160"):
-        replay(path, EngineConfig(PROFILE, kv_blocks=10, watermark=0.0))
+        replay(path, EngineConfig(PROFILE, kv_blocks=10))
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
@@ -167,12 +169,12 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
 def test_a_log_with_prefixes_computes_shared_tokens_once() -> None:
     """The second request starts when the first is done, and finds 6 of its 8 blocks in the cache."""
     lengths = np.array([128, 128], np.int64)
-    prefixes = np.array([[0, 100, -1, 0]] * 2, np.int64)
-    log = RequestLog(["a", "b"], np.array([0, 10**9]), lengths, np.array([2, 2], np.int64), prefixes)
+    contents = np.array([[0, 100, -1, 100, 100]] * 2, np.int64)
+    log = RequestLog(["a", "b"], np.array([0, 10**9]), lengths, np.array([2, 2], np.int64), contents)
     tasks, segments = serve(log, EngineConfig(PROFILE, block_size=16))
     assert list(tasks["cached_tokens"]) == [0, 96]
     assert list(segments["prefill_tokens"]) == [128, 0, 32, 0]
-    assert list(segments["prefill_cached"]) == [0, 0, 96 * 32, 0]
-    alone, _ = serve(log._replace(prefixes=None), EngineConfig(PROFILE, block_size=16))
+    assert list(segments["prefill_context"]) == [0, 0, 96 * 32, 0]
+    alone, _ = serve(log._replace(contents=None), EngineConfig(PROFILE, block_size=16))
     assert tasks["finish_ns"][0] == alone["finish_ns"][0]
     assert tasks["finish_ns"][1] < alone["finish_ns"][1]

@@ -83,7 +83,10 @@ def no_tensors(path: Path) -> None:
     ("damage", "words"),
     [
         (lambda path: path.unlink(), "a .safetensors file that exists"),
-        (lambda path: path.with_suffix(".json").unlink(), "mine.json: got no such file or directory; expected the card of mine.safetensors"),
+        (
+            lambda path: path.with_suffix(".json").unlink(),
+            "mine.json: got no such file or directory; expected the card of mine.safetensors",
+        ),
         (lambda path: path.with_suffix(".json").write_text("{"), "got no JSON"),
         (lambda path: break_card(path, policy="maskable_ppo"), "policy: got 'maskable_ppo'; expected decima"),
         (lambda path: break_card(path, more=1), "more"),

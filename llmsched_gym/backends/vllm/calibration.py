@@ -351,7 +351,7 @@ async def look_at(
         if labels.get("enable_prefix_caching") == "False":
             allowed = "prefix caching on: calibration sets contexts with it; the coefficients hold without it, too"
             raise InputError("server", fact.url, Plain("prefix caching off"), allowed)
-        kv_tokens = int(blocks) * int(size)
+        kv_tokens = (int(blocks) - 1) * int(size)  # vLLM keeps one block for padding
         longest = fact.max_model_len or kv_tokens
         found.append(EngineLimits(max_num_seqs, max_num_batched_tokens, longest, int(size), kv_tokens))
     for fact, limits in zip(facts, found, strict=True):
