@@ -1,69 +1,16 @@
-"""The decorators of compiled functions, with an on-disk cache that cannot go stale.
-
-Numba's own cache looks only at the file that holds a function, so a caller keeps running the old machine code of a
-callee that was edited or upgraded in another file. Here the cache folder carries the digest of all files of this
-package that hold compiled functions, or are imported by such files: any change of any of them starts a fresh folder.
-"""
+"""The decorators of compiled functions. How they are compiled, and where their code is kept, is in `_code`."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numba.core import config as _numba_config
 
-config: Any = _numba_config
-"""Numba sets the attributes of this module at run time, from the environment."""
-
-_PACKAGE = Path(__file__).parent
-_DECORATOR = re.compile(rb"^@(allocating_|inlined_|threaded_)?kernel", re.MULTILINE)
-_IMPORT = re.compile(r"^ *from (llmsched_gym[.\w]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
+from llmsched_gym._code.dispatch import Kernel, config
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _compiled_sources() -> dict[str, bytes]:
-    """Contents of the modules that hold compiled functions, and of all that these import from this package."""
-    texts = {
-        ".".join(path.relative_to(_PACKAGE.parent).with_suffix("").parts): path.read_bytes()
-        for path in _PACKAGE.rglob("*.py")
-    }
-    found: dict[str, bytes] = {}
-    pending = [name for name, text in texts.items() if _DECORATOR.search(text)]
-    while pending:
-        name = pending.pop()
-        if name in texts and name not in found:
-            found[name] = texts[name]
-            for module, names in _IMPORT.findall(texts[name].decode()):
-                pending.append(module)
-                pending.extend(f"{module}.{part}" for part in re.findall(r"\w+", names))
-    return found
-
-
-def _sources_digest() -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for name, text in sorted(_compiled_sources().items()):
-        digest.update(name.encode())
-        digest.update(text)
-    return digest.hexdigest()
-
-
-def cache_dir() -> Path:
-    """Folder of the compiled code of exactly these sources.
-
-    It lies under ``LLMSCHED_GYM_CACHE``, else ``XDG_CACHE_HOME``, else ``~/.cache``.
-    """
-    root = os.environ.get("LLMSCHED_GYM_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "llmsched_gym" / f"numba-{_sources_digest()}"
-
-
-_CACHE_DIR = str(cache_dir())
 
 
 def kernel(function: F) -> F:
@@ -139,9 +86,4 @@ def threaded_kernel(function: F) -> F:
 
 
 def _compile(function: F, **options: Any) -> F:
-    previous = config.CACHE_DIR
-    config.CACHE_DIR = _CACHE_DIR
-    try:
-        return cast(F, numba.njit(cache=True, **options)(function))
-    finally:
-        config.CACHE_DIR = previous
+    return function if config.DISABLE_JIT else cast(F, Kernel(function, options))

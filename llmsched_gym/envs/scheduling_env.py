@@ -12,6 +12,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from llmsched_gym._code.ahead import announce
+from llmsched_gym._code.parts import episode_parts
 from llmsched_gym.backends.vllm.options import ServedOptions, ServerSpec
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
@@ -154,6 +156,8 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         _check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         self.scenario = load_scenario(scenario).replaced(jobs=jobs, load=load, rate=rate)
         self.scenario.check_split(split)
+        graph = observation == "graph"
+        announce(*episode_parts(self.scenario.applications, profiler=profiler is not False, graph=graph))
         self.cluster = self.scenario.cluster if cluster is None else load_cluster(cluster)
         _check_choice("backend", backend, BACKENDS)
         self._serving: Serving | None = None
