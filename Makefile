@@ -14,7 +14,7 @@ compare: .venv/core ## Run all policies on the mixed workload at three loads; ta
 	$(BIN)/llmsched-gym run --scenario mixed --policy srtf --jobs 40 -o $(OUT)/episode
 
 test: .venv/dev ## Run the tests
-	$(BIN)/python -m llmsched_gym.evaluation.compiling
+	$(BIN)/llmsched-gym compile
 	$(BIN)/python -m pytest -n 2
 
 lint: .venv/dev ## Check style and types

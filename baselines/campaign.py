@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from grid import Cell
 
-from llmsched_gym.evaluation.episode import warm_up
+from llmsched_gym.evaluation.episode import announce_episodes, warm_up
 from llmsched_gym.evaluation.report import rows, to_csv
 from llmsched_gym.evaluation.runner import Progress, compare
 from llmsched_gym.evaluation.store import read_json, write_json, write_text
@@ -50,6 +50,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, workers: int, progress: Progr
         InputError: A policy or setting is not possible.
         RunError: A policy raised an exception.
     """
+    announce_episodes(cells[0].setting, cells[0].policies, workers)
     for policy in cells[0].policies:
         warm_up(policy)  # compiled once here, and loaded from the cache by every worker
     # The longest first, so that no worker is left alone with one at the end.

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from llmsched_gym._code.ahead import announce
+from llmsched_gym._code.parts import job_parts
 from llmsched_gym.cluster.load import Part, saturation_rates
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster, with_located_profiles
 from llmsched_gym.complaints import from_validation, refused
@@ -101,6 +103,7 @@ class Scenario(Config):
             return self.rate
         if self.load is None:
             raise InputError(f"scenario {self.name}", "load", None, "a load or a rate")
+        announce(*job_parts(self.applications))
         parts: list[Part] = [
             (share, APPLICATIONS[name].template, shortened_history(application_history(name), self.token_divisor))
             for name, share in self.applications.items()
@@ -125,6 +128,7 @@ class Scenario(Config):
         if self.fixed is not None:
             return shortened(_FIXED[self.fixed](), self.token_divisor)
         rate = self.arrival_rate() if rate_per_s is None else rate_per_s
+        announce(*job_parts(self.applications))
         drawn = generate(self.name, self.applications, self.arrivals, rate, self.jobs, split, seed)
         return shortened(drawn, self.token_divisor)
 

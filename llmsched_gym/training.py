@@ -190,7 +190,7 @@ def exit_code(work: Callable[[], None]) -> int:
 
 
 def begin_run(output: Path) -> None:
-    """Make the folder of a run, and say that the work begins.
+    """Make the folder of a run.
 
     Raises:
         InputError: It cannot be made or written.
@@ -200,7 +200,6 @@ def begin_run(output: Path) -> None:
         TemporaryFile(dir=output).close()
     except OSError as error:
         raise InputError(output, "", reason(error), "a folder that can be written") from None
-    print("compiling, or loading compiled code: up to two minutes the first time", file=sys.stderr, flush=True)
 
 
 @contextmanager

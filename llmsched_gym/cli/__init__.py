@@ -37,6 +37,7 @@ _VERBS: Final = {
     "latency list": ("latency:List", "list the latency profiles that come with the package"),
     "calibrate": ("calibrate:Calibrate", "measure running vLLM servers and write their latency profile"),
     "validate": ("validate:Validate", "run the same jobs on the simulator and on real vLLM servers"),
+    "compile": ("compile:Compile", "compile everything ahead of its first use"),
     "list": ("listing:List", "list environments, scenarios, policies, applications, latency profiles"),
 }
 """Words → module of this package and dataclass, imported only when asked for, and help."""

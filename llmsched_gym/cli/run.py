@@ -46,15 +46,13 @@ class Run:
     def run(self) -> int:
         """Run the episode and show what came of it."""
         from llmsched_gym.envs import render
-        from llmsched_gym.evaluation.compiling import COMPILING, is_compiled
-        from llmsched_gym.evaluation.episode import find_policy, make_env, play, warm_up
+        from llmsched_gym.evaluation.episode import announce_episodes, find_policy, make_env, play, warm_up
         from llmsched_gym.evaluation.metrics import episode_metrics
         from llmsched_gym.evaluation.setting import Setting
 
         policy = find_policy(self.policy)
         setting = Setting.make(self.scenario, self.jobs, self.load, self.rate, self.cluster, self.workload)
-        if not is_compiled():
-            note(COMPILING)
+        announce_episodes(setting, [self.policy])
         warm_up(self.policy)
         env = make_env(setting, policy, self.seed)
         result, latencies_ns = play(env, policy, self.policy, self.seed)

@@ -12,6 +12,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from llmsched_gym._code.ahead import announce
+from llmsched_gym._code.parts import episode_parts
 from llmsched_gym.backends.vllm.options import ServedOptions
 from llmsched_gym.cluster.spec import ClusterSpec, load_cluster
 from llmsched_gym.envs.arguments import RENDER_MODES, check_arguments, read_action
@@ -149,6 +151,8 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         )
         jobs, load, rate, time_scale = (given[name] for name in ("jobs", "load", "rate", "time_scale"))
         self.scenario = load_scenario(scenario).replaced(jobs=jobs, load=load, rate=rate)
+        graph = observation == "graph"
+        announce(*episode_parts(self.scenario.applications, profiler=given["profiler"] is not False, graph=graph))
         self.cluster = self.scenario.cluster if cluster is None else load_cluster(cluster)
         self._serving: Serving | None = None
         self._owns_serving = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 import time
 import traceback
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsched_gym._code.ahead import announce
+from llmsched_gym._code.parts import BOUND, episode_parts, policy_part
 from llmsched_gym.envs.arguments import read_action
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import EpisodeLost, InputError, RunError
 from llmsched_gym.evaluation.metrics import episode_metrics
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.base import Policy
-from llmsched_gym.policies.registry import learned_names, load_policy, policy_names
+from llmsched_gym.policies.registry import learned_names, load_policy, policy_class, policy_names
 
 if TYPE_CHECKING:
     from llmsched_gym.envs.serving import Serving
@@ -135,13 +138,30 @@ def run_episode(setting: Setting, spec: str, seed: int, serving: Serving | None 
     return content
 
 
+def announce_episodes(setting: Setting, specs: Iterable[str], workers: int | None = None) -> None:
+    """Have what episodes of policies and the lower bounds need compiled together, once something of it is missing.
+
+    Args:
+        setting: What the policies meet.
+        specs: Policies.
+        workers: Most processes that may compile; default: one per core.
+    """
+    ours = [name for spec in specs if _is_ours(name := spec.partition("?")[0])]
+    graph = any(policy_class(name).observation == "graph" for name in ours)
+    applications = dict.fromkeys((*example_setting().scenario.applications, *setting.scenario.applications))
+    announce(*episode_parts(applications, profiler=True, graph=graph), BOUND, *map(policy_part, ours), helpers=workers)
+
+
 @lru_cache
 def warm_up(spec: str) -> None:
     """Compile, or load from the cache, what an episode of a built-in policy needs, so that none of it is timed."""
-    name = spec.partition("?")[0]
-    if name in policy_names() or name in learned_names():
+    if _is_ours(spec.partition("?")[0]):
         policy = load_policy(spec)
         play(make_env(example_setting(), policy, 0), policy, spec, 0)
+
+
+def _is_ours(policy: str) -> bool:
+    return policy in policy_names() or policy in learned_names()
 
 
 def example_setting(*, profiler: bool = True) -> Setting:

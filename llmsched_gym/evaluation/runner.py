@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llmsched_gym.errors import EpisodeLost, InputError, Plain
 from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
-from llmsched_gym.evaluation.compiling import make_ready
-from llmsched_gym.evaluation.episode import find_policy, run_episode
+from llmsched_gym.evaluation.episode import announce_episodes, find_policy, run_episode, warm_up
 from llmsched_gym.evaluation.ray_tasks import run_on_ray
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import RunFolder
@@ -182,7 +181,9 @@ def compare(
             before = time.perf_counter()
             setting.scenario.cluster.check_serves(setting.workload(missing[0][2]))
             run.claim()
-            make_ready(policies, workers or os.cpu_count() or 1, progress.note)
+            announce_episodes(setting, policies, workers)
+            for spec in policies:
+                warm_up(spec)
             comparison.warm_up_s = time.perf_counter() - before
             progress.note(f"compiled code and historical means ready after {comparison.warm_up_s:.1f} s")
         progress.begin(present + len(missing), present)

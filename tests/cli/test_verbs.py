@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from llmsched_gym._code import ahead
+from llmsched_gym._code.parts import episode_parts
 from llmsched_gym.cli import main
 from llmsched_gym.cli.flags import parse_loads, parse_names, parse_seeds
-from llmsched_gym.evaluation import compiling
 from llmsched_gym.workloads import store
 
 Ask = Callable[..., dict[str, Any]]
@@ -137,13 +138,12 @@ def test_compare_explains_only_marks_that_its_table_has(tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize("words", [["run", "--scenario", "toy"], ["compare", "--scenario", "toy", *OPTIONS]])
-def test_first_use_says_that_it_compiles(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    for ready in (False, True):
-        monkeypatch.setattr(compiling, "is_compiled", lambda ready=ready: ready)
-        assert main([*words, "-o", str(tmp_path / str(ready))]) == 0
-        assert (compiling.COMPILING in capsys.readouterr().err) != ready
+def test_what_will_be_needed_is_announced(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """So that several processes compile it at the first miss."""
+    fresh = ahead.Announced()
+    monkeypatch.setattr(ahead, "announced", fresh)
+    assert main([*words, "-o", str(tmp_path)]) == 0
+    assert set(episode_parts(["web_search"], profiler=True)) <= {*fresh.parts, *fresh.asked}
 
 
 def test_run_writes_summary_picture_and_trace(ask: Ask, tmp_path: Path):

@@ -9,7 +9,7 @@ examples, so prompts share those and nothing else.
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import cache, partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -94,6 +94,7 @@ class _Tables(NamedTuple):
     normal_curve: Curve
 
 
+@cache
 def _tables() -> _Tables:
     correlations = _FACTS["correlations"]
 
@@ -123,9 +124,6 @@ def _tables() -> _Tables:
     )
 
 
-_TABLES: Final = _tables()
-
-
 class _Uniforms(NamedTuple):
     """Uniforms of `n` jobs: (n, 1) of a whole job, (n, 10) of its rounds, (n, 9) of those after the first.
 
@@ -153,7 +151,7 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
     later = MAX_ROUNDS - 1
     widths = (1, len(_DATASETS), 1, 1, 1, later, 1, MAX_ROUNDS, 1, later, 1, MAX_ROUNDS)
     u = _Uniforms(*uniforms(rng, n, widths))
-    _fill(u._replace(rounds=u.rounds.reshape(len(_DATASETS), n)), _TABLES, block)
+    _fill(u._replace(rounds=u.rounds.reshape(len(_DATASETS), n)), _tables(), block)
     return block
 
 

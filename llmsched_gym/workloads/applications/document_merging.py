@@ -8,6 +8,7 @@ share their instructions and the four documents, which come before the draft.
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import chain, pairwise
 from typing import Final, NamedTuple
 
@@ -85,6 +86,7 @@ class _Tables(NamedTuple):
     score: _Scoring
 
 
+@cache
 def _tables() -> _Tables:
     overhead, longest = _FACTS["overhead_tokens"]["value"], _FACTS["output_limit"]["value"]
 
@@ -102,9 +104,6 @@ def _tables() -> _Tables:
         writing("improve"),
         _Scoring(overhead["score"], load_quantiles("document_merging", "score")),
     )
-
-
-_TABLES: Final = _tables()
 
 
 class _Uniforms(NamedTuple):
@@ -131,7 +130,7 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
     block.n_tasks[:] = _N_TASKS
     block.app_prefix[:] = _INSTRUCTIONS
     block.app_prefix_tokens[:] = _INSTRUCTION_TOKENS
-    _fill(_Uniforms(*uniforms(rng, n, _WIDTHS)), _TABLES, block)
+    _fill(_Uniforms(*uniforms(rng, n, _WIDTHS)), _tables(), block)
     return block
 
 

@@ -9,7 +9,7 @@ satisfied, it reveals a second planner call, whose smaller sub-DAG is followed b
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -129,6 +129,7 @@ class _Tables(NamedTuple):
     replan_tokens_per_search: int
 
 
+@cache
 def _tables() -> _Tables:
     entries = _FACTS["plan_shapes"]["shapes"]
     is_math = np.zeros((len(entries), MAX_TASKS), dtype=np.bool_)
@@ -158,9 +159,6 @@ def _tables() -> _Tables:
     )
 
 
-_TABLES: Final = _tables()
-
-
 class _Uniforms(NamedTuple):
     """Uniforms of `n` jobs for all stages that a job can have: (n, width)."""
 
@@ -187,7 +185,7 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
     block = repeated(_ANY_JOB, n)
     searches = MAX_TASKS + MAX_REPLANNED
     u = _Uniforms(*uniforms(rng, n, (1, 1, 1, 1, 2, searches, searches, MAX_TASKS, 2)))
-    _fill(u, _TABLES, np.empty(MAX_TASKS, np.int64), block)
+    _fill(u, _tables(), np.empty(MAX_TASKS, np.int64), block)
     return block
 
 

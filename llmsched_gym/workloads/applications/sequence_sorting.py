@@ -8,6 +8,7 @@ whole; with several, the stage's common prefix is the instructions and examples.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -124,13 +125,17 @@ class _Tables(NamedTuple):
     score_seconds: Quantiles
 
 
-_TABLES: Final = _Tables(
-    np.cumsum(_FACTS["sizes"]["jobs"], dtype=np.float64),
-    _FACTS["response_job_sd_log"]["value"],
-    load_quantiles("sequence_sorting", "response_copied"),
-    load_quantiles("sequence_sorting", "response_merged"),
-    load_quantiles("sequence_sorting", "score_seconds"),
-)
+@cache
+def _tables() -> _Tables:
+    return _Tables(
+        np.cumsum(_FACTS["sizes"]["jobs"], dtype=np.float64),
+        _FACTS["response_job_sd_log"]["value"],
+        load_quantiles("sequence_sorting", "response_copied"),
+        load_quantiles("sequence_sorting", "response_merged"),
+        load_quantiles("sequence_sorting", "score_seconds"),
+    )
+
+
 _LAST_COPIED: Final = TEMPLATE.index["sort"]
 
 
@@ -139,10 +144,10 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
     block = static_block(TEMPLATE, n, _MOST_TASKS)
     size, verbosity = uniforms(rng, n, (1, 1))
     which = np.empty(n, np.int64)
-    _draw_sizes(size, _TABLES, which)
+    _draw_sizes(size, _tables(), which)
     widths = _STAGES.n_tasks[which].max(axis=0, initial=0)  # each stage draws for the longest list that there is
     draws = _TaskDraws(rng.random(n * int(widths.sum())), n * starts(widths), widths)
-    _fill(which, verbosity, draws, _STAGES, _TABLES, block)
+    _fill(which, verbosity, draws, _STAGES, _tables(), block)
     return block
 
 

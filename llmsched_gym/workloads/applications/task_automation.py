@@ -11,6 +11,7 @@ the template stays small. Calls of tools that the planner invented (16 % of call
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -153,6 +154,7 @@ def _tools() -> Floats:
     return summed / summed[:, -1:]
 
 
+@cache
 def _tables() -> _Tables:
     shapes = PlanShapes.of(_FACTS["plan_shapes"]["shapes"], MAX_TOOLS)
     return _Tables(
@@ -163,9 +165,6 @@ def _tables() -> _Tables:
         load_quantiles("task_automation", "answer_tokens"),
         _FACTS["result_tokens"]["value"],
     )
-
-
-_TABLES: Final = _tables()
 
 
 class _Uniforms(NamedTuple):
@@ -188,7 +187,7 @@ _WIDTHS: Final = (1, 1, 1, 1, MAX_TOOLS, 1, MAX_TOOLS)
 def sample(n: int, rng: np.random.Generator) -> JobBlock:
     """Draw `n` jobs; slots: plan, dynamic, up to seven tools, answer."""
     block = repeated(_ANY_JOB, n)
-    _fill(_Uniforms(*uniforms(rng, n, _WIDTHS)), _TABLES, block)
+    _fill(_Uniforms(*uniforms(rng, n, _WIDTHS)), _tables(), block)
     return block
 
 

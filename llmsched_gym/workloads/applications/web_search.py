@@ -10,7 +10,7 @@ further step likelier, so observation tables differ by whether the job then ends
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import cache, partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -105,13 +105,15 @@ class _Tables(NamedTuple):
     normal_curve: Curve
 
 
-_TABLES: Final = _Tables(
-    np.cumsum(_FACTS["datasets"]["value"]["share"], dtype=np.float64),
-    tuple(_dataset(name) for name in DATASETS),
-    _quantiles("search_seconds"),
-    _FACTS["lookup_seconds"]["value"],
-    detmath.normal_curve(),
-)
+@cache
+def _tables() -> _Tables:
+    return _Tables(
+        np.cumsum(_FACTS["datasets"]["value"]["share"], dtype=np.float64),
+        tuple(_dataset(name) for name in DATASETS),
+        _quantiles("search_seconds"),
+        _FACTS["lookup_seconds"]["value"],
+        detmath.normal_curve(),
+    )
 
 
 class _Uniforms(NamedTuple):
@@ -141,7 +143,7 @@ def sample(n: int, rng: np.random.Generator) -> JobBlock:
     """Draw `n` jobs; thoughts are slots 0, 2, ..., searches 1, 3, ...; a job's thoughts form one growing context."""
     block = static_block(TEMPLATE, n, n_tasks=1)
     observations = np.zeros((n, _MAX_SEARCHES), np.int64)
-    _fill(_Uniforms(*uniforms(rng, n, _WIDTHS)), _TABLES, observations, block)
+    _fill(_Uniforms(*uniforms(rng, n, _WIDTHS)), _tables(), observations, block)
     return block
 
 
