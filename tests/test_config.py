@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llmsched_gym.cluster.spec import load_cluster
-from llmsched_gym.config import read_yaml
+from llmsched_gym.config import read_mapping, read_yaml
 from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.scenario import load_scenario
 
@@ -35,6 +35,57 @@ def test_a_key_twice_is_named_with_its_line(text: str, line: int, key: str, tmp_
         read_yaml(file, "a file")
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("010", 10),
+        ("0o10", 8),
+        ("0x1F", 31),
+        ("-7", -7),
+        ("1e3", 1000.0),
+        ("1.5E-1", 0.15),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+        ("1:30", "1:30"),
+        ("1_000", "1_000"),
+        ("yes", "yes"),
+        ("off", "off"),
+        ("2023-01-01", "2023-01-01"),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("null", None),
+        ("", None),
+        ("'1'", "1"),
+    ],
+)
+def test_values_mean_what_yaml_1_2_says(text: str, value: Any, tmp_path: Path) -> None:
+    file = tmp_path / "value.yaml"
+    file.write_text(f"a: {text}\n")
+    found = read_yaml(file, "a file")["a"]
+    assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: [1, 2\nb: 3", r"odd\.yaml: line 2: got no YAML \(.*\); expected a file"),
+        ("a: 1\n---\nb: 2\n", r"line 2: got no YAML \(but found another document\)"),
+        ("- " * 3000, r"odd\.yaml: got values nested too deeply; expected a file"),
+        ("a: " + "9" * 5000, r"odd\.yaml: got a number of too many digits; expected a file"),
+        ("", r"odd\.yaml: got nothing; expected a file"),
+        ("- 1\n", r"odd\.yaml: got \[1\]; expected a file"),
+        ("1: 2\n", r"odd\.yaml: key: got 1; expected text"),
+        ("a: &a [*a]\nb: *c\n", r"line 2: got no YAML \(found undefined alias 'c'\)"),
+    ],
+)
+def test_what_is_no_mapping_is_told(text: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "odd.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=told):
+        read_mapping(file, "a file")
+
+
 def test_merged_keys_may_be_overridden(tmp_path: Path) -> None:
     file = tmp_path / "merged.yaml"
     file.write_text("base: &base {count: 1, kind: llm}\nmore:\n  <<: *base\n  count: 2\n")
@@ -51,6 +102,8 @@ def test_the_file_makes_plain_values_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
+        ({"jobs": "3"}, "jobs: got '3'; expected a whole number"),
+        ({"load": "0.5"}, "load: got '0.5'; expected a number"),
         ({"jobs": True}, "jobs: got True; expected a whole number"),
         ({"load": True}, "load: got True"),
         ({"applications": {"web_search": True}}, r"applications\.web_search: got True"),
@@ -58,7 +111,7 @@ def test_the_file_makes_plain_values_only(tmp_path: Path) -> None:
         ({"arrivals": {"kind": "gamma", "cv": -1}}, r"scenario: arrivals\.cv: got -1"),
     ],
 )
-def test_true_is_no_number(change: dict[str, Any], field: str) -> None:
+def test_truth_and_text_are_no_numbers(change: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError, match=field):
         load_scenario({**SCENARIO, **change})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from llmsched_gym.errors import InputError
-from llmsched_gym.scenario import SCENARIOS, Scenario, load_scenario
+from llmsched_gym.scenario import SCENARIOS, Scenario, files_named_in, load_scenario
 from llmsched_gym.workloads.generator import MIXES
 
 CLUSTER: dict[str, Any] = {
@@ -36,6 +37,77 @@ def test_files_refer_to_cluster_files_beside_them(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("{name: mine, applications: {web_search: 1}, rate: 2.0, jobs: 7, cluster: cluster.yaml}")
     assert load_scenario(path) == load_scenario(str(path)) == load_scenario(MINE)
+
+
+def place(folder: Path, latency: str = "p.json", cluster: str = "cluster.yaml", times: str = "times.csv") -> Path:
+    """Write a scenario file that names a cluster file, which names a latency profile, and a trace of arrivals."""
+    folder.mkdir(parents=True, exist_ok=True)
+    profile = {"schema": 1, "name": "p", "iteration_ms": 5, "decode_ms": 0, "prefill_ms": 0.1, "context_ms": 0}
+    (folder / "p.json").write_text(json.dumps(profile))
+    (folder / "times.csv").write_text("t_s,in_tokens,out_tokens\n0,1,1\n1,1,1\n")
+    (folder / "cluster.yaml").write_text(f"executors: [{{kind: llm, latency: {latency}}}, {{kind: regular}}]\n")
+    arrivals = f"arrivals: {{kind: trace, path: {times}, format: csv}}"
+    path = folder / "mine.yaml"
+    jobs = "applications: {web_search: 1}\njobs: 2\nrate: 1"
+    path.write_text(f"name: mine\n{jobs}\ncluster: {cluster}\n{arrivals}\n")
+    return path
+
+
+def test_paths_in_a_file_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    path = place(there)
+    place(here)  # files of the same names in the working directory are not meant
+    monkeypatch.chdir(here)
+    for given in (path, Path("..") / "there" / "mine.yaml"):
+        scenario = load_scenario(given)
+        arrivals: Any = scenario.arrivals
+        assert Path(arrivals.path).samefile(there / "times.csv")
+        assert [file.samefile(there / "p.json") for file in scenario.cluster.profile_files] == [True]
+        named = files_named_in(given)
+        assert {file.resolve() for file in named} == {there / name for name in ("p.json", "times.csv", "cluster.yaml")}
+    inside = there / "inside.yaml"
+    inside.write_text(path.read_text().replace("cluster.yaml", "{executors: [{kind: llm, latency: p.json}]}"))
+    assert load_scenario(inside).cluster.profile_files[0].samefile(there / "p.json")
+
+
+@pytest.mark.parametrize(
+    ("names", "field", "source"),
+    [
+        ({"latency": "lat/p.json"}, "executors.0.latency", "cluster.yaml"),
+        ({"cluster": "lat/cluster.yaml"}, "cluster", "mine.yaml"),
+        ({"times": "lat/times.csv"}, "arrivals.path", "mine.yaml"),
+    ],
+)
+def test_a_file_of_the_working_directory_is_not_meant(
+    names: dict[str, str], field: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place(tmp_path / "there", **names)
+    monkeypatch.chdir(tmp_path)
+    refusal = rf"{source}: {field}: got 'lat/.*'; expected a file that exists, relative to the folder of \S*{source}"
+    with pytest.raises(InputError, match=rf"{refusal}$"):
+        load_scenario(path)
+    place(tmp_path / "lat")
+    with pytest.raises(InputError, match=rf"{refusal}; the one in the working directory is not meant$"):
+        load_scenario(path)
+
+
+def test_paths_in_a_mapping_are_relative_to_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert load_scenario({**MINE, "cluster": "cluster.yaml"}).cluster.profile_files == [Path("p.json")]
+    executors = [{"kind": "llm", "latency": "p.json"}]
+    assert load_scenario({**MINE, "cluster": {"executors": executors}}).cluster.profile_files == [Path("p.json")]
+
+
+def test_names_of_latency_profiles_are_no_paths(tmp_path: Path) -> None:
+    path = place(tmp_path, latency="llama-2-7b-h100")
+    assert load_scenario(path).cluster.profile_files == []
+    with pytest.raises(
+        InputError, match=r"executors\.0\.latency: got 'p'; expected the path of a JSON file, or one of"
+    ):
+        load_scenario(place(tmp_path, latency="p"))
 
 
 def test_a_scenario_draws_its_jobs() -> None:

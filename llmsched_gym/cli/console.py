@@ -83,6 +83,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     No value is ever cut. In a table that is wider than the terminal headers are broken into lines, and text in the last
     column is folded; columns that still find no place follow below, beside the first column again.
     """
+    columns = [escaped(name) for name in columns]
     content = [[escaped(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     is_text = [any(isinstance(row[i], str) for row in content) for i in range(len(columns))]
     cells = [[cell if isinstance(cell, str) else _number(cell) for cell in row] for row in content]
