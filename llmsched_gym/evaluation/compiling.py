@@ -42,7 +42,7 @@ def make_ready(specs: Sequence[str], workers: int, note: Callable[[str], None]) 
         note(COMPILING)
     if missing and workers > 1:
         for parts in (tuple(APPLICATIONS), ("simulator", "inference")):
-            with closing(run_tasks(_compile, [(part,) for part in parts], 2)) as compiled:
+            with closing(run_tasks(_compile, [(part,) for part in parts], 2, _name)) as compiled:
                 for _ in compiled:
                     pass
     for spec in specs:
@@ -52,6 +52,10 @@ def make_ready(specs: Sequence[str], workers: int, note: Callable[[str], None]) 
 def is_compiled() -> bool:
     """Tell whether the cache holds the function that takes longest; Numba names its index after module and function."""
     return any(cache_dir().rglob(f"beliefs.{refresh.__name__}-*.nbi"))
+
+
+def _name(task: tuple[str, ...]) -> str:
+    return f"compiling {task[0]}"
 
 
 def _compile(part: str) -> None:

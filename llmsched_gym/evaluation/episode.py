@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import reprlib
 import time
-import traceback
 from dataclasses import replace
 from functools import lru_cache
 from operator import index
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +18,14 @@ from llmsched_gym.evaluation.metrics import episode_metrics
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.registry import learned_names, load_policy, policy_names
+from llmsched_gym.user_code.containment import contained
+from llmsched_gym.user_code.faults import told
 
 if TYPE_CHECKING:
     from llmsched_gym.envs.serving import Serving
 
 
+@contained()
 def find_policy(spec: str) -> Policy:
     """Make a policy, whatever its author's code may do.
 
@@ -34,9 +35,9 @@ def find_policy(spec: str) -> Policy:
     """
     try:
         return load_policy(spec)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # a user's code is reported with the place where it failed
+    except BaseException as error:  # a user's code is reported with the place where it failed, or gave up
         raise _blame(error, spec, "loading") from error
 
 
@@ -63,6 +64,7 @@ def make_env(setting: Setting, policy: Policy, seed: int, serving: Serving | Non
     )
 
 
+@contained()
 def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict[str, Any], NDArray[np.int64]]:
     """Let a policy decide until the last job is finished.
 
@@ -70,7 +72,7 @@ def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict
         ``info["result"]``, and int64 (n_decisions,) nanoseconds spent inside ``policy.act``.
 
     Raises:
-        RunError: The policy raised an exception, or what it returned is no action.
+        RunError: The policy raised an exception or tried to end the process, or what it returned is no action.
     """
     observation, info = env.reset(seed=seed)
     latencies: list[int] = []
@@ -78,22 +80,25 @@ def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict
     terminated = False
     try:
         policy.reset(info)
-    except Exception as error:  # whatever a user's policy may raise is reported with the place where it did
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's policy may raise is reported with the place where it did
         raise _blame(error, spec, f"seed {seed}, reset") from error
     while not terminated:
         try:
             before = clock()
             action = policy.act(observation)
             latencies.append(clock() - before)
-        except Exception as error:  # as above
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as above
             raise _blame(error, spec, f"seed {seed}, decision {len(latencies)}") from error
-        try:
-            chosen = index(action)
-        except TypeError:
-            last = len(observation["action_mask"]) - 1
+        chosen = _as_index(action)
+        if chosen is None:
+            allowed = f"an integer from 0 to {len(observation['action_mask']) - 1}"
             when = f"seed {seed}, decision {len(latencies) - 1}"
-            told = f"policy {spec}, {when}: got {reprlib.repr(action)}; expected an integer from 0 to {last}"
-            raise RunError(" ".join(told.split())) from None
+            told_action = " ".join(reprlib.repr(action).split())
+            raise RunError(f"policy {spec}, {when}: got {told_action}; expected {allowed}")
         observation, _, terminated, _, info = env.step(chosen)
     return info["result"], np.asarray(latencies, dtype=np.int64)
 
@@ -150,7 +155,13 @@ def example_setting(*, profiler: bool = True) -> Setting:
     return replace(Setting.make("mixed", jobs=3), profiler=profiler)
 
 
+def _as_index(action: Any) -> int | None:
+    """Return an action as an integer; None if it is none: numbers with a fraction and booleans are mistakes."""
+    try:
+        return None if isinstance(action, bool) else index(action)
+    except (Exception, SystemExit):  # the action may be an object of a user's class
+        return None
+
+
 def _blame(error: BaseException, spec: str, when: str) -> RunError:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(where.filename).name}, line {where.lineno}"
-    return RunError(" ".join(f"policy {spec}, {when}: {type(error).__name__}: {error} ({place})".split()))
+    return RunError(f"policy {spec}, {when}: {told(error)}")
