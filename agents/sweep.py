@@ -103,7 +103,7 @@ def run_here(runs: Iterable[Run], workers: int, watch: Callable[[Run], None]) ->
 
 def run_there(runs: Iterable[Run]) -> Generator[tuple[Run, int], None, None]:
     """Execute runs on a Ray cluster; yield each with its exit code when it ends."""
-    with closing(run_on_ray(train, [(run,) for run in runs])) as finished:
+    with closing(run_on_ray(train, [(run,) for run in runs], lambda task: f"seed {task[0].seed}")) as finished:
         for (run,), code in finished:
             yield run, code
 

@@ -57,7 +57,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, workers: int, progress: Progr
     tasks = [(cell, seed, folder) for cell in cells for seed in cell.seeds]
     tasks.sort(key=lambda task: -task[0].setting.n_jobs * len(task[0].policies))
     progress.begin(len(tasks), 0)
-    with closing(run_tasks(_run, tasks, workers)) as finished:
+    with closing(run_tasks(_run, tasks, workers, _name)) as finished:
         for (cell, seed, _), seconds in finished:
             where = f"{cell.setting.name} {cell.factor} {cell.value}".strip()
             progress.advance(f"{cell.part}: {where}, seed {seed}: {len(cell.policies)} episodes, {seconds:.1f} s")
@@ -73,6 +73,11 @@ def run_cells(cells: Sequence[Cell], folder: Path, workers: int, progress: Progr
                 per_application = {name: _short(row[name]) for name in row if name.startswith("mean_jct_s_")}
             table.append(head | kept | per_application)
     return table
+
+
+def _name(task: tuple[Any, ...]) -> str:
+    cell, seed, _ = task
+    return f"{cell.part}: {cell.setting.name} {cell.factor} {cell.value}, seed {seed}"
 
 
 def _run(cell: Cell, seed: int, folder: Path) -> float:

@@ -30,6 +30,7 @@ from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import first_difference, read_json, write_json
 from llmsched_gym.evaluation.workers import worker_pool
 from llmsched_gym.scenario import load_scenario
+from llmsched_gym.user_code.faults import told
 from llmsched_gym.workloads.files import make_folder, reason
 
 Settings = TypeVar("Settings")
@@ -166,7 +167,15 @@ def run_recipe(settings: type[Settings], description: str | None, train: Callabl
     Returns:
         The exit code, as `exit_code` has it.
     """
-    return exit_code(lambda: train(read_settings(settings, description)))
+
+    def work() -> None:
+        given = read_settings(settings, description)
+        try:
+            train(given)
+        except SystemExit as error:  # of a policy that is trained on, or measured: the work is not done
+            raise RunError(f"the run was broken off: {told(error)}") from error
+
+    return exit_code(work)
 
 
 def exit_code(work: Callable[[], None]) -> int:
@@ -292,7 +301,12 @@ def spread(function: Callable[..., Any], workers: int) -> Iterator[Callable[...,
         yield lambda *arguments: list(map(function, *arguments))
         return
     with worker_pool(workers) as pool:
-        yield lambda *arguments: list(pool.map(function, *arguments))
+
+        def there(*arguments: Sequence[Any]) -> list[Any]:
+            done = dict(pool.run(function, list(zip(*arguments, strict=True)), lambda _: function.__name__))
+            return [done[position] for position in range(len(done))]
+
+        yield there
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from llmsched_gym.evaluation.setting import Setting
 
 _METRICS: Final = {
-    "P50": "p50_jct_s",
-    "P95": "p95_jct_s",
-    "P99": "p99_jct_s",
-    "slowdown": "mean_slowdown",
+    "P50 JCT s": "p50_jct_s",
+    "P95 JCT s": "p95_jct_s",
+    "P99 JCT s": "p99_jct_s",
+    "mean slowdown": "mean_slowdown",
     "makespan s": "makespan_s",
-    "µs P50": "decision_us_p50",
-    "µs P99": "decision_us_p99",
+    "P50 decision µs": "decision_us_p50",
+    "P99 decision µs": "decision_us_p99",
 }
 """Columns of the table, after the mean JCT and what it is below FCFS's, and their metrics."""
 
@@ -47,8 +47,9 @@ class Compare:
     """Run policies on the same jobs, in parallel, and compare them.
 
     Every finished episode is kept in the output folder: a comparison that was interrupted goes on where it stopped when
-    the same command is given again. The folder then holds results.csv, pairs.csv, summary.json, manifest.json and
-    jct_cdf.png, and with several loads one sub-folder per load and jct_over_load.png.
+    the same command is given again. The folder then holds results.csv, pairs.csv, summary.json, manifest.json and the
+    picture jct_cdf, and with several loads one sub-folder per load and the picture jct_over_load; every picture is
+    there as .png and as .pdf.
 
     Attributes:
         scenario: Scenario name or YAML file.
@@ -115,6 +116,7 @@ class Compare:
         from llmsched_gym.evaluation.setting import Setting
         from llmsched_gym.evaluation.store import check_loads
         from llmsched_gym.policies.registry import policy_names
+        from llmsched_gym.user_code.ending import contain_exit
 
         if self.ray:
             check_ray()
@@ -131,6 +133,7 @@ class Compare:
         folder = self.output or _default_folder(settings)
         check_loads(folder, [setting.describe() for setting in settings])
         comparisons = [self._compare(setting, specs, seeds, folder, len(settings) > 1) for setting in settings]
+        contain_exit()
         self._report(comparisons, folder)
         return 0
 
@@ -182,7 +185,7 @@ def _default_folder(settings: list[Setting]) -> Path:
 
 
 def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
-    from llmsched_gym.evaluation.report import caveat, policy_ranks
+    from llmsched_gym.evaluation.report import caveat, hindsight, policy_ranks
 
     ranks = policy_ranks(comparison)
     taken = list(ranks.values())
@@ -208,8 +211,9 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
         _print_served(comparison, content)
     for legend in _legends(comparison, taken):
         say(legend)
-    if caution := caveat(comparison):
-        say(caution)
+    for caution in (hindsight(content["history"]), caveat(comparison)):
+        if caution:
+            say(caution)
 
 
 def _legends(comparison: Comparison, ranks: list[int]) -> Iterator[str]:
@@ -218,7 +222,8 @@ def _legends(comparison: Comparison, ranks: list[int]) -> Iterator[str]:
         yield "* sees the truth, not ranked"
     if len(set(ranks)) < len(ranks):
         yield "n= cannot be told apart by 95 % intervals paired by seed"
-    yield "µs: time inside the policy per decision, those without a choice included; per episode, median over seeds"
+    yield "JCT: job completion time; P50, P95, P99: over the jobs of an episode; all times in s: means over the seeds"
+    yield "decision µs: time inside the policy, also where it has no choice; P50, P99: of an episode, median over seeds"
 
 
 def _print_served(comparison: Comparison, content: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ class Fit:
         application: Names of applications, separated by commas; all: those of the workloads, else the benchmark's.
         workload: Workload files or job traces (.json) of finished jobs; default: jobs drawn from the profile split.
         output: Folder for NAME.json; made if it is missing.
-        figures: Pictures for one picture per application; default: no pictures.
+        figures: Folder for one picture per application, as PNG and PDF; default: no pictures.
         bins: Most bins of a stage's duration.
         jobs: Number of jobs to draw.
         seed: Seed to draw them with.
@@ -103,7 +103,7 @@ class Show:
 
     Attributes:
         profile: Application whose profile comes with the package, or file.
-        figure: Picture to write (PNG); default: none.
+        figure: Picture to write, as PNG and PDF: FILE.png names both; default: none.
         as_json: Print one JSON object.
     """
 

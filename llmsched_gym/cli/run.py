@@ -26,7 +26,8 @@ class Run:
         rate: Jobs per second, instead of a load.
         cluster: YAML file of a cluster instead of the scenario's.
         workload: Workload file or job trace (.json) instead of drawn jobs.
-        output: Folder for summary.json, gantt.png and trace.json (for ui.perfetto.dev); default: none is written.
+        output: Folder for summary.json, gantt.png, gantt.pdf and trace.json (for ui.perfetto.dev); default: none is
+            written.
         as_json: Print one JSON object.
     """
 
@@ -46,6 +47,30 @@ class Run:
     def run(self) -> int:
         """Run the episode and show what came of it."""
         from llmsched_gym.envs import render
+        from llmsched_gym.evaluation.report import hindsight
+        from llmsched_gym.user_code.containment import contained
+        from llmsched_gym.user_code.ending import contain_exit
+
+        with contained():
+            env, content = self._play()
+        contain_exit()
+        if self.output is not None:
+            _write(env, content, self.output)
+        if self.as_json:
+            print_json(content)
+            return 0
+        for line in render.ansi(env.episode, env.workload).splitlines():
+            say(line)
+        print_table("", ("metric", "value"), content.items())
+        if caution := hindsight(content["history"]):
+            say(caution)
+        if self.output is not None:
+            written = "summary.json, gantt.png, gantt.pdf and trace.json"
+            note(f"wrote {written} to {self.output}; open the trace at ui.perfetto.dev")
+        return 0
+
+    def _play(self) -> tuple[SchedulingEnv, dict[str, Any]]:
+        """Return the environment after the episode, and what is told of it."""
         from llmsched_gym.evaluation.episode import announce_episodes, find_policy, make_env, play, warm_up
         from llmsched_gym.evaluation.metrics import episode_metrics
         from llmsched_gym.evaluation.setting import Setting
@@ -56,27 +81,17 @@ class Run:
         warm_up(self.policy)
         env = make_env(setting, policy, self.seed)
         result, latencies_ns = play(env, policy, self.policy, self.seed)
-        content = {
+        return env, {
             "scenario": setting.name,
             "policy": self.policy,
             "privileged": policy.privileged,
             "seed": self.seed,
             "jobs": setting.n_jobs,
             "load": setting.load,
+            "history": setting.history,
             "workload_digest": env.workload.digest,
             **episode_metrics(result, [template.name for template in env.workload.templates], latencies_ns),
         }
-        if self.output is not None:
-            _write(env, content, self.output)
-        if self.as_json:
-            print_json(content)
-            return 0
-        for line in render.ansi(env.episode, env.workload).splitlines():
-            say(line)
-        print_table("", ("metric", "value"), content.items())
-        if self.output is not None:
-            note(f"wrote summary.json, gantt.png and trace.json to {self.output}; open the trace at ui.perfetto.dev")
-        return 0
 
 
 def _write(env: SchedulingEnv, content: dict[str, Any], folder: Path) -> None:
@@ -86,6 +101,8 @@ def _write(env: SchedulingEnv, content: dict[str, Any], folder: Path) -> None:
 
     state, workload = env.episode.state, env.workload
     write_json(folder / "summary.json", content)
-    title = f"{content['scenario']}, {content['jobs']} jobs, seed {content['seed']}: {content['policy']}"
+    load = "" if content["load"] is None else f" at load {content['load']:g}"
+    title = f"{content['policy']} on {content['scenario']}: {content['jobs']} jobs{load}, seed {content['seed']}"
+    title += f"; mean JCT {content['mean_jct_s']:.2f} s"
     gantt_figure(state, workload, folder / "gantt.png", title)
     write_trace(state, workload, folder / "trace.json")

@@ -23,7 +23,7 @@ class Validate:
 
     The jobs are those of the eval split; calibration has seen only the train split. Every finished run is kept in the
     output folder: a validation that was interrupted goes on where it stopped when the same command is given again. The
-    folder then holds summary.json and validation.png.
+    folder then holds summary.json, validation.png and validation.pdf.
 
     Attributes:
         server: URLs of the servers, separated by commas: one per LLM executor.
@@ -92,12 +92,12 @@ class Validate:
             **agreement(validation),
         }
         write_json(folder / "summary.json", content)
-        validation_figure(validation, policies[0], folder / "validation.png")
+        validation_figure(validation, policies[0], folder / "validation.png", f"{_title(content)}, seed {self.seed}")
         if self.as_json:
             print_json(content)
         else:
             _print(content)
-            say(f"summary.json and validation.png: {folder}")
+            say(f"summary.json, validation.png and validation.pdf: {folder}")
         return 0
 
     def _setting(self, count: int) -> Setting:
@@ -112,9 +112,18 @@ class Validate:
         return Setting.make(scenario, self.jobs, self.load, cluster=cluster, time_scale=self.time_scale)
 
 
+def _title(content: dict[str, Any]) -> str:
+    """Say what was run."""
+    load = "" if content["load"] is None else f" at load {content['load']:g}"
+    title = f"{content['scenario']}: {content['jobs']} jobs, {content['requests']} requests{load}"
+    if content["time_scale"] != 1.0:
+        title += f", arrivals and regular tasks {content['time_scale']:g} times as fast"
+    return title
+
+
 def _print(content: dict[str, Any]) -> None:
     columns = {
-        "simulated s": "simulated_mean_jct_s",
+        "mean JCT simulated s": "simulated_mean_jct_s",
         "error %": "mean_jct_error_pct",
         "noise %": "noise_pct",
         "job MAPE %": "job_mape_pct",
@@ -128,11 +137,7 @@ def _print(content: dict[str, Any]) -> None:
         served = sorted(row["served_mean_jct_s"])
         middle = (served[(len(served) - 1) // 2] + served[len(served) // 2]) / 2
         table.append((policy, middle, *(row[name] for name in columns.values())))
-    load = "" if content["load"] is None else f" at load {content['load']:g}"
-    title = f"{content['scenario']}: {content['jobs']} jobs, {content['requests']} requests{load}"
-    if content["time_scale"] != 1.0:
-        title += f", arrivals and regular tasks {content['time_scale']:g} times as fast"
-    print_table(title, ("policy", "mean JCT on vLLM s", *columns), table)
+    print_table(_title(content), ("policy", "mean JCT on vLLM s", *columns), table)
     order, left = content["ranking"], content["residual"]
     rank = "-" if order["spearman"] is None else f"{order['spearman']:.2f}"
     say(f"order on vLLM: {', '.join(order['order_served'])}; simulated: {', '.join(order['order_simulated'])}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,8 +10,7 @@ import numpy as np
 from llmsched_gym.cluster.state import FAR, ClusterState
 from llmsched_gym.cluster.timeline import executor_names, jobs_in_system, ready_tasks, timeline
 from llmsched_gym.envs.render import INK, NOW, PALE, SECOND_NS, apart, application_colour
-from llmsched_gym.pictures import in_picture
-from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.pictures import in_picture, new_figure, write_figure
 from llmsched_gym.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -26,33 +24,29 @@ _ROOM_INCHES: Final = 3.5
 
 
 def gantt_figure(state: ClusterState, workload: Workload, path: str | Path, title: str) -> None:
-    """Write a figure of an episode, finished or not, as PNG: lanes above, then arrivals, then jobs and ready tasks.
+    """Write a figure of an episode, finished or not: lanes above, then arrivals, then jobs and ready tasks.
 
     Args:
         state: The episode.
         workload: Its jobs.
-        path: PNG file to write.
+        path: File to write, as `write_figure` does.
         title: What it is of: scenario, policy, seed.
 
     Raises:
         InputError: `path` cannot be written.
     """
-    # Figure without pyplot: no display, no global state, nothing to close.
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
 
     height = min(max(int(state.executors["slots"].sum()) * 0.14, 1.0), 9.0)
-    image = io.BytesIO()
     with rc_context({"hatch.linewidth": 0.6}):
-        figure = Figure(figsize=(11, height + 3.0), layout="constrained")
+        figure = new_figure(11, height + 3.0)
         lanes, arrivals, queue = figure.subplots(3, sharex=True, height_ratios=[height, 0.2, 1.3])
         lanes.set_title(in_picture(title), loc="left")
         handles = plot_lanes(lanes, state, workload, height)
         _plot_arrivals(arrivals, state, workload)
         handles += _plot_queues(queue, state)
         figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize="small", frameon=False)
-        figure.savefig(image, format="png", dpi=110)
-    write_atomic(path, image.getvalue())
+        write_figure(figure, path)
 
 
 def plot_lanes(axes: Axes, state: ClusterState, workload: Workload, height: float) -> list[Artist]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import reprlib
 import time
-import traceback
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +21,14 @@ from llmsched_gym.evaluation.metrics import episode_metrics
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.base import Policy
 from llmsched_gym.policies.registry import learned_names, load_policy, policy_class, policy_names
+from llmsched_gym.user_code.containment import contained
+from llmsched_gym.user_code.faults import told
 
 if TYPE_CHECKING:
     from llmsched_gym.envs.serving import Serving
 
 
+@contained()
 def find_policy(spec: str) -> Policy:
     """Make a policy, whatever its author's code may do.
 
@@ -37,9 +38,9 @@ def find_policy(spec: str) -> Policy:
     """
     try:
         return load_policy(spec)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # a user's code is reported with the place where it failed
+    except BaseException as error:  # a user's code is reported with the place where it failed, or gave up
         raise _blame(error, spec, "loading") from error
 
 
@@ -65,6 +66,7 @@ def make_env(setting: Setting, policy: Policy, seed: int, serving: Serving | Non
     )
 
 
+@contained()
 def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict[str, Any], NDArray[np.int64]]:
     """Let a policy decide until the last job is finished.
 
@@ -72,7 +74,7 @@ def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict
         ``info["result"]``, and int64 (n_decisions,) nanoseconds spent inside ``policy.act``.
 
     Raises:
-        RunError: The policy raised an exception, or what it returned is no action.
+        RunError: The policy raised an exception or tried to end the process, or what it returned is no action.
     """
     observation, info = env.reset(seed=seed)
     latencies: list[int] = []
@@ -80,22 +82,26 @@ def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict
     terminated = False
     try:
         policy.reset(info)
-    except Exception as error:  # whatever a user's policy may raise is reported with the place where it did
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's policy may raise is reported with the place where it did
         raise _blame(error, spec, f"seed {seed}, reset") from error
     while not terminated:
         try:
             before = clock()
             action = policy.act(observation)
             latencies.append(clock() - before)
-        except Exception as error:  # as above
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # as above
             raise _blame(error, spec, f"seed {seed}, decision {len(latencies)}") from error
         try:
             chosen = read_action(action)
-        except InputError:
-            last = len(observation["action_mask"]) - 1
+        except (Exception, SystemExit):  # the action may be an object of a user's class
+            allowed = f"a whole number from 0 to {len(observation['action_mask']) - 1}"
             when = f"seed {seed}, decision {len(latencies) - 1}"
-            told = f"policy {spec}, {when}: got {reprlib.repr(action)}; expected a whole number from 0 to {last}"
-            raise RunError(" ".join(told.split())) from None
+            told_action = " ".join(reprlib.repr(action).split())
+            raise RunError(f"policy {spec}, {when}: got {told_action}; expected {allowed}") from None
         observation, _, terminated, _, info = env.step(chosen)
     return info["result"], np.asarray(latencies, dtype=np.int64)
 
@@ -170,6 +176,4 @@ def example_setting(*, profiler: bool = True) -> Setting:
 
 
 def _blame(error: BaseException, spec: str, when: str) -> RunError:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(where.filename).name}, line {where.lineno}"
-    return RunError(" ".join(f"policy {spec}, {when}: {type(error).__name__}: {error} ({place})".split()))
+    return RunError(f"policy {spec}, {when}: {told(error)}")

@@ -1,56 +1,63 @@
-"""Pictures of a comparison. Matplotlib is imported only when one is drawn."""
+"""Pictures of a comparison."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from llmsched_gym.evaluation.contestants import Contestant
 from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.policy_styles import PolicyStyle, policy_styles
-from llmsched_gym.evaluation.runner import Comparison, Contestant
+from llmsched_gym.evaluation.runner import Comparison
 from llmsched_gym.evaluation.statistics import Interval, reduction_pct
-from llmsched_gym.pictures import in_picture
-from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.pictures import caption, in_picture, make_logarithmic, new_figure, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 _LOWEST_SHOWN: Final = -100
 """Reductions below this, in per cent, lie outside the picture: a policy twice as bad as FCFS is bad enough."""
 
-_SPREAD: Final = 0.7
-"""Share of the smallest gap between two loads over which the policies' intervals stand side by side."""
-
 _MARKERS_PER_CURVE: Final = 8
 
 _LABELLED_LOADS: Final = 8
 
-_NARROW: Final = 5.0
-"""A logarithmic axis whose ends differ by a smaller factor is labelled like a linear one, others at 1, 2, 5, 10, ..."""
+_PANELS_IN_A_ROW: Final = 4
+"""Loads beside each other before they go on in the next row."""
+
+_ROW_INCHES: Final = 0.27
+"""Height of a policy in a panel of reductions."""
+
+_EQUAL: Final = 0.003
+"""Curves that differ nowhere by more than this share cover each other: they are drawn as one, in stripes."""
+
+_STRIPE: Final = 7.0
+"""Length of a stripe, in widths of the line."""
+
+Numbers = NDArray[np.float64]
 
 
 def jct_cdf(comparison: Comparison, path: Path) -> None:
-    """Write `jct_cdf_figure` as PNG.
+    """Write `jct_cdf_figure`, as `write_figure` does.
 
     Raises:
         InputError: `path` cannot be written.
     """
-    _write(jct_cdf_figure(comparison), path)
+    write_figure(jct_cdf_figure(comparison), path)
 
 
 def jct_over_load(comparisons: Mapping[float, Comparison], path: Path) -> None:
-    """Write `jct_over_load_figure` as PNG.
+    """Write `jct_over_load_figure`, as `write_figure` does.
 
     Raises:
         InputError: `path` cannot be written.
     """
-    _write(jct_over_load_figure(comparisons), path)
+    write_figure(jct_over_load_figure(comparisons), path)
 
 
 def jct_cdf_figure(comparison: Comparison) -> Figure:
@@ -58,92 +65,161 @@ def jct_cdf_figure(comparison: Comparison) -> Figure:
 
     The legend begins with the lowest mean.
     """
-    figure = _figure(8)
+    figure = new_figure(8.5, 5)
     axes = figure.add_subplot()
     styles = _styles(comparison)
     ranked = _best_first(comparison)
+    curves = {one.label: np.sort(np.concatenate(_jct_s(comparison, one))) for one in ranked}
+    stripes = _stripes(curves)
     for position, contestant in enumerate(ranked):
-        episodes = [comparison.episodes[contestant.spec, seed]["jct_s"] for seed in comparison.seeds]
-        jct = np.sort(np.concatenate(episodes))
-        share = np.arange(1, len(jct) + 1) / len(jct)
+        jct = curves[contestant.label]
+        share = np.arange(len(jct) + 1) / len(jct)
         gap = max(1, len(jct) // _MARKERS_PER_CURVE)
         own_places = (position * gap // len(ranked), gap)  # the markers of another curve would hide them
-        label = _label(contestant)
-        axes.step(jct, share, where="post", label=label, markevery=own_places, **_line(styles[contestant.label]))
-    axes.set_xscale("log")
-    _label_log(axes.xaxis)
-    axes.set_xlabel("job completion time [s]")
-    axes.set_ylabel("share of jobs")
+        look = _line(styles[contestant.label]) | stripes.get(contestant.label, {})
+        axes.step(np.append(jct[0], jct), share, where="post", label=_label(contestant), markevery=own_places, **look)
+    make_logarithmic(axes.xaxis, "job completion time [s]")
+    axes.set_ylabel("share of jobs completed within it")
     axes.set_ylim(0, 1)
+    axes.grid(alpha=0.3)
     load = "" if comparison.setting.load is None else f", load {comparison.setting.load:g}"
     axes.set_title(_title(comparison) + load)
-    _finish(figure, "lowest mean first")
+    _legend(figure, axes, "lowest mean first")
+    n_jobs = len(curves[ranked[0].label])
+    caption(figure, f"Each curve: the {n_jobs:,} jobs of all seeds together.{_striped(stripes)}")
     return figure
 
 
 def jct_over_load_figure(comparisons: Mapping[float, Comparison]) -> Figure:
-    """Draw over the load the mean JCT of every policy, with the lower bound, and its reduction against FCFS.
+    """Draw the mean JCT of every policy over the load, with the lower bound, and its reduction against FCFS at each.
 
-    The reductions carry 95 % intervals paired by seed. The means carry none: what seeds share moves all of them
-    together, so that their intervals overlap even where policies differ. Without FCFS there is only the first panel.
-    The legend begins with the lowest mean at the highest load.
+    Every policy has a row of its own in the panels of reductions, so that none hides another, and an interval of 95 %,
+    paired by seed. The means carry none: what seeds share moves all of them together, so that their intervals overlap
+    even where policies differ. Without FCFS there is only the first panel. The lowest mean at the highest load comes
+    first.
     """
     loads = sorted(comparisons)
     by_load = [comparisons[load] for load in loads]
     baseline = by_load[0].baseline
-    figure = _figure(8 if baseline is None else 13)
-    panels = figure.subplots(1, 1 if baseline is None else 2, squeeze=False)[0]
-    _draw_means(panels[0], loads, by_load)
-    if baseline is not None:
-        _draw_reductions(panels[1], loads, by_load, baseline)
-    for axes in panels:
-        axes.set_xlabel("load [offered work / capacity of the busiest pool]")
-    _finish(figure, f"lowest mean at load {loads[-1]:g} first")
+    last = f"lowest mean at load {loads[-1]:g} first"
+    if baseline is None:
+        figure = new_figure(8.5, 5)
+        means = figure.add_subplot()
+        stripes = _draw_means(means, loads, by_load)
+        _legend(figure, means, last)
+    else:
+        columns = min(len(loads), _PANELS_IN_A_ROW)
+        rows = -(-len(loads) // columns)
+        height = max(5.0, 0.8 + rows * (1.0 + _ROW_INCHES * len(by_load[0].contestants)))
+        figure = new_figure(7.2 + 2.1 * columns, height)
+        left, right = figure.subfigures(1, 2, width_ratios=(5.2, 2.0 + 2.1 * columns))
+        stripes = _draw_means(left.add_subplot(), loads, by_load)
+        panels = list(right.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+        _draw_reductions(panels, loads, by_load, baseline)
+        right.suptitle(f"{last}; colours and markers as on the left", fontsize="small")
+    caption(figure, _sample(by_load[0], baseline) + _striped(stripes))
     return figure
 
 
-def _draw_means(axes: Axes, loads: Sequence[float], by_load: Sequence[Comparison]) -> None:
-    styles = _styles(by_load[0])
-    baseline = by_load[0].baseline
-    for contestant in _best_first(by_load[-1]):
-        means = [_mean_jct_s(comparison, contestant) for comparison in by_load]
-        zero = " (the zero line on the right)" if contestant == baseline else ""
-        axes.plot(loads, means, label=_label(contestant) + zero, **_line(styles[contestant.label]))
-    bounds = [mean([bound["lower_bound_mean_jct_s"] for bound in one.bounds.values()]) for one in by_load]
-    axes.plot(loads, bounds, color="black", linewidth=1, linestyle=":", label="lower bound")
-    axes.set_ylabel("mean job completion time [s]")
-    axes.set_yscale("log")
-    _label_log(axes.yaxis)
-    axes.set_title(_title(by_load[0]))
-
-
-def _draw_reductions(axes: Axes, loads: Sequence[float], by_load: Sequence[Comparison], baseline: Contestant) -> None:
+def _draw_means(axes: Axes, loads: Sequence[float], by_load: Sequence[Comparison]) -> dict[str, dict[str, Any]]:
+    """Draw mean JCTs over the load; return the stripes of curves that cover each other."""
     from matplotlib.ticker import FixedLocator
 
     styles = _styles(by_load[0])
-    others = [contestant for contestant in _best_first(by_load[-1]) if contestant != baseline]
-    step = _SPREAD * float(np.diff(loads).min(initial=1.0)) / max(len(others), 1)
-    axes.axhline(0, **_line(styles[baseline.label]) | {"marker": "", "linewidth": 1})
-    off_below = []
-    for position, contestant in enumerate(others):
-        style = styles[contestant.label]
-        found = [_reduction(comparison, contestant, baseline) for comparison in by_load]
-        middles = np.array([one.mid for one in found])
-        ends = [(one.mid if one.low is None else one.low, one.mid if one.high is None else one.high) for one in found]
-        x = np.array(loads) + (position - (len(others) - 1) / 2) * step
-        axes.errorbar(x, middles, np.abs(np.array(ends).T - middles), capsize=2, elinewidth=1, **_line(style))
-        off_below += [
-            (at, middle, style.color) for at, middle in zip(x, middles, strict=True) if middle < _LOWEST_SHOWN
-        ]
-    cut = axes.get_ylim()[0] < _LOWEST_SHOWN
-    if cut:
-        axes.set_ylim(bottom=_LOWEST_SHOWN)
-    for at, middle, color in off_below:
-        label = f"← {middle:.0f} % "  # turned with the text, the arrow points down; beside the interval, not on it
-        axes.text(at, _LOWEST_SHOWN, label, color=color, fontsize="small", rotation=90, ha="right", va="bottom")
+    curves = {one.label: np.array([_mean_jct_s(at, one) for at in by_load]) for one in _best_first(by_load[-1])}
+    stripes = _stripes(curves)
+    for contestant in _best_first(by_load[-1]):
+        look = _line(styles[contestant.label]) | stripes.get(contestant.label, {})
+        axes.plot(loads, curves[contestant.label], label=_label(contestant), **look)
+    bounds = [mean([bound["lower_bound_mean_jct_s"] for bound in one.bounds.values()]) for one in by_load]
+    axes.plot(loads, bounds, color="black", linewidth=1, linestyle=":")
+    axes.annotate("lower bound", (loads[0], bounds[0]), (0, -4), textcoords="offset points", fontsize="small", va="top")
+    axes.margins(y=0.08)  # room for these words
+    make_logarithmic(axes.yaxis, "mean job completion time [s]")
     axes.xaxis.set_major_locator(FixedLocator(loads, nbins=_LABELLED_LOADS))
-    axes.set_ylabel("mean JCT below FCFS [%]" + (f", cut at {_LOWEST_SHOWN}" if cut else ""))
-    axes.set_title("95 % intervals, paired by seed; side by side at each load")
+    axes.set_xlabel("load: offered work / capacity of the busiest pool")
+    axes.grid(alpha=0.3)
+    axes.set_title(_title(by_load[0]))
+    return stripes
+
+
+def _draw_reductions(
+    panels: Sequence[Axes], loads: Sequence[float], by_load: Sequence[Comparison], baseline: Contestant
+) -> None:
+    """Draw a panel per load: a row per policy, with what its mean JCT is below FCFS's and the interval."""
+    styles = _styles(by_load[0])
+    ranked = _best_first(by_load[-1])
+    found = [[_reduction(one, contestant, baseline) for contestant in ranked] for one in by_load]
+    cut = min(_ends(one)[0] for column in found for one in column) < _LOWEST_SHOWN
+    for axes, load, column in zip(panels, loads, found, strict=False):
+        axes.axvline(0, color="black", linewidth=1)
+        for row, (contestant, reduction) in enumerate(zip(ranked, column, strict=True)):
+            look = _line(styles[contestant.label]) | {"linestyle": "none"}
+            beside = np.abs(np.array(_ends(reduction))[:, None] - reduction.mid)
+            axes.errorbar(reduction.mid, row, xerr=beside, capsize=2, elinewidth=1, **look)
+            if reduction.mid < _LOWEST_SHOWN:
+                color = styles[contestant.label].color
+                axes.text(
+                    _LOWEST_SHOWN, row, f" ← {_signed(reduction.mid)} %", color=color, fontsize="small", va="center"
+                )
+        axes.set_title(f"load {load:g}", fontsize="medium")
+        axes.grid(alpha=0.3)
+    for axes in panels[len(loads) :]:
+        axes.remove()
+    panels[0].set_yticks(range(len(ranked)), [_label(contestant) for contestant in ranked])
+    panels[0].set_ylim(len(ranked) - 0.5, -0.5)
+    if cut:
+        panels[0].set_xlim(left=_LOWEST_SHOWN)
+    for axes in panels[: len(loads)][-min(len(loads), _PANELS_IN_A_ROW) :]:
+        axes.tick_params(labelbottom=True)
+    figure = panels[0].get_subplotspec().get_gridspec().figure  # pyright: ignore[reportOptionalMemberAccess]
+    figure.supxlabel(
+        "mean JCT below FCFS's [%]" + (f", cut at {_signed(_LOWEST_SHOWN)}" if cut else ""), fontsize="medium"
+    )
+
+
+def _sample(comparison: Comparison, baseline: Contestant | None) -> str:
+    """Say how many values stand behind a point, and what an interval means."""
+    n = len(comparison.seeds)
+    points = "Points: one seed." if n == 1 else f"Points: means over {n} seeds."
+    if baseline is None:
+        return points
+    if n == 1:
+        return f"{points} No intervals: nothing can be told apart."
+    return f"{points} Bars: 95 % intervals of the reduction, paired by seed; where one holds 0, no difference is shown."
+
+
+def _stripes(curves: Mapping[str, Numbers]) -> dict[str, dict[str, Any]]:
+    """Return, for curves that cover each other, how their lines alternate and their markers fit into each other."""
+    groups: list[list[str]] = []
+    for name, curve in curves.items():
+        same = next((group for group in groups if _cover(curves[group[0]], curve)), None)
+        if same is None:
+            groups.append([name])
+        else:
+            same.append(name)
+    return {
+        name: {
+            "linestyle": ((len(group) - place) * _STRIPE, (_STRIPE, _STRIPE * (len(group) - 1))),
+            "markersize": 6 + 3 * (len(group) - 1 - place),
+        }
+        for group in groups
+        if len(group) > 1
+        for place, name in enumerate(group)
+    }
+
+
+def _cover(one: Numbers, other: Numbers) -> bool:
+    return len(one) == len(other) and bool(np.allclose(one, other, rtol=_EQUAL, atol=0.0))
+
+
+def _striped(stripes: Iterable[str]) -> str:
+    """Explain stripes, if there are any."""
+    return f" Striped, since they cover each other: {', '.join(stripes)}." if stripes else ""
+
+
+def _jct_s(comparison: Comparison, contestant: Contestant) -> list[ArrayLike]:
+    return [comparison.episodes[contestant.spec, seed]["jct_s"] for seed in comparison.seeds]
 
 
 def _mean_jct_s(comparison: Comparison, contestant: Contestant) -> float:
@@ -152,6 +228,15 @@ def _mean_jct_s(comparison: Comparison, contestant: Contestant) -> float:
 
 def _reduction(comparison: Comparison, contestant: Contestant, baseline: Contestant) -> Interval:
     return reduction_pct(comparison.metric(baseline, "mean_jct_s"), comparison.metric(contestant, "mean_jct_s"))
+
+
+def _ends(found: Interval) -> tuple[float, float]:
+    return found.mid if found.low is None else found.low, found.mid if found.high is None else found.high
+
+
+def _signed(value: float) -> str:
+    """Return a whole number with the minus sign that axes have."""
+    return f"{value:.0f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _best_first(comparison: Comparison) -> list[Contestant]:
@@ -177,40 +262,15 @@ def _title(comparison: Comparison) -> str:
     return f"{in_picture(comparison.setting.name)}: {jobs}"
 
 
-def _label_log(axis: Axis) -> None:
-    """Label the axis of what is drawn in plain numbers: powers of ten alone are one or two labels."""
-    from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter, StrMethodFormatter
-
-    low, high = axis.get_data_interval()
-    axis.set_major_locator(AutoLocator() if high < _NARROW * low else LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _figure(width: float) -> Figure:
-    # Figure without pyplot: no display, no global state, nothing to close.
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, 5), layout="constrained")
-
-
-def _finish(figure: Figure, legend_title: str) -> None:
-    for axes in figure.axes:
-        axes.grid(alpha=0.3)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
+def _legend(figure: Figure, axes: Axes, title: str) -> None:
+    handles, labels = axes.get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
-        title=legend_title,
+        title=title,
         fontsize="small",
         title_fontsize="small",
         loc="outside right center",
         frameon=False,
         alignment="left",
     )
-
-
-def _write(figure: Figure, path: Path) -> None:
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    write_atomic(path, image.getvalue())

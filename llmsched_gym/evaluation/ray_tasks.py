@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from llmsched_gym.errors import InputError, Plain, RunError
 from llmsched_gym.extras import install_hint, is_installed
+from llmsched_gym.user_code.containment import contained
 
 Task = tuple[Any, ...]
 R = TypeVar("R")
@@ -31,7 +32,9 @@ def check_ray() -> None:
         raise InputError("--ray", "", Plain("Ray is not installed"), install_hint("ray"))
 
 
-def run_on_ray(function: Callable[..., R], tasks: Iterable[Task]) -> Generator[tuple[Task, R], None, None]:
+def run_on_ray(
+    function: Callable[..., R], tasks: Iterable[Task], name: Callable[[Task], str]
+) -> Generator[tuple[Task, R], None, None]:
     """Yield each task with ``function(*task)``, as they are finished anywhere on the cluster.
 
     The cluster is the one that ``RAY_ADDRESS`` names, else one on this machine that ends with the generator. Every
@@ -40,6 +43,9 @@ def run_on_ray(function: Callable[..., R], tasks: Iterable[Task]) -> Generator[t
     Args:
         function: Importable, with picklable arguments and result.
         tasks: Argument tuples.
+        name: Says what a task is, for the message if it is lost.
+
+    What tasks print appears on standard error; on a cluster that was joined before by the caller, as it was told then.
 
     Raises:
         InputError: No cluster answers at that address.
@@ -54,20 +60,28 @@ def run_on_ray(function: Callable[..., R], tasks: Iterable[Task]) -> Generator[t
     started_here = not ray.is_initialized()
     if started_here:
         _start()
-    remote = ray.remote(num_cpus=1)(function)
+
+    def task(*arguments: Any) -> R:
+        with contained():
+            return function(*arguments)
+
+    remote = ray.remote(num_cpus=1)(task)
     limit = max(int(ray.cluster_resources().get("CPU", 1)), 1) * _AHEAD
     pending: dict[Any, Task] = {}
     try:
         while waiting or pending:
             while waiting and len(pending) < limit:
-                task = waiting.pop()
-                pending[remote.remote(*task)] = task
+                arguments = waiting.pop()
+                pending[remote.remote(*arguments)] = arguments
             for reference in ray.wait(list(pending))[0]:
-                yield pending.pop(reference), ray.get(reference)
-    except RayTaskError as error:
-        raise error.cause from None  # what the function raised there, as if it had been called here
-    except RayError as error:
-        raise RunError(f"Ray lost a task: {' '.join(str(error).split())}") from None
+                finished = pending.pop(reference)
+                try:
+                    result = ray.get(reference)
+                except RayTaskError as error:
+                    raise error.cause from None  # what the function raised there, as if it had been called here
+                except RayError as error:
+                    raise RunError(f"{name(finished)}: lost by Ray: {' '.join(str(error).split())}") from None
+                yield finished, result
     finally:
         for reference in pending:
             ray.cancel(reference, force=True)
@@ -79,7 +93,7 @@ def _start() -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: dict[str, Any] = {"log_to_driver": True, "logging_level": logging.ERROR}
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)

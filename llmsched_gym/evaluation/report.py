@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from llmsched_gym.evaluation.contestants import Contestant
 from llmsched_gym.evaluation.metrics import mean
-from llmsched_gym.evaluation.runner import BASELINE, Comparison, Contestant
+from llmsched_gym.evaluation.runner import BASELINE, Comparison
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.statistics import (
     interquartile_mean,
@@ -51,6 +52,7 @@ _AVERAGED: Final = ("mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s", "mean_s
 def summary(comparison: Comparison) -> dict[str, Any]:
     """Return the object of ``compare --json``.
 
+    ``history`` is `Setting.history`: which jobs schedulers know historical means of.
     Of several repetitions of an episode the one of the median mean JCT counts; ``repeated_mean_jct_s`` lists all.
 
     Every metric is the mean over seeds; the decision latencies are medians over seeds of each episode's quantile, so
@@ -64,6 +66,7 @@ def summary(comparison: Comparison) -> dict[str, Any]:
         "jobs": comparison.setting.n_jobs,
         "load": comparison.setting.load,
         **_clockwork(comparison.setting),
+        "history": comparison.setting.history,
         "seeds": list(comparison.seeds),
         "policies": {c.label: _policy_summary(comparison, c, baseline) for c in comparison.contestants},
         "lower_bound_mean_jct_s": mean([comparison.bounds[s]["lower_bound_mean_jct_s"] for s in comparison.seeds]),
@@ -85,17 +88,41 @@ def policy_ranks(comparison: Comparison) -> dict[str, int]:
 
 
 def spread(comparison: Comparison) -> str:
-    """Say in a sentence how far the best policy without the truth is from FCFS, and whether that is a difference."""
+    """Say in a sentence which policy without the truth has the lowest mean JCT, and how far FCFS is from it.
+
+    If that is FCFS, the next one is named. The interval is that of the difference, paired by seed.
+    """
     load = "" if comparison.setting.load is None else f"load {comparison.setting.load:g}: "
     fair = {c.label: comparison.metric(c, "mean_jct_s") for c in comparison.contestants if not c.privileged}
     if BASELINE not in fair or len(fair) < 2:
         return f"{load}no spread to tell: it takes {BASELINE} and another policy"
-    best = min((label for label in fair if label != BASELINE), key=lambda label: mean(fair[label]))
-    reduction = reduction_pct(fair[BASELINE], fair[best])
-    if reduction.low is None or reduction.high is None:
-        return f"{load}{best}, the best, is {reduction.mid:.1f} % below FCFS (one measurement: no interval)"
-    interval = f"{reduction.mid:.1f} % [{reduction.low:.1f}, {reduction.high:.1f}] below FCFS"
-    return f"{load}{best}, the best, is {interval}" + ("" if reduction.excludes_zero else ": no difference")
+    first, second = sorted(fair, key=lambda label: mean(fair[label]))[:2]
+    other = second if first == BASELINE else first
+    reduction = reduction_pct(fair[BASELINE], fair[other])
+    if reduction.mid == 0.0:
+        return f"{load}{other} and {BASELINE} have the lowest mean JCT alike"
+    if first == BASELINE:
+        begin, side = f"{BASELINE} has the lowest mean JCT; {other}, the next, is", "above"
+        low, mid, high = (None if end is None else 0.0 - end for end in reversed(reduction.as_list()))
+    else:
+        begin, side = f"{other} has the lowest mean JCT,", "below"
+        low, mid, high = reduction.as_list()
+    if low is None or high is None:
+        return f"{load}{begin} {mid:.1f} % {side} {BASELINE}'s (no interval: nothing can be told apart)"
+    told = "" if reduction.excludes_zero else ": no difference can be told"
+    return f"{load}{begin} {mid:.1f} % [{low:.1f}, {high:.1f}] {side} {BASELINE}'s{told}"
+
+
+def hindsight(history: str) -> str:
+    """Say in a line that schedulers know more of the jobs than they could, if they do; empty if not.
+
+    Args:
+        history: `Setting.history`.
+    """
+    if history != "self":
+        return ""
+    how = "llmsched-gym workload convert TRACE.json --history PAST.json -o FILE takes them from other jobs"
+    return f"historical means come from the very jobs that are scheduled: policies that use them have seen these; {how}"
 
 
 def caveat(comparison: Comparison) -> str:
@@ -162,8 +189,9 @@ def manifest(comparison: Comparison, command: Sequence[str]) -> dict[str, Any]:
         "command": list(command),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "setting": comparison.setting.describe(),
+        "history": comparison.setting.history,
         "served_by": comparison.servers,
-        "policies": {c.label: {"spec": c.spec, "source": c.source} for c in comparison.contestants},
+        "policies": {c.label: _made_of(c) for c in comparison.contestants},
         "seeds": list(comparison.seeds),
         "workload_digests": {str(seed): comparison.bounds[seed]["workload_digest"] for seed in comparison.seeds},
         "python": sys.version.split()[0],
@@ -175,8 +203,15 @@ def manifest(comparison: Comparison, command: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _made_of(contestant: Contestant) -> dict[str, Any]:
+    """Return what a policy's decisions depend on besides the setting."""
+    found: dict[str, Any] = {"spec": contestant.spec, "source": contestant.source}
+    given = {"files": contestant.files, "packages": contestant.packages, "not_resumed": contestant.doubt}
+    return found | {name: value for name, value in given.items() if value}
+
+
 def write_report(comparison: Comparison, folder: Path, command: Sequence[str]) -> dict[str, Any]:
-    """Write the tables, ``summary.json``, ``manifest.json`` and ``jct_cdf.png`` into a folder; return the summary.
+    """Write the tables, ``summary.json``, ``manifest.json`` and ``jct_cdf`` into a folder; return the summary.
 
     The tables are ``results.csv`` (`rows`) and, with several policies, ``pairs.csv`` (`pairs`).
 

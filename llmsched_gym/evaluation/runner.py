@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import os
-import sys
 import time
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -14,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from llmsched_gym.errors import EpisodeLost, InputError, Plain
+from llmsched_gym.errors import EpisodeLost, InputError
 from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
-from llmsched_gym.evaluation.episode import announce_episodes, find_policy, run_episode, warm_up
+from llmsched_gym.evaluation.contestants import Contestant, find_contestants, never_resumed
+from llmsched_gym.evaluation.episode import announce_episodes, run_episode, warm_up
 from llmsched_gym.evaluation.ray_tasks import run_on_ray
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import RunFolder
 from llmsched_gym.evaluation.workers import run_tasks
-from llmsched_gym.policies.base import Policy
-from llmsched_gym.policies.registry import policy_names
+from llmsched_gym.user_code.containment import contained
 
 if TYPE_CHECKING:
     from llmsched_gym.envs.serving import Serving
@@ -58,23 +55,6 @@ class Silent:
 
     def advance(self, text: str) -> None:
         """Say nothing."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A policy as a comparison sees it.
-
-    Attributes:
-        spec: What `load_policy` takes.
-        label: Name in tables and figures.
-        privileged: Whether it reads the truth.
-        source: Digest of the file that defines it.
-    """
-
-    spec: str
-    label: str
-    privileged: bool
-    source: str
 
 
 @dataclass
@@ -115,30 +95,7 @@ class Comparison:
         return [self.episodes[contestant.spec, seed]["metrics"][name] for seed in self.seeds]
 
 
-def find_contestants(specs: Sequence[str]) -> tuple[Contestant, ...]:
-    """Load every policy once, to know that all of them exist before the first episode runs.
-
-    A built-in policy is labelled by its spec, any other one by its ``name``, or by its spec where names coincide.
-
-    Raises:
-        InputError: None is given, one is given twice, or one cannot be found.
-        RunError: One fails while it is loaded.
-    """
-    if not specs:
-        raise InputError("policies", "", Plain("none"), "at least one policy")
-    repeated = next((spec for i, spec in enumerate(specs) if spec in specs[:i]), None)
-    if repeated is not None:
-        raise InputError("policies", "", repeated, "every policy once")
-    policies = {spec: find_policy(spec) for spec in specs}
-    labels = [spec if spec in policy_names() else policy.name for spec, policy in policies.items()]
-    return tuple(
-        Contestant(
-            spec, label if labels.count(label) == 1 else spec, bool(policy.privileged), _source_digest(spec, policy)
-        )
-        for (spec, policy), label in zip(policies.items(), labels, strict=True)
-    )
-
-
+@contained()
 def compare(
     setting: Setting,
     policies: Sequence[str],
@@ -163,7 +120,7 @@ def compare(
 
     Raises:
         InputError: A policy cannot be loaded, the folder belongs to another comparison, or the setting is not possible.
-        RunError: A policy raised an exception, or a server does not start.
+        RunError: A policy raised an exception or ended its process, or a server does not start.
         EpisodeLost: No server is left; what had come of the episode is kept beside the finished ones.
     """
     progress = progress or Silent()
@@ -172,9 +129,9 @@ def compare(
     contestants = find_contestants(policies)
     comparison = Comparison(setting, tuple(seeds), contestants)
     with _serving(setting) as serving:
-        comparison.servers = None if serving is None else serving.describe()
+        comparison.servers = None if serving is None else serving.describe() | {"tool_sources": setting.tool_sources()}
         run = RunFolder(folder, setting.describe() | {"served_by": comparison.servers})
-        missing = _gather(comparison, run)
+        missing = _gather(comparison, run, progress)
         present = len(seeds) * (len(contestants) * setting.repeats + 1) - len(missing)
         comparison.resumed = present
         if missing:
@@ -188,7 +145,7 @@ def compare(
             progress.note(f"compiled code and historical means ready after {comparison.warm_up_s:.1f} s")
         progress.begin(present + len(missing), present)
         work = _work if serving is None else partial(_work, serving=serving)
-        spread = run_on_ray(_work, missing) if ray else run_tasks(work, missing, processes)
+        spread = run_on_ray(_work, missing, _name) if ray else run_tasks(work, missing, processes, _name)
         # Closing ends the workers at once if anything here is interrupted.
         with closing(spread) as finished, _kept_if_lost(run):
             for task, result in finished:
@@ -212,9 +169,18 @@ def _serving(setting: Setting) -> AbstractContextManager[Serving | None]:
     return closing(Serving(setting.serving, setting.scenario.cluster))
 
 
-def _gather(comparison: Comparison, run: RunFolder) -> list[Task]:
+def _name(task: tuple[Any, ...]) -> str:
+    """Say what a task is."""
+    _, spec, seed, _ = task
+    return f"lower bound, seed {seed}" if spec is None else f"policy {spec}, seed {seed}"
+
+
+def _gather(comparison: Comparison, run: RunFolder, progress: Progress) -> list[Task]:
     """Take over the results that are there; return what is missing, seeds together so that workers draw each once."""
     missing: list[Task] = []
+    for contestant in comparison.contestants:
+        if contestant.doubt:
+            progress.note(never_resumed(contestant))
     for seed in comparison.seeds:
         bound = run.find(run.bound_file(seed), "")
         if bound is None:
@@ -224,7 +190,7 @@ def _gather(comparison: Comparison, run: RunFolder) -> list[Task]:
         for repetition in range(comparison.setting.repeats):
             for contestant in comparison.contestants:
                 file = run.episode_file(contestant.spec, seed, repetition)
-                episode = run.find(file, contestant.source)
+                episode = None if contestant.doubt else run.find(file, contestant.source)
                 if episode is None:
                     missing.append((comparison.setting, contestant.spec, seed, repetition))
                 else:
@@ -284,16 +250,3 @@ def _check_same_jobs(comparison: Comparison, folder: Path) -> None:
         if episode is not None:
             allowed = f"{expected}, the jobs that the other policies met: delete the older results in {folder}"
             raise InputError(f"policy {spec}, seed {seed}", "workload", episode["workload_digest"], allowed)
-
-
-def _source_digest(spec: str, policy: Policy) -> str:
-    """Digest of the files of the policy's class, of the factory that made it, and of its weights."""
-    state = hashlib.blake2b(Path(inspect.getfile(type(policy))).read_bytes(), digest_size=8)
-    location = spec.partition("?")[0].rpartition(":")[0]
-    if location.endswith(".py"):
-        state.update(Path(location).read_bytes())
-    elif location:
-        state.update(Path(inspect.getfile(sys.modules[location])).read_bytes())
-    for source in policy.sources:
-        state.update(source.read_bytes())
-    return state.hexdigest()

@@ -20,6 +20,7 @@ from llmsched_gym.envs.arguments import check_fixed_jobs
 from llmsched_gym.errors import InputError
 from llmsched_gym.numbers import whole_number
 from llmsched_gym.scenario import Scenario, load_scenario
+from llmsched_gym.user_code.dependencies import dependencies
 from llmsched_gym.workloads.arrivals import Trace
 from llmsched_gym.workloads.files import read_bytes
 from llmsched_gym.workloads.reading import read_workload
@@ -115,6 +116,24 @@ class Setting:
     def load(self) -> float | None:
         """Offered work over capacity; None where the scenario gives a rate or a fixed workload."""
         return self.scenario.load if self.workload_file is None else None
+
+    @property
+    def history(self) -> str:
+        """Which jobs the historical means, which many schedulers go by, were taken from.
+
+        "profile": jobs of that split. "self": the very jobs that are scheduled, so that such schedulers know more of
+        them than they could. "past": past jobs that come with the scenario. "file": records in the job trace, as
+        whoever wrote it made them; else the path of the trace of past jobs.
+        """
+        if not self.fixed:
+            return "profile"
+        return str(self.workload(0).provenance.get("history", "profile"))
+
+    def tool_sources(self) -> dict[str, str]:
+        """Return, for each stage that has a tool, the digest of the files that the tool depends on."""
+        given = {} if self.serving is None else self.serving.tools
+        begins = {stage: tool.rpartition(":")[0] for stage, tool in sorted(given.items())}
+        return {stage: dependencies([location]).digest for stage, location in begins.items()}
 
     def describe(self) -> dict[str, Any]:
         """Return everything that results depend on besides policy and seed, JSON-able."""

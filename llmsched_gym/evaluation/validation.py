@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState
+from llmsched_gym.evaluation.contestants import find_contestants, never_resumed
 from llmsched_gym.evaluation.episode import find_policy, make_env, play, warm_up
 from llmsched_gym.evaluation.runner import Progress
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import RunFolder
+from llmsched_gym.user_code.containment import contained
 from llmsched_gym.workloads.workload import Workload
 
 if TYPE_CHECKING:
@@ -105,6 +107,7 @@ class Validation:
         return np.flatnonzero((self.workload.tasks["model"] >= 0) & ran)
 
 
+@contained()
 def validate(
     setting: Setting,
     policies: Sequence[str],
@@ -129,6 +132,7 @@ def validate(
         InputError: The folder holds another validation, or a file cannot be read or written.
         RunError: A policy failed, or no server is left.
     """
+    contestants = {one.spec: one for one in find_contestants(policies)}
     validation = Validation(setting.workload(seed), setting.scenario.cluster, tuple(policies))
     store = RunFolder(folder, {**setting.describe(), "seed": seed, "validated_on": serving.describe()})
     store.claim()
@@ -137,8 +141,12 @@ def validate(
         turned = repeat % len(policies)  # no policy always follows the same one
         wanted += [(VLLM, policy, repeat) for policy in (*policies[turned:], *policies[:turned])]
     runs: dict[tuple[str, str, int], Run] = {}
+    for one in contestants.values():
+        if one.doubt:
+            progress.note(never_resumed(one))
     for key in wanted:
-        found = store.find(_file(folder, *key), "")
+        contestant = contestants[key[1]]
+        found = None if contestant.doubt else store.find(_file(folder, *key), contestant.source)
         if found is not None:
             runs[key] = Run.of(found)
     progress.begin(len(wanted), len(runs))
@@ -147,7 +155,7 @@ def validate(
         if key not in runs:
             backend, policy, _ = key
             run = _run(setting, policy, seed, serving if backend == VLLM else None)
-            store.keep(_file(folder, *key), "", run.content())
+            store.keep(_file(folder, *key), contestants[policy].source, run.content())
             runs[key] = run
             progress.advance(f"{policy} on {backend}: mean JCT {run.mean_jct_s:.2f} s")
     validation.wall_s = time.perf_counter() - started

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ Observation = Mapping[str, NDArray[Any]]
 """The environment's observation: named arrays, columns as in `llmsched_gym.envs.columns`."""
 
 ObservationMode = Literal["table", "graph"]
+
+_NUMBERS: Final = "fiub"
+"""Kinds of arrays that can be ranked."""
 
 
 class Policy(ABC):
@@ -28,7 +31,9 @@ class Policy(ABC):
         name: Name in tables and figures.
         privileged: True if it reads ``truth``, what no real scheduler could know; marked in every table.
         observation: Observation mode that the environment must be built with.
-        sources: Files beside its code that its decisions depend on, such as weights.
+        sources: Files beside its code that its decisions depend on, such as weights, or folders of such. What it
+            imports need not be named; what it reads, or runs under a name made at run time, is known from here alone
+            (docs/policies.md).
     """
 
     name: str
@@ -64,14 +69,14 @@ class PriorityPolicy(Policy):
             rows: int (n,), n >= 2. Rows of ``obs["candidates"]`` that can be dispatched, ascending.
 
         Returns:
-            float (n,): the smallest wins.
+            float (n,): the smallest wins. Other numbers and booleans do as well, and a sequence of them.
         """
 
     def act(self, obs: Observation) -> int:
         """Choose the dispatch with the smallest key.
 
         Raises:
-            ValueError: A key is NaN.
+            ValueError: What `key` returned is not one number per row.
         """
         mask = obs["action_mask"]
         rows = np.flatnonzero(mask[:-1])
@@ -80,10 +85,17 @@ class PriorityPolicy(Policy):
         if rows.size == 1:
             return int(rows[0])
         keys = self.key(obs, rows)
+        if not isinstance(keys, np.ndarray):
+            keys = np.asarray(keys)
+        if keys.shape != rows.shape or keys.dtype.kind not in _NUMBERS:
+            raise self._refused(f"{keys.dtype}, shape {keys.shape}", rows)
         best = keys.argmin()  # of several keys, one that is NaN if there is any
         if keys[best] != keys[best]:
-            raise ValueError("key: got NaN; expected numbers")
+            raise self._refused("NaN", rows)
         return int(rows[best])
+
+    def _refused(self, got: str, rows: NDArray[np.intp]) -> ValueError:
+        return ValueError(f"key of {type(self).__name__}: got {got}; expected a number per row, shape {rows.shape}")
 
 
 def job_column(obs: Observation, rows: NDArray[np.intp], column: Job) -> NDArray[np.float32]:

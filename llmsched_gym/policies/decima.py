@@ -32,7 +32,7 @@ from llmsched_gym.envs.columns import Candidate, System
 from llmsched_gym.errors import InputError
 from llmsched_gym.policies.base import Observation, ObservationMode, Policy
 from llmsched_gym.policies.choices import forced
-from llmsched_gym.policies.learned import TRAINED, load_weights, need_torch, read_card, weights_file
+from llmsched_gym.policies.learned import TRAINED, card_file, load_weights, need_torch, read_card, weights_file
 
 if TYPE_CHECKING:
     from llmsched_gym.policies.decima_actor import DecimaActor
@@ -61,9 +61,9 @@ class Decima(Policy):
         try:
             network = DecimaNetwork(**card.network)
         except TypeError as error:
-            raise InputError(path.with_suffix(".json"), "network", str(error), "arguments of DecimaNetwork") from error
+            raise InputError(card_file(path), "network", str(error), "arguments of DecimaNetwork") from error
         load_weights(network, path)
-        self.sources = (path,)
+        self.sources = (path, card_file(path))
         self._actor: DecimaActor = DecimaActor(network)
 
     def reset(self, info: Mapping[str, Any]) -> None:

@@ -96,6 +96,11 @@ def weights_file(policy: str, weights: str) -> Path:
     return variants[str(weights)]
 
 
+def card_file(path: Path) -> Path:
+    """Return where the card of a file of weights is."""
+    return path.with_suffix(".json")
+
+
 def read_card(path: Path, policy: str) -> Card:
     """Read the card of a file of weights, and check that both belong together.
 
@@ -106,7 +111,7 @@ def read_card(path: Path, policy: str) -> Card:
     Raises:
         InputError: There is no card, it is not one, it is another policy's, or the weights have changed.
     """
-    place = path.with_suffix(".json")
+    place = card_file(path)
     content = read_json(place, f"the card of {path.name}: a JSON object")
     try:
         card = Card.model_validate(content)
@@ -175,7 +180,7 @@ def save_weights(
         digest=digest,
     )
     write_atomic(path, content)
-    write_atomic(path.with_suffix(".json"), (card.model_dump_json(indent=1) + "\n").encode())
+    write_atomic(card_file(path), (card.model_dump_json(indent=1) + "\n").encode())
 
 
 def file_digest(path: Path) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from llmsched_gym.envs.normalise import normalise, scales_from_json
 from llmsched_gym.errors import InputError
 from llmsched_gym.policies.base import Observation, Policy
-from llmsched_gym.policies.learned import TRAINED, load_weights, need_torch, read_card, weights_file
+from llmsched_gym.policies.learned import TRAINED, card_file, load_weights, need_torch, read_card, weights_file
 
 
 class MaskablePPO(Policy):
@@ -28,13 +28,13 @@ class MaskablePPO(Policy):
 
         path = weights_file(self.name, weights)
         card = read_card(path, self.name)
-        place = str(path.with_suffix(".json"))
+        place = str(card_file(path))
         try:
             network = CandidateNetwork(**card.network)
         except TypeError as error:
             raise InputError(place, "network", str(error), "arguments of CandidateNetwork") from error
         load_weights(network, path)
-        self.sources = (path,)
+        self.sources = (path, card_file(path))
         self._network = network.eval()
         self._scales = scales_from_json(card.scales or {}, place)
 

@@ -13,20 +13,18 @@ class itself or a function.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
 from urllib.parse import parse_qsl
 
 from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.policies.base import ObservationMode, Policy
+from llmsched_gym.user_code.loading import load_module
 
 _PACKAGE: Final = "llmsched_gym.policies"
 
@@ -72,6 +70,40 @@ def policy_class(name: str) -> type[Policy]:
     return getattr(importlib.import_module(f"{_PACKAGE}.{module_name}"), attribute)
 
 
+def is_learned(policy: Policy) -> bool:
+    """Tell whether a policy is one of the learned ones, or built on one."""
+    modules = {f"{_PACKAGE}.{place.partition(':')[0]}" for place in _LEARNED.values()}
+    return any(above.__module__ in modules for above in type(policy).__mro__)
+
+
+class Loaded(NamedTuple):
+    """A policy that was made.
+
+    Attributes:
+        policy: The policy.
+        module: Name of the module that its factory was found in.
+        arguments: What its factory was called with.
+    """
+
+    policy: Policy
+    module: str
+    arguments: dict[str, Any]
+
+
+_listeners: list[list[Loaded]] = []
+
+
+@contextmanager
+def loads_told() -> Generator[list[Loaded]]:
+    """Give a list that every policy is added to that is made in the ``with``, also those that other policies make."""
+    told: list[Loaded] = []
+    _listeners.append(told)
+    try:
+        yield told
+    finally:
+        _listeners.pop()
+
+
 def load_policy(spec: str, **params: Any) -> Policy:
     """Make a policy from its name.
 
@@ -86,64 +118,58 @@ def load_policy(spec: str, **params: Any) -> Policy:
         InputError: The name, file, attribute or a parameter is unknown, or the factory does not give a policy.
     """
     target, _, query = spec.partition("?")
-    factory = _find_factory(spec, target)
+    factory, module = _find_factory(spec, target)
     arguments = {**_parse_parameters(spec, query), **params}
     _check_parameters(spec, factory, arguments)
     policy = factory(**arguments)
-    if not isinstance(policy, Policy):
-        raise InputError(
-            "policy", spec, Plain(f"a {type(policy).__name__}"), f"a factory that returns a {_PACKAGE}.base.Policy"
-        )
-    if not isinstance(getattr(policy, "name", None), str) or not policy.name:
-        raise InputError("policy", f"{spec}, attribute name", getattr(policy, "name", None), "a text that is not empty")
-    if policy.observation not in get_args(ObservationMode):
-        allowed = suggest(str(policy.observation), get_args(ObservationMode))
-        raise InputError("policy", f"{spec}, attribute observation", policy.observation, allowed)
+    _check_policy(spec, policy)
+    for told in _listeners:
+        told.append(Loaded(policy, module, arguments))
     return policy
 
 
-def _find_factory(spec: str, target: str) -> Callable[..., Any]:
+def _check_policy(spec: str, policy: Any) -> None:
+    if not isinstance(policy, Policy):
+        raise InputError("policy", spec, type(policy).__name__, f"a factory that returns a {_PACKAGE}.base.Policy")
+    name = getattr(policy, "name", None)
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise InputError("policy", f"{spec}, attribute name", name, "a text that is not empty, in one line")
+    if policy.observation not in get_args(ObservationMode):
+        allowed = suggest(str(policy.observation), get_args(ObservationMode))
+        raise InputError("policy", f"{spec}, attribute observation", policy.observation, allowed)
+    if not isinstance(policy.privileged, bool):
+        raise InputError("policy", f"{spec}, attribute privileged", policy.privileged, "True or False")
+    sources = policy.sources
+    if isinstance(sources, str) or not all(isinstance(file, str | Path) and Path(file).exists() for file in sources):
+        raise InputError("policy", f"{spec}, attribute sources", sources, "a tuple of paths to files that exist")
+
+
+def _find_factory(spec: str, target: str) -> tuple[Callable[..., Any], str]:
+    """Return the factory, and the name of the module that it was found in."""
     if target in _POLICIES or target in _LEARNED:
-        return policy_class(target)
+        return policy_class(target), f"{_PACKAGE}.{target}"
     location, separator, attribute = target.rpartition(":")
     if not separator:
         allowed = f"module:factory, path.py:factory, or {suggest(target, _POLICIES | _LEARNED)}"
         raise InputError("policy", "name", target, allowed)
     if not attribute:
         raise InputError("policy", f"{spec}, factory", Plain("nothing"), "a policy class or function after the colon")
-    module = _load_file(spec, Path(location)) if location.endswith(".py") else _import_module(spec, location)
+    is_file = location.endswith(".py")
+    where = f"{spec}, {'file' if is_file else 'module'}"
+    if is_file and not Path(location).is_file():
+        raise InputError("policy", where, location, "a Python file that exists")
+    if not is_file and not all(part.isidentifier() for part in location.split(".")):
+        raise InputError("policy", where, location, "a dotted module name, or a file that ends in .py")
+    try:
+        module = load_module(location)
+    except (ImportError, SyntaxError) as error:
+        allowed = f"a {'Python file' if is_file else 'module'} that imports ({error})"
+        raise InputError("policy", where, location, allowed) from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
         public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise InputError("policy", f"{spec}, factory in {location}", attribute, suggest(attribute, public))
-    return factory
-
-
-def _import_module(spec: str, name: str) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise InputError("policy", f"{spec}, module", name, "a dotted module name, or a file that ends in .py")
-    try:
-        return importlib.import_module(name)
-    except (ImportError, SyntaxError) as error:
-        raise InputError("policy", f"{spec}, module", name, f"a module that imports ({error})") from error
-
-
-def _load_file(spec: str, path: Path) -> ModuleType:
-    if not path.is_file():
-        raise InputError("policy", f"{spec}, file", str(path), "a Python file that exists")
-    # Registered under a name of its own, so that dataclasses and pickles in the file find their module.
-    name = f"llmsched_gym_policy_{hashlib.blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()}"
-    description = importlib.util.spec_from_file_location(name, path)
-    if description is None or description.loader is None:
-        raise InputError("policy", f"{spec}, file", str(path), "a Python file that can be imported")
-    module = importlib.util.module_from_spec(description)
-    sys.modules[name] = module
-    try:
-        description.loader.exec_module(module)
-    except (ImportError, SyntaxError) as error:
-        del sys.modules[name]
-        raise InputError("policy", f"{spec}, file", str(path), f"a Python file that imports ({error})") from error
-    return module
+    return factory, module.__name__
 
 
 def _parse_parameters(spec: str, query: str) -> dict[str, Any]:

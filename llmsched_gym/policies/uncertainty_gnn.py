@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from llmsched_gym.envs.columns import Candidate, Executor, Node, System
 from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.policies.base import Observation, ObservationMode, Policy
-from llmsched_gym.policies.learned import TRAINED, read_card, weights_file
+from llmsched_gym.policies.learned import TRAINED, card_file, read_card, weights_file
 from llmsched_gym.policies.uncertainty_features import (
     N_FEATURES,
     N_NODE_FEATURES,
@@ -91,9 +91,9 @@ class UncertaintyGNN(Policy):
         for key in ("applications", "ranking", "reserve_s"):
             if key not in card.network:
                 raise InputError(
-                    path.with_suffix(".json"), f"network, {key}", Plain("nothing"), "a value, as the recipe writes it"
+                    card_file(path), f"network, {key}", Plain("nothing"), "a value, as the recipe writes it"
                 )
-        self.sources = (path,)
+        self.sources = (path, card_file(path))
         self._forecast = Forecast(read_weights(path), NodeNumbers(card.network["applications"]))
         self.ranking = np.array(card.network["ranking"]) if index == LEARNED else RANKINGS[index]
         self.reserve_s = card.network["reserve_s"] if reserve_s is None else reserve_s

@@ -5,7 +5,6 @@ Matplotlib is imported only when a picture is drawn.
 
 from __future__ import annotations
 
-import io
 import itertools
 import re
 from pathlib import Path
@@ -15,10 +14,9 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.pictures import in_picture
+from llmsched_gym.pictures import caption, in_picture, new_figure, plain, write_figure
 from llmsched_gym.profiler.ancestral import correlations, mutual_information, shown_states
 from llmsched_gym.profiler.profile import Profile
-from llmsched_gym.workloads.files import write_atomic
 from llmsched_gym.workloads.template import StageKind
 
 if TYPE_CHECKING:
@@ -36,6 +34,8 @@ _CELL_INCHES: Final = (0.8, 0.3)
 _CHARACTER_INCHES: Final = 0.078
 """At least the mean width of a character of a node's name."""
 
+_NO_STATE: Final = "#eeeeee"
+
 _DARK: Final = 0.65
 """From this part of the colour scale on, text is white."""
 
@@ -45,7 +45,7 @@ _LINE_INCHES: Final = 0.5
 
 
 def draw_profile(profile: Profile, path: str | Path) -> None:
-    """Draw a profile into a PNG file.
+    """Draw a profile and write it, as `write_figure` does.
 
     Above: the network; a dashed outline marks stages that a job may lack, the width of an edge is the mutual
     information of the two variables. Below, with a row for each variable: mean time of each state of each stage, and
@@ -54,16 +54,11 @@ def draw_profile(profile: Profile, path: str | Path) -> None:
     Raises:
         InputError: The file cannot be written.
     """
-    figure = profile_figure(profile)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-    write_atomic(path, buffer.getvalue())
+    write_figure(profile_figure(profile), path)
 
 
 def profile_figure(profile: Profile) -> Figure:
     """Return the picture that `draw_profile` writes, as large as its contents need."""
-    from matplotlib.figure import Figure
-
     states = shown_states(profile)
     places = _places(profile)
     n_variables = len(profile.variables)
@@ -75,13 +70,16 @@ def profile_figure(profile: Profile) -> Figure:
     needed = column_width * max(x for x, _ in places) + node_width
     width = max(times + correlated + 3.6, needed + 0.5)  # with names and colour bars
     network_height = _LINE_INCHES * (max(-y for _, y in places) + 1)
-    figure = Figure(figsize=(width, network_height + rows + 2.2), layout="constrained")
+    figure = new_figure(width, network_height + rows + 2.4)
     grid = figure.add_gridspec(2, 2, width_ratios=(times, correlated), height_ratios=(network_height + 0.4, rows))
     _draw_network(figure.add_subplot(grid[0, :]), profile, states, places, node_width, width - 0.5)
     _draw_times(figure.add_subplot(grid[1, 0]), profile, states)
     _draw_correlations(figure.add_subplot(grid[1, 1]), profile, states)
     application, latency = in_picture(profile.application.replace("_", " ")), in_picture(profile.latency.name)
-    figure.suptitle(f"{application}: profile at {latency}, batch size 1")
+    jobs = profile.provenance.get("jobs")
+    fitted = "" if jobs is None else f" fitted to {jobs:,} jobs"
+    figure.suptitle(f"{application}: profile{fitted} at {latency}, batch size 1")
+    caption(figure, f"Edges, shares, times and correlations: of {len(states):,} jobs drawn from the fitted network.")
     return figure
 
 
@@ -135,8 +133,8 @@ def _draw_network(
     if any(variable.absent for variable in profile.variables):
         marks.append(Patch(facecolor="white", edgecolor="black", linestyle="--", label="a job may lack it"))
     axes.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, fontsize=9, frameon=False)
-    strongest = f"widest edge: {float(information.max()):.2f} nats" if len(edges) else "no edge"
-    axes.set_title(f"network ({len(edges)} edges; {strongest})", fontsize=10)
+    widths = f"width: mutual information, at most {float(information.max()):.2f} nats" if len(edges) else "none"
+    axes.set_title(f"network of the stages, with their numbers ({len(edges)} edges, {widths})", fontsize=10)
     axes.set_xlim(-0.05, width + 0.05)
     axes.set_ylim(min(y for _, y in centres) - _LINE_INCHES / 2, _LINE_INCHES / 2)
     axes.set_axis_off()
@@ -188,10 +186,11 @@ def _draw_times(axes: Axes, profile: Profile, states: NDArray[np.int64]) -> None
         shares = np.bincount(states[:, row], minlength=variable.states) / len(states)
         for state in range(variable.states):
             column = state + first - variable.absent
-            texts[row, column] = f"{shares[state]:.0%}"
+            share = f"{shares[state]:.0%}" if shares[state] == 0 or shares[state] >= 0.005 else "<1%"
+            texts[row, column] = share
             if variable.kind is not StageKind.DYNAMIC and not (variable.absent and state == 0):
                 seconds[row, column] = variable.means_s[state]
-                texts[row, column] = f"{variable.means_s[state]:.2g} s, {shares[state]:.0%}"
+                texts[row, column] = f"{plain(float(f'{variable.means_s[state]:.2g}'))} s, {share}"
     positive = seconds[seconds > 0]  # stages that take nothing have no place on a logarithmic scale
     shortest, longest = (float(positive.min()), float(positive.max())) if positive.size else (1.0, 1.0)
     norm = LogNorm(shortest, max(longest, 1.1 * shortest), clip=True)
@@ -200,12 +199,15 @@ def _draw_times(axes: Axes, profile: Profile, states: NDArray[np.int64]) -> None
         dark = seconds[row, column] > 0 and norm(seconds[row, column]) > _DARK
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     ticks = LogLocator(subs=(1.0, 2.0, 5.0))
-    bar = axes.figure.colorbar(image, ax=axes, label="mean slot time [s]", ticks=ticks, format="{x:g}", pad=0.01)
+    label = "mean slot time [s], logarithmic"
+    bar = axes.figure.colorbar(image, ax=axes, label=label, ticks=ticks, format="{x:g}", pad=0.01)
     bar.minorticks_off()
     axes.set_xticks(range(first + columns), ["absent"] * first + [f"bin {k}" for k in range(columns)], fontsize=9)
     names = [f"{in_picture(variable.name)} {row}" for row, variable in enumerate(profile.variables)]
     axes.set_yticks(range(len(names)), names, fontsize=9)
-    axes.set_title("states: mean time, share of jobs", fontsize=10)
+    axes.set_facecolor(_NO_STATE)
+    axes.set_xlabel("state: bin of the slot time, or size of the plan (grey: no time)", fontsize=9)
+    axes.set_title("mean slot time in each state, share of jobs in it", fontsize=10)
 
 
 def _draw_correlations(axes: Axes, profile: Profile, states: NDArray[np.int64]) -> None:
@@ -218,4 +220,5 @@ def _draw_correlations(axes: Axes, profile: Profile, states: NDArray[np.int64]) 
     axes.figure.colorbar(image, ax=axes, label="correlation", pad=0.01)
     for ticks in (axes.set_xticks, axes.set_yticks):  # the names stand at the rows of the times
         ticks(range(len(values.T)), [str(number) for number in range(len(values.T))], fontsize=9)
-    axes.set_title("correlation of times (sizes: of states)", fontsize=10)
+    axes.set_xlabel("number of the stage, as on the left", fontsize=9)
+    axes.set_title("correlation of slot times (plans: of sizes)", fontsize=10)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym.errors import InputError
 from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.workloads.history import compute_history
 from llmsched_gym.workloads.jobtrace_schema import (
     FORMAT,
     MAX_ARRIVAL_S,
@@ -48,10 +49,7 @@ def write_job_trace(workload: Workload, path: str | Path) -> None:
             type=template.type,
             stages=stage_records(template),
             prefixes=prefix_names[app],
-            history=tuple(
-                HistoryRecord(**{name: float(row[name]) for name in HISTORY.names or ()})
-                for row in workload.history[app]
-            ),
+            history=_history_records(workload, app),
         )
         for app, template in enumerate(workload.templates)
     )
@@ -67,6 +65,14 @@ def write_job_trace(workload: Workload, path: str | Path) -> None:
     jobs = ",\n".join(f"  {json.dumps(job)}" for job in content.pop("jobs"))  # a line per job: readable, and small
     head = json.dumps(content, indent=1).removesuffix("\n}")
     write_atomic(path, f'{head},\n "jobs": [\n{jobs}\n ]\n}}\n'.encode())
+
+
+def _history_records(workload: Workload, app: int) -> tuple[HistoryRecord, ...] | None:
+    """Return the historical means of an application; None if they are those of the very jobs, and read back as such."""
+    rows = workload.history[app]
+    if workload.provenance.get("history") == "self" and np.array_equal(rows, compute_history(workload, app)):
+        return None
+    return tuple(HistoryRecord(**{name: float(row[name]) for name in HISTORY.names or ()}) for row in rows)
 
 
 def _prefix_names(workload: Workload) -> list[tuple[str, ...]]:

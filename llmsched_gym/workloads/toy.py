@@ -130,7 +130,7 @@ def _with_history(name: str, jobs: Sequence[Part], past: Sequence[Part]) -> Work
     """Assemble `jobs`, with the historical means of the jobs `past`."""
     records = assemble(name, past)
     history = [compute_history(records, app) for app in range(len(past))]
-    return assemble(name, jobs, history, provenance={"kind": "toy"})
+    return assemble(name, jobs, history, provenance={"kind": "toy", "history": "self" if past is jobs else "past"})
 
 
 def _pipeline(template: ApplicationTemplate, seconds: Sequence[tuple[int, ...]]) -> JobBlock:

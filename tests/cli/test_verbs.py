@@ -84,11 +84,11 @@ def test_compare_at_several_loads(ask: Ask, tmp_path: Path, capsys: pytest.Captu
     )
     content = ask(*options, "-o", tmp_path)
     assert [one["load"] for one in content["comparisons"]] == [0.4, 0.8]
-    assert (tmp_path / "jct_over_load.png").exists()
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"jct_over_load.png", "jct_over_load.pdf"}
     assert (tmp_path / "load-0.4" / "results.csv").exists()
     assert main([*options, "-o", str(tmp_path)]) == 0
     told = capsys.readouterr()
-    assert "load 0.8: sjf, the best, is" in told.out
+    assert re.search(r"load 0\.8: \w+ has the lowest mean JCT", told.out)
     assert "load 0.8: 6 of 6 results were there already" in told.err
 
 
@@ -134,7 +134,10 @@ def test_compare_explains_only_marks_that_its_table_has(tmp_path: Path, capsys: 
     out = capsys.readouterr().out
     assert ("n= cannot be told apart" in out) == bool(re.search(r" \d= ", out))
     assert "sees the truth" not in out
-    assert "µs: time inside the policy per decision" in out
+    assert "decision µs: time inside the policy" in out
+    heads = next(line for line in out.splitlines() if line.startswith("policy "))
+    quantities = ["mean JCT s", "P50 JCT s", "P95 JCT s", "P99 JCT s", "makespan s", "P50 decision µs"]
+    assert all(quantity in heads for quantity in quantities)
 
 
 @pytest.mark.parametrize("words", [["run", "--scenario", "toy"], ["compare", "--scenario", "toy", *OPTIONS]])
@@ -151,6 +154,7 @@ def test_run_writes_summary_picture_and_trace(ask: Ask, tmp_path: Path):
     assert content["policy"] == "srtf"
     assert json.loads((tmp_path / "summary.json").read_text())["episode_digest"] == content["episode_digest"]
     assert (tmp_path / "gantt.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "gantt.pdf").read_bytes().startswith(b"%PDF")
     assert json.loads((tmp_path / "trace.json").read_text())
 
 
@@ -168,6 +172,25 @@ def test_workload_there_and_back(ask: Ask, tmp_path: Path):
     assert ask("workload", "convert", trace, "-o", second)["digest"] == made["digest"]
     options = ("--policies", "fcfs", "--seeds", "0", "--workers", "1", "-o", tmp_path / "out")
     assert ask("compare", "--workload", second, *options)["jobs"] == 8
+
+
+def test_means_from_the_very_jobs_are_told(ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A trace without history says so in the table, with --json and in the manifest; one with other jobs' does not."""
+    trace = Path(__file__).resolve().parents[2] / "configs" / "traces" / "example_job_trace.json"
+    seen, blind = tmp_path / "seen.workload", tmp_path / "blind.workload"
+    ask("workload", "convert", trace, "-o", seen)
+    ask("workload", "convert", trace, "--history", trace, "-o", blind)
+    back = tmp_path / "back.json"
+    ask("workload", "convert", seen, "-o", back)
+    for number, (file, history) in enumerate(((trace, "self"), (seen, "self"), (back, "self"), (blind, str(trace)))):
+        out = tmp_path / f"out{number}"
+        words = ("compare", "--workload", str(file), *OPTIONS, "-o", str(out))
+        assert ask(*words)["history"] == history
+        assert json.loads((out / "manifest.json").read_text())["history"] == history
+        assert ask("run", "--workload", file)["history"] == history
+        for command in (words, ("run", "--workload", str(file))):
+            assert main([*command]) == 0
+            assert ("come from the very jobs" in capsys.readouterr().out) == (history == "self")
 
 
 def test_workload_inspect_prints_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -126,5 +126,5 @@ def test_the_picture_shows_the_schedule_of_a_run(validation: Validation, tmp_pat
     state = final_state(validation, validation.simulated["fcfs"])
     assert int(state.clock["now_ns"][0]) == int(state.jobs["finish_ns"].max())
     path = tmp_path / "validation.png"
-    validation_figure(validation, "fcfs", path)
+    validation_figure(validation, "fcfs", path, "mixed: 8 jobs")
     assert path.read_bytes().startswith(b"\x89PNG")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from llmsched_gym.evaluation.contestants import Contestant
 from llmsched_gym.evaluation.figures import jct_over_load
-from llmsched_gym.evaluation.report import caveat, policy_ranks, spread, summary, write_report
-from llmsched_gym.evaluation.runner import Comparison, Contestant, compare
+from llmsched_gym.evaluation.report import caveat, hindsight, policy_ranks, spread, summary, write_report
+from llmsched_gym.evaluation.runner import Comparison, compare
 from llmsched_gym.evaluation.setting import Setting
 
 
@@ -22,7 +24,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 def test_summary_has_the_documented_shape(comparison: Comparison):
     content = summary(comparison)
-    assert set(content) == {"scenario", "jobs", "load", "seeds", "policies", "lower_bound_mean_jct_s"}
+    assert set(content) == {"scenario", "jobs", "load", "history", "seeds", "policies", "lower_bound_mean_jct_s"}
     assert content["scenario"] == "toy"
     assert content["seeds"] == [0, 1, 2]
     assert content["jobs"] == 5
@@ -59,14 +61,60 @@ def test_only_policies_without_the_truth_are_ranked(comparison: Comparison):
     ranks = policy_ranks(comparison)
     assert set(ranks) == {"fcfs", "sjf", "random"}
     assert ranks["sjf"] == 1
-    assert "sjf, the best" in spread(comparison)
+    assert spread(comparison).startswith("sjf has the lowest mean JCT, ")
 
 
 def test_ties_are_called_no_difference(comparison: Comparison):
     twins = (Contestant("random", "fcfs", False, ""), Contestant("random", "twin", False, ""))
     tied = Comparison(comparison.setting, comparison.seeds, twins, comparison.episodes, comparison.bounds)
-    assert spread(tied).endswith("no difference")
+    assert spread(tied) == "twin and fcfs have the lowest mean JCT alike"
     assert policy_ranks(tied) == {"fcfs": 1, "twin": 1}
+
+
+@pytest.mark.parametrize(
+    ("means", "words"),
+    [
+        (
+            {"fcfs": [10.0, 20.0, 30.0, 40.0], "a": [9.0, 18.0, 27.0, 36.0]},
+            "load 0.9: a has the lowest mean JCT, 10.0 % [10.0, 10.0] below fcfs's",
+        ),
+        (
+            {"fcfs": [10.0, 20.0, 30.0, 40.0], "a": [12.0, 24.0, 36.0, 48.0], "b": [11.0, 22.0, 33.0, 44.0]},
+            "load 0.9: fcfs has the lowest mean JCT; b, the next, is 10.0 % [10.0, 10.0] above fcfs's",
+        ),
+        (
+            {"a": [10.0, 20.0, 30.0, 41.0], "fcfs": [10.0, 20.0, 30.0, 40.0]},
+            "load 0.9: fcfs has the lowest mean JCT; a, the next, is 1.0 % [-0.9, 3.2] above fcfs's: no difference",
+        ),
+        (
+            {"a": [10.0, 20.0], "fcfs": [10.0, 20.0]},
+            "load 0.9: a and fcfs have the lowest mean JCT alike",
+        ),
+        (
+            {"fcfs": [10.0], "a": [11.0]},
+            "load 0.9: fcfs has the lowest mean JCT; a, the next, is 10.0 % above fcfs's (no interval: nothing",
+        ),
+    ],
+)
+def test_the_sentence_says_what_the_ranking_says(means: dict[str, list[float]], words: str):
+    seeds = tuple(range(len(means["fcfs"])))
+    episodes = {(name, seed): {"metrics": {"mean_jct_s": means[name][seed]}} for name in means for seed in seeds}
+    contestants = tuple(Contestant(name, name, False, "") for name in means)
+    told = spread(Comparison(Setting.make(load=0.9), seeds, contestants, episodes))
+    assert told.startswith(words)
+    assert not re.search(r"-\d[\d.]* %", told)  # a sign and "below" together would say the contrary
+    ranked = policy_ranks(Comparison(Setting.make(load=0.9), seeds, contestants, episodes))
+    assert ranked[words.split()[2]] == 1
+
+
+def test_means_that_come_from_the_very_jobs_are_told(comparison: Comparison, tmp_path: Path):
+    assert summary(comparison)["history"] == Setting.make("toy").history == "self"
+    assert "have seen these" in hindsight("self")
+    assert hindsight("profile") == hindsight("file") == hindsight("past.json") == ""
+    assert Setting.make("mixed").history == "profile"
+    assert Setting.make("two_jobs").history == "past"
+    write_report(comparison, tmp_path, [])
+    assert json.loads((tmp_path / "manifest.json").read_text())["history"] == "self"
 
 
 @pytest.mark.parametrize(
@@ -99,8 +147,14 @@ def test_files_of_a_report(comparison: Comparison, tmp_path: Path):
     assert made["setting"]["versions"].keys() >= {"llmsched_gym", "numpy", "numba"}
     assert set(made["workload_digests"]) == {"0", "1", "2"}
     jct_over_load({0.5: comparison, 0.9: comparison}, tmp_path / "load.png")
-    for name in ("jct_cdf.png", "load.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["results.csv", "pairs.csv", "summary.json", "manifest.json", "jct_cdf.png", "load.png"]
-    )
+    for name in ("jct_cdf", "load"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    pictures = ["jct_cdf.png", "jct_cdf.pdf", "load.png", "load.pdf"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "results.csv",
+        "pairs.csv",
+        "summary.json",
+        "manifest.json",
+        *pictures,
+    }

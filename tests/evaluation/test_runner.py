@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmsched_gym.errors import InputError, RunError
-from llmsched_gym.evaluation.runner import Silent, compare, find_contestants
+from llmsched_gym.evaluation.contestants import find_contestants
+from llmsched_gym.evaluation.runner import Silent, compare
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.workloads import store
 
@@ -122,17 +123,6 @@ def test_failing_policy_is_named_with_the_place(toy: Setting, tmp_path: Path, wo
     message = r"picky\.py:Picky, seed 0, decision \d+: RuntimeError: too late for me \(picky\.py, line 7\)"
     with pytest.raises(RunError, match=message):
         compare(toy, [f"{file}:Picky", "fcfs"], [0], tmp_path / "out", workers=workers)
-
-
-def test_killed_worker_is_told(toy: Setting, tmp_path: Path):
-    file = tmp_path / "deadly.py"
-    file.write_text(
-        "import os, signal\nfrom llmsched_gym.policies.fcfs import FCFS\n"
-        "class Deadly(FCFS):\n    name = 'deadly'\n"
-        "    def act(self, obs):\n        os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    with pytest.raises(RunError, match="a worker process was killed"):
-        compare(toy, [f"{file}:Deadly"], [0, 1], tmp_path / "out", workers=2)
 
 
 def test_workload_file_with_changed_jobs_is_refused(tmp_path: Path):

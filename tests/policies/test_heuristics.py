@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,44 @@ def test_heuristics_wait_only_when_nothing_can_be_dispatched(observe: Any, name:
     assert policy.act(observe([{"job": 0, "free_slots": 0}, {"job": 0}], [{}])) == 1
 
 
-def test_a_key_that_is_not_a_number_is_refused(observe: Any) -> None:
-    class Undecided(PriorityPolicy):
-        def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-            return np.where(rows == 2, np.nan, 1.0).astype(np.float32)
+class Ranking(PriorityPolicy):
+    """Ranks by whatever it is given."""
 
-    with pytest.raises(ValueError, match="key: got NaN; expected numbers"):
-        Undecided().act(observe([{"job": 0}, {"job": 1}, {"job": 2}], [{}] * 3))
+    def __init__(self, keys: Any) -> None:
+        self.keys = keys
+
+    def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        return self.keys
+
+
+@pytest.mark.parametrize(
+    ("keys", "got"),
+    [
+        (np.zeros(1), "float64, shape (1,)"),
+        (np.zeros(7), "float64, shape (7,)"),
+        (np.zeros((3, 1)), "float64, shape (3, 1)"),
+        (np.zeros(0), "float64, shape (0,)"),
+        (2.5, "float64, shape ()"),
+        (None, "object, shape ()"),
+        ([1, 2], "int64, shape (2,)"),
+        (["a", "b", "c"], "<U1, shape (3,)"),
+        (np.array([None, 1, 2]), "object, shape (3,)"),
+        (np.zeros(3, np.complex128), "complex128, shape (3,)"),
+        (np.zeros(3, "M8[s]"), "datetime64[s], shape (3,)"),
+        (np.array([1.0, np.nan, 0.0]), "NaN"),
+    ],
+)
+def test_keys_that_are_not_one_number_per_candidate_are_refused(observe: Any, keys: Any, got: str) -> None:
+    expected = f"key of Ranking: got {got}; expected a number per row, shape (3,)"
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+        Ranking(keys).act(observe([{"job": 0}, {"job": 1}, {"job": 2}], [{}] * 3))
+
+
+@pytest.mark.parametrize(
+    "keys", [np.array([2.0, 0.0, 1.0], np.float32), np.array([5, 3, 4]), np.array([True, False, True]), [0.3, -1, 2]]
+)
+def test_any_numbers_rank(observe: Any, keys: Any) -> None:
+    assert Ranking(keys).act(observe([{"job": 0}, {"job": 1}, {"job": 2}], [{}] * 3)) == 1
 
 
 def test_jobs_outside_the_window_rank_behind_the_jobs_in_it(observe: Any) -> None:

@@ -45,7 +45,7 @@ def test_what_is_written_is_read(saved: Path) -> None:
     load_weights(first, saved)
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, first.state_dict()[name])
-    assert load_policy("decima", weights=str(saved)).sources == (saved,)
+    assert load_policy("decima", weights=str(saved)).sources == (saved, saved.with_suffix(".json"))
 
 
 @pytest.mark.parametrize("name", learned_names())

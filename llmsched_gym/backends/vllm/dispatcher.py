@@ -24,6 +24,7 @@ from llmsched_gym.backends.vllm.fleet import Fleet
 from llmsched_gym.backends.vllm.options import ServedOptions
 from llmsched_gym.backends.vllm.tools import Tool, ToolCall
 from llmsched_gym.errors import RunError
+from llmsched_gym.user_code.faults import told
 
 TOOL_ATTEMPTS: Final = 3
 """A tool that raises is called that often in all."""
@@ -261,11 +262,12 @@ class Dispatcher:
         for attempt in range(1, TOOL_ATTEMPTS + 1):
             try:
                 await tool(call)
-            except Exception as error:  # whatever a user's tool may raise
+            except BaseException as error:  # whatever a user's tool may raise; SystemExit would end the loop
+                if _cancelled():
+                    raise
                 if attempt == TOOL_ATTEMPTS:
-                    what = f"{type(error).__name__}: {error}"
-                    text = f"tool of {call.application}.{call.stage}, job {call.job}: {what} ({attempt} attempts)"
-                    self._emit(Broken(self._clock.now_ns, RunError(" ".join(text.split()))))
+                    text = f"tool of {call.application}.{call.stage}, job {call.job}: {told(error)}"
+                    self._emit(Broken(self._clock.now_ns, RunError(f"{text}, {attempt} attempts")))
                     return
                 self._emit(ToolRetried(self._clock.now_ns))
                 await asyncio.sleep(0.1 * 2**attempt)
@@ -285,3 +287,9 @@ class Dispatcher:
                 pass  # a server that does not start now is tried again; the episode gives up when none is left
             delay_s = min(2 * delay_s, MAX_PROBE_S)
         self._emit(Recovered(self._clock.now_ns, engine, restarted))
+
+
+def _cancelled() -> bool:
+    """Tell whether the present task is being cancelled by us, rather than by what it calls."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

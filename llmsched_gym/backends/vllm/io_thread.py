@@ -28,10 +28,18 @@ class IoThread:
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         # A daemon, so that a process that ends without `close` is not held up; then `atexit` closes it.
-        self._thread = threading.Thread(target=self._loop.run_forever, name="llmsched-gym I/O", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="llmsched-gym I/O", daemon=True)
         self._thread.start()
         self.session = self.call(_open())
         atexit.register(self.close)
+
+    def _run(self) -> None:
+        """Run the loop until it is stopped: a task that a user's tool spawned breaks it off by raising SystemExit."""
+        while True:
+            try:
+                return self._loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):  # the task has its exception, whoever awaits it gets it
+                continue
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop and wait for its result; not to be called from the loop itself."""

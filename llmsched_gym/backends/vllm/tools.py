@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.errors import InputError, RunError, suggest
+from llmsched_gym.user_code.containment import contained
+from llmsched_gym.user_code.faults import told
+from llmsched_gym.user_code.loading import load_module
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
 
@@ -51,6 +48,7 @@ def load_tools(given: Mapping[str, str | Tool]) -> dict[str, Tool]:
 
     Raises:
         InputError: One cannot be found, or is no async function.
+        RunError: The module of one raised an exception, or tried to end the process.
     """
     return {stage: tool if callable(tool) else _load(stage, tool) for stage, tool in given.items()}
 
@@ -98,26 +96,20 @@ def _names(application: str, stage: str) -> list[str]:
     return [f"{application}.{one}" for one in spellings] + spellings
 
 
+@contained()
 def _load(stage: str, spec: str) -> Tool:
     location, separator, name = spec.rpartition(":")
     if not separator or not location or not name:
         raise InputError("tools", stage, spec, "module:function or path.py:function")
     try:
-        module = _load_file(Path(location)) if location.endswith(".py") else importlib.import_module(location)
+        module = load_module(location)
     except (ImportError, SyntaxError, OSError) as error:
         raise InputError("tools", stage, spec, f"a module that imports ({error})") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's code is reported with the place where it failed, or gave up
+        raise RunError(f"tool {spec} of {stage}, loading: {told(error)}") from error
     tool: Any = getattr(module, name, None)
     if not inspect.iscoroutinefunction(tool):
         raise InputError("tools", stage, spec, "an async function (async def) of one argument, a ToolCall")
     return tool
-
-
-def _load_file(path: Path) -> ModuleType:
-    digest = hashlib.blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()
-    description = importlib.util.spec_from_file_location(f"llmsched_gym_tool_{digest}", path)
-    if description is None or description.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(description)
-    sys.modules[description.name] = module
-    description.loader.exec_module(module)
-    return module
