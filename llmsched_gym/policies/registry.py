@@ -130,7 +130,8 @@ def load_policy(spec: str, **params: Any) -> Policy:
 
 def _check_policy(spec: str, policy: Any) -> None:
     if not isinstance(policy, Policy):
-        raise InputError("policy", spec, type(policy).__name__, f"a factory that returns a {_PACKAGE}.base.Policy")
+        allowed = f"a factory that returns a {_PACKAGE}.base.Policy"
+        raise InputError("policy", spec, Plain(f"a {type(policy).__name__}"), allowed)
     name = getattr(policy, "name", None)
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise InputError("policy", f"{spec}, attribute name", name, "a text that is not empty, in one line")

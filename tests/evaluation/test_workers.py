@@ -97,7 +97,7 @@ def test_a_process_that_ends_in_a_task_is_told_with_it(function: Callable[..., A
 
 
 def test_what_a_task_raises_is_raised_here() -> None:
-    with pytest.raises(InputError, match="an integer from 0"):
+    with pytest.raises(InputError, match="a whole number from 0"):
         list(run_tasks(check_seed, [(-1,), (-2,)], 2, str))
 
 
