@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 from llmsched_gym.cli.console import EpisodeProgress, print_json, say
-from llmsched_gym.cli.options import Json, Whole
-from llmsched_gym.errors import InputError, RunError
+from llmsched_gym.cli.options import Json, Workers
+from llmsched_gym.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,11 @@ class Compile:
         as_json: Print one JSON object.
     """
 
-    workers: Whole = None
+    workers: Workers = None
     as_json: Json = False
 
     def run(self) -> int:
         """Compile, and say how much it was."""
-        if self.workers is not None and self.workers < 1:
-            raise InputError("--workers", "", self.workers, "a whole number >= 1")
         from llmsched_gym._code import ahead, store
         from llmsched_gym._code.parts import all_parts
 

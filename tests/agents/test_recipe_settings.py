@@ -27,7 +27,7 @@ def _start(recipe: ModuleType, words: list[str], monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("recipe", "words", "said"),
     [
-        (sb3_maskable_ppo, "--seed -1", "--seed: got -1; expected greater than or equal to 0"),
+        (sb3_maskable_ppo, "--seed -1", "--seed: got -1; expected a whole number from 0"),
         (sb3_maskable_ppo, "--seed 401", "--seed: got 401"),
         (sb3_maskable_ppo, "--batch-size 0", "--batch-size: got 0"),
         (sb3_maskable_ppo, "--n-steps 0", "--n-steps: got 0"),
@@ -37,7 +37,7 @@ def _start(recipe: ModuleType, words: list[str], monkeypatch: pytest.MonkeyPatch
         (sb3_maskable_ppo, "--validations 0", "--validations: got 0"),
         (sb3_maskable_ppo, "--validation-seeds 0", "--validation-seeds: got 0"),
         (sb3_maskable_ppo, "--window 0", "--window: got 0"),
-        (sb3_maskable_ppo, "--gamma 2", "--gamma: got 2.0; expected less than or equal to 1"),
+        (sb3_maskable_ppo, "--gamma 2", "--gamma: got 2.0; expected a number from 0 to 1"),
         (sb3_maskable_ppo, "--steps 0", "--steps: got 0"),
         (sb3_maskable_ppo, "--steps x", "--steps: got 'x'; expected a whole number"),
         (sb3_maskable_ppo, "--stepz 5", "did you mean '--steps'?"),
@@ -45,7 +45,7 @@ def _start(recipe: ModuleType, words: list[str], monkeypatch: pytest.MonkeyPatch
         (sb3_maskable_ppo, "--config nope.yaml", "nope.yaml: got no such file"),
         (sb3_maskable_ppo, "--config", "--config"),
         (decima, "--workers 0", "--workers: got 0"),
-        (decima, "--rollouts 0", "--rollouts: got 0; expected greater than or equal to 2"),
+        (decima, "--rollouts 0", "--rollouts: got 0; expected a whole number from 2"),
         (decima, "--validate-every 0", "--validate-every: got 0"),
         (decima, "--start nope.safetensors", "start: got 'nope.safetensors'; expected a .safetensors file that exists"),
         (decima, "--entropy 0 1", "--entropy: 0: got 0.0"),
@@ -94,7 +94,7 @@ def test_a_setting_in_a_file_is_bounded_too(
     file = tmp_path / "settings.yaml"
     file.write_text("epochs: 0\n")
     assert _start(recipe, ["--config", str(file), "--epochs", "1"], monkeypatch) == 2
-    assert capsys.readouterr().err == f"error: {file}: epochs: got 0; expected greater than or equal to 1\n"
+    assert capsys.readouterr().err == f"error: {file}: epochs: got 0; expected a whole number >= 1\n"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -135,7 +135,7 @@ LINEAR = ("--coefficients", "6,0.02,0.03,0.0002")
 
 CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     # words of the command line
-    "no command": (lambda f: [], "expected one of calibrate, compare, engine"),
+    "no command": (lambda f: [], "expected one of calibrate, compare, compile, engine"),
     "unknown command": (lambda f: ["comapre"], "did you mean 'compare'"),
     "half a command": (lambda f: ["workload"], "expected one of convert, fit, generate, inspect"),
     "unknown half": (lambda f: ["latency", "lits"], "did you mean 'list'"),

@@ -98,7 +98,7 @@ def test_bad_input(capsys: Output, tmp_path: Path):
     assert "names separated by commas" in complaint(capsys, "fit", "--application", "a,,b", "-o", tmp_path)
     assert "latency profile" in complaint(capsys, "fit", "--latency", "none", "-o", tmp_path)
     assert "--output" in complaint(capsys, "export", "web_search")
-    assert "readable" in complaint(capsys, "fit", "--workload", tmp_path / "none.json", "-o", tmp_path)
+    assert "no such file or directory" in complaint(capsys, "fit", "--workload", tmp_path / "none.json", "-o", tmp_path)
     taken = tmp_path / "file"
     taken.write_text("")
     assert "a folder that can be made" in complaint(capsys, "fit", "-o", taken)

@@ -37,7 +37,7 @@ def test_results_are_those_of_processes(tmp_path: Path) -> None:
 def test_every_task_comes_back_and_errors_arrive_as_they_were_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert sorted(run_on_ray(check_seed, [(i,) for i in range(20)], str)) == [((i,), i) for i in range(20)]
-    with pytest.raises(InputError, match="an integer from 0"):
+    with pytest.raises(InputError, match="a whole number from 0"):
         list(run_on_ray(check_seed, [(-1,)], str))
     assert list(run_on_ray(check_seed, [], str)) == []
 

@@ -29,6 +29,7 @@ from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError, RunError
 from llmsched_gym.evaluation.runner import Silent
 from llmsched_gym.scenario import Scenario, load_scenario
+from llmsched_gym.workloads.contents import COLUMNS
 
 LIMITS = EngineLimits(max_num_seqs=8, max_num_batched_tokens=2048, max_model_len=16384, block_size=128, kv_tokens=65536)
 TRUTH = np.array([3.7, 0.4, 0.17, 1.3e-3])
@@ -118,9 +119,9 @@ def test_implausible_coefficients_are_doubted() -> None:
 
 def test_the_log_that_weighs_iterations_knows_prefixes(scenario: Scenario) -> None:
     log = visiting_log(scenario, LIMITS, 2, LatencyProfile.from_ms("any", tuple(TRUTH)))
-    assert log.prefixes is not None
-    assert len(log.prefixes) == len(log.ids) > 20
-    assert (log.prefixes[:, 1] <= log.prompt_tokens).all()
+    assert log.contents is not None
+    assert len(log.contents) == len(log.ids) > 20
+    assert (log.contents[:, COLUMNS.index("app_prefix_tokens")] <= log.prompt_tokens).all()
     assert (np.diff(log.arrival_ns) >= 0).all()
     cluster = served_cluster(scenario, LIMITS, 2, "llama-2-7b-h100")
     assert [group.count for group in cluster.llm] == [2]
