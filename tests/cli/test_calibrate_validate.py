@@ -59,7 +59,7 @@ def test_a_server_that_does_not_answer_is_named(
             ("--profile", "llama-2-7b-h100"),
             "provenance.limits: got None; expected a profile that llmsched-gym calibrate",
         ),
-        (("--profile", "nothing"), "got .?nothing"),
+        (("--profile", "nothing"), "name: got 'nothing'"),
         (("--profile", "p", "--repeats", "0"), "--repeats: got 0"),
         (("--profile", "p", "--policies", "fcsf"), "did you mean 'fcfs'"),
         ((), "--profile NAME|FILE: got nothing"),

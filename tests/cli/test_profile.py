@@ -101,7 +101,7 @@ def test_bad_input(capsys: Output, tmp_path: Path):
     assert "no such file or directory" in complaint(capsys, "fit", "--workload", tmp_path / "none.json", "-o", tmp_path)
     taken = tmp_path / "file"
     taken.write_text("")
-    assert "a folder that can be made" in complaint(capsys, "fit", "-o", taken)
+    assert "got a file; expected a folder" in complaint(capsys, "fit", "-o", taken)
     assert list(tmp_path.iterdir()) == [taken]
     whole = (SHIPPED / "web_search.json").read_text()
     taken.write_text(whole[: len(whole) // 2])
