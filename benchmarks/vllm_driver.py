@@ -6,6 +6,9 @@ them (block pool, hash table, prefix cache). What is not: the model, whose every
 and the clock. The loop is that of `EngineCore.step` and `EngineCore.step_with_batch_queue`.
 """
 
+# pyright: reportMissingImports=false
+# It runs in an environment of its own, which has vLLM.
+
 from __future__ import annotations
 
 import json
