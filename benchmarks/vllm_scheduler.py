@@ -45,7 +45,7 @@ def content_ranges(load: Load) -> list[list[tuple[int, int, int]]]:
         end = request.prompt + request.output
         cuts = (0, request.app_prefix_tokens, max(request.app_prefix_tokens, min(request.own_from, end)), end)
         numbers = (1 + max(request.app_prefix, 0), 100 + max(request.job_prefix, 0), 1000 + index)
-        ranges.append([(number, *cuts[k : k + 2]) for k, number in enumerate(numbers) if cuts[k] < cuts[k + 1]])
+        ranges.append([(number, cuts[k], cuts[k + 1]) for k, number in enumerate(numbers) if cuts[k] < cuts[k + 1]])
     return ranges
 
 

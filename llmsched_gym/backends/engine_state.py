@@ -227,7 +227,7 @@ def kv_tokens_needed(prompt_tokens: int, output_tokens: int) -> int:
 class Engines(NamedTuple):
     """The arrays of some engines; the first axis counts engines."""
 
-    rows: NDArray[Any]
+    rows: Any
     running: NDArray[Any]
     waiting: NDArray[Any]
     contents: NDArray[Any]
@@ -266,7 +266,7 @@ def new_engines(configs: Sequence[EngineConfig], capacity: int, n_contents: int)
     Args:
         configs: One per engine.
         capacity: Most requests that one engine holds at a time, running and waiting.
-        n_contents: Number of application prefixes and chains that tasks may name (`Contents.count`).
+        n_contents: Number of application prefixes and chains that tasks may name (`Contents.total`).
 
     Returns:
         The arrays, reset. Most rows of extents are never touched, and so take no memory.

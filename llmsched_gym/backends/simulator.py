@@ -59,7 +59,7 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
     configs = [config for group in cluster.llm for config in [engine_config(group)] * group.count]
     largest = max((config.max_num_seqs for config in configs), default=1)
     simulation = Simulation(
-        engines=new_engines(configs, largest, workload.contents.count),
+        engines=new_engines(configs, largest, workload.contents.total),
         heap=np.zeros(len(state.executors), np.int32),
         unplanned=np.zeros(len(state.executors) + 1, np.int32),
         finished=np.zeros(largest, np.int32),

@@ -62,7 +62,7 @@ def _files(name: str, value: Any) -> Iterator[Path]:
         for part in {value, *value.split(",")}:  # policies: path.py:factory?parameters
             text = part.partition("?")[0]
             yield from map(Path, {text, text.rpartition(":")[0]} - {""})
-    if name in ("scenario", "cluster") and value is not None and Path(value).is_file():
+    if name in ("scenario", "cluster") and isinstance(value, str | Path) and Path(value).is_file():
         from llmsched_gym.cluster.spec import load_cluster
         from llmsched_gym.scenario import files_named_in
 

@@ -112,7 +112,8 @@ def jct_over_load_figure(comparisons: Mapping[float, Comparison]) -> Figure:
         rows = -(-len(loads) // columns)
         height = max(5.0, 0.8 + rows * (1.0 + _ROW_INCHES * len(by_load[0].contestants)))
         figure = new_figure(7.2 + 2.1 * columns, height)
-        left, right = figure.subfigures(1, 2, width_ratios=(5.2, 2.0 + 2.1 * columns))
+        parts: Any = figure.subfigures(1, 2, width_ratios=(5.2, 2.0 + 2.1 * columns))
+        left, right = parts
         stripes = _draw_means(left.add_subplot(), loads, by_load)
         panels = list(right.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
         _draw_reductions(panels, loads, by_load, baseline)
@@ -154,7 +155,7 @@ def _draw_reductions(
     for axes, load, column in zip(panels, loads, found, strict=False):
         axes.axvline(0, color="black", linewidth=1)
         for row, (contestant, reduction) in enumerate(zip(ranked, column, strict=True)):
-            look = _line(styles[contestant.label]) | {"linestyle": "none"}
+            look: Any = _line(styles[contestant.label]) | {"linestyle": "none"}
             beside = np.abs(np.array(_ends(reduction))[:, None] - reduction.mid)
             axes.errorbar(reduction.mid, row, xerr=beside, capsize=2, elinewidth=1, **look)
             if reduction.mid < _LOWEST_SHOWN:
@@ -172,7 +173,8 @@ def _draw_reductions(
         panels[0].set_xlim(left=_LOWEST_SHOWN)
     for axes in panels[: len(loads)][-min(len(loads), _PANELS_IN_A_ROW) :]:
         axes.tick_params(labelbottom=True)
-    figure = panels[0].get_subplotspec().get_gridspec().figure  # pyright: ignore[reportOptionalMemberAccess]
+    grid: Any = panels[0].get_subplotspec()
+    figure = grid.get_gridspec().figure
     figure.supxlabel(
         "mean JCT below FCFS's [%]" + (f", cut at {_signed(_LOWEST_SHOWN)}" if cut else ""), fontsize="medium"
     )

@@ -44,7 +44,7 @@ def task_rows(tasks: NDArray[Any]) -> tuple[NDArray[Any], int]:
     rows["prompt_tokens"], rows["output_tokens"] = tasks["prompt_tokens"], tasks["output_tokens"]
     for name, values in zip(COLUMNS, contents.columns(tasks).T, strict=True):
         rows[name] = values
-    return rows, contents.count
+    return rows, contents.total
 
 
 def moments(
