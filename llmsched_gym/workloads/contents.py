@@ -37,7 +37,7 @@ class Contents(NamedTuple):
 
     chain: NDArray[np.int32]
     own_from: NDArray[np.int32]
-    count: int
+    total: int
 
     def columns(self, tasks: NDArray[Any]) -> NDArray[np.int64]:
         """Return the `COLUMNS` of the tasks; int64 (n, 5)."""
