@@ -18,7 +18,7 @@ import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from numba.core import config as _numba_config
 from numba.core import event, serialize, sigutils, types
@@ -242,7 +242,7 @@ class Kernel(Compiled):
 
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
         with interrupts.held_back():  # it looks for extensions of Numba's first
-            return super()._compile_for_args(*args, **kws)
+            return cast(Any, super())._compile_for_args(*args, **kws)
 
     def __reduce__(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Pickle by name, as functions are."""
