@@ -91,7 +91,7 @@ def test_forgotten_files_are_removed(kept: Path) -> None:
     passing.mkdir(parents=True)
     for name, age_s in (("old", 7200.0), ("new", 0.0)):
         (passing / name).touch()
-        os.utime(passing / name, (time.time() - age_s,) * 2)
+        os.utime(passing / name, (time.time() - age_s, time.time() - age_s))
     store.keep("module/name", b"content")
     assert [file.name for file in passing.iterdir()] == ["new"]
 

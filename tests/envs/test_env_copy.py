@@ -39,3 +39,12 @@ def test_a_copy_goes_on_as_the_original(duplicate: Callable[[SchedulingEnv], Sch
     assert len(rewards) > 1
     assert result["digest"] == own_result["digest"]
     assert result["belief_updates"] == own_result["belief_updates"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_pickled_environment_is_small(begun: bool) -> None:
+    """The profiler's table of evidence, 36 MB that no result depends on, is not pickled."""
+    env = SchedulingEnv("mixed", jobs=100, load=0.9)
+    if begun:
+        env.reset(seed=0)
+    assert len(pickle.dumps(env)) < 4 << 20
