@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +29,18 @@ class ServersOnOneWorker(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ServersOnOneWorker:
     """Return what spreads tests over workers (``-n``)."""
     return ServersOnOneWorker(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where the home folder cannot be written, keep compiled code in a temporary one for all processes of the run."""
+    from llmsched_gym._code import store
+
+    try:
+        store.prepare(store.code_folder())
+    except OSError:
+        folder = tempfile.mkdtemp(prefix="llmsched-gym-tests-")
+        os.environ[store.CACHE_VARIABLE] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,7 @@ class Setting:
             "repeats": self.repeats,
             "versions": {
                 "llmsched_gym": llmsched_gym.__version__,
-                "sources": _sources_digest(),
+                "sources": _package_digest(),
                 "numpy": np.__version__,
                 "numba": numba.__version__,
             },
@@ -193,7 +193,7 @@ def _files_digest(folder: Path) -> str:
 
 
 @lru_cache
-def _sources_digest() -> str:
+def _package_digest() -> str:
     """Digest of the code and shipped data that results can depend on: all of the package but how results are shown."""
     digest = hashlib.blake2b(digest_size=8)
     package = Path(llmsched_gym.__file__).parent

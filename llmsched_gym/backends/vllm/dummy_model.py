@@ -7,11 +7,11 @@ the tokens mean. The small ones suit a CPU; ``7b`` has the shape of Llama-2-7B, 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from llmsched_gym._code.store import CACHE_VARIABLE, cache_root
 from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.workloads.files import make_folder, write_atomic
 
@@ -96,8 +96,10 @@ def dummy_model(name: str, folder: Path | None = None) -> Path:
         InputError: There is no such shape, or the folder cannot be written.
     """
     content = json.dumps(model_config(dummy_size(name)), indent=1).encode()
-    root = os.environ.get("LLMSCHED_GYM_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    target = (folder or Path(root) / "llmsched_gym" / "models") / f"dummy-{name}"
+    root = cache_root()
+    if folder is None and root is None:
+        raise InputError(CACHE_VARIABLE, "", "nothing, and no home folder", "a folder that can be made")
+    target = (folder or Path(root or "") / "models") / f"dummy-{name}"
     make_folder(target)
     file = target / "config.json"
     if not file.exists() or file.read_bytes() != content:
