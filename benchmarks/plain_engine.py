@@ -1,4 +1,4 @@
-"""The engine's model as a plain Python loop over iterations and single KV blocks: the yardstick of tests and benchmarks.
+"""The engine's model as a plain Python loop over iterations and KV blocks: the yardstick of tests and benchmarks.
 
 It follows vLLM V1's scheduler and block pool step by step (a queue of free blocks, a hash table of full ones, a block
 table per request) and shares no code with `llmsched_gym.backends`, whose engine does the same by the run of blocks and

@@ -72,7 +72,7 @@ class VllmScheduler:
     def __init__(self, python: str) -> None:
         """Start it by the Python that has vLLM, which takes some seconds."""
         model = dummy_model("tiny")
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when the process has ended
         self._process = subprocess.Popen(
             [python, Path(__file__).with_name("vllm_driver.py"), model],
             stdin=subprocess.PIPE,

@@ -204,7 +204,7 @@ class EngineConfig:
 
     @property
     def watermark_blocks(self) -> int:
-        """Blocks that admissions beside running sequences leave free: of all blocks that vLLM has, one of them unused."""
+        """Blocks that admissions beside running sequences leave free; vLLM counts one more block, for padding."""
         return int(self.watermark * (self.kv_blocks + 1))
 
     @property

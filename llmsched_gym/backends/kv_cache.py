@@ -241,7 +241,7 @@ def finish(engine: Engine, task: Any, sequence: Any, tokens: int) -> None:
 
 @kernel
 def preempt(engine: Engine, task: Any, sequence: Any, tokens: int, known: int) -> None:
-    """Let go of the blocks of a sequence with `tokens` tokens in KV, `known` of them in the cache, that will restart."""
+    """Let go of the blocks of a sequence that will restart: `tokens` tokens in KV, `known` of them in the cache."""
     row = engine.row[0]
     blocks = blocks_for(tokens, row.block_size)
     if row.prefix_cache == PrefixCache.BLOCKS:

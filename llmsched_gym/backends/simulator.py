@@ -20,7 +20,7 @@ from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.latency import load_profile
 from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, least_loaded, start_task
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
-from llmsched_gym.cluster.state import FAR, ClusterState, Rows
+from llmsched_gym.cluster.state import FAR, ClusterState
 from llmsched_gym.errors import InputError
 from llmsched_gym.workloads.workload import Workload
 

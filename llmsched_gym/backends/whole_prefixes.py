@@ -27,7 +27,7 @@ def _blocks(engine: Engine, content: int) -> int:
 
 @inlined_kernel
 def _hold(engine: Engine, content: int, blocks: int, short: bool) -> None:
-    """Count one more holder of a content (-1: none), which needs `blocks` of it; `short` of others, it keeps no more."""
+    """Count one more holder, which needs `blocks` of a content (-1: none); `short` of others, it keeps no more."""
     if content < 0:
         return
     extent = engine.extents[1 + content]
@@ -123,10 +123,10 @@ def share(engine: Engine, task: Any, sequence: Any, tokens: int) -> None:
         if sequence.app_blocks == blocks and min(full, start) > blocks:
             engine.extents[1 + task.app_prefix].stop = min(full, start)
             sequence.app_blocks = min(full, start)
-    if sequence.job_blocks >= 0 and sequence.job_blocks == _blocks(engine, task.chain):
-        if full - start > sequence.job_blocks:
-            engine.extents[1 + task.chain].stop = full
-            sequence.job_blocks = full - start
+    continues = sequence.job_blocks >= 0 and sequence.job_blocks == _blocks(engine, task.chain)
+    if continues and full - start > sequence.job_blocks:
+        engine.extents[1 + task.chain].stop = full
+        sequence.job_blocks = full - start
 
 
 @inlined_kernel

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 
-
 COLUMNS: Final = ("app_prefix", "app_prefix_tokens", "chain", "job_prefix_tokens", "own_from")
 """What an engine knows of a prompt's contents: columns of `TASK_STATE`, and of `Contents.columns`."""
 

@@ -23,7 +23,7 @@ VERSION = "0.32.0"
 
 @pytest.fixture(scope="module")
 def process(vllm_python: str) -> Iterator[VllmScheduler]:
-    """vLLM's scheduler in a process of its own."""
+    """VLLM's scheduler in a process of its own."""
     with VllmScheduler(vllm_python) as running:
         if running.version != VERSION:
             pytest.skip(f"vLLM {running.version}: the engine is held against {VERSION}")
