@@ -48,7 +48,7 @@ def test_provenance_is_optional(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"iteration_ms": 0.0}, "iteration_ms: got 0.0; expected a number > 0"),
+        ({"iteration_ms": 0.0}, "iteration_ms: got 0.0; expected at least 1e-06"),
         ({"iteration_ms": "5"}, "iteration_ms: got '5'"),
         ({"decode_ms": -0.1}, "decode_ms: got -0.1"),
         ({"prefill_ms": float("nan")}, "prefill_ms: got nan"),
