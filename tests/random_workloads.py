@@ -173,6 +173,9 @@ def random_cluster(rng: np.random.Generator, *, short_of_kv: bool) -> ClusterSpe
             }
         )
     groups.insert(int(rng.integers(len(groups) + 1)), {"kind": "regular", "count": int(rng.integers(1, 4))})
+    for group in groups:
+        if group["kind"] == "llm":
+            group["async_scheduling"] = bool(rng.random() < 0.5)
     return ClusterSpec.model_validate({"name": "random", "executors": groups})
 
 

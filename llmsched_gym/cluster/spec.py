@@ -137,6 +137,13 @@ class ClusterSpec(Config):
         """The first group's profile, which turns tokens into expected times; None without LLM executors."""
         return load_profile(self.llm[0].latency) if self.llm else None
 
+    def with_llm_settings(self, **settings: Any) -> ClusterSpec:
+        """Return the cluster with some fields of all its LLM executors changed; they are not checked."""
+        groups = tuple(
+            group.model_copy(update=settings) if isinstance(group, LLMExecutors) else group for group in self.executors
+        )
+        return self.model_copy(update={"executors": groups})
+
     def with_llm_executors(self, count: int) -> ClusterSpec:
         """Return the cluster with that many LLM executors: as many as there are servers.
 

@@ -86,11 +86,7 @@ def test_a_request_alone_may_cut_whole_prefixes_that_it_holds(seed: int) -> None
     In case 27 it was in the middle of its prefill, in case 443 it became alone by preempting the other one.
     """
     draft, cluster, _ = Case(seed, n_apps=2, n_jobs=6, n_stages=6, spread_ns=10**9, short_of_kv=True).draw()
-    groups = tuple(
-        group.model_copy(update={"whole_prefixes": True}) if group.kind == "llm" else group
-        for group in cluster.executors
-    )
-    state, simulation = simulator.start(draft.assemble(), cluster.model_copy(update={"executors": groups}))
+    state, simulation = simulator.start(draft.assemble(), cluster.with_llm_settings(whole_prefixes=True))
     simulator.run_fcfs(state, simulation)
     assert int(state.tasks["restarts"].sum()) > 0
     assert np.all(state.jobs["finish_ns"] < FAR)

@@ -30,9 +30,10 @@ def test_equals_the_plain_event_loop(case: Case) -> None:
 def test_equals_the_plain_event_loop_on_applications(name: str) -> None:
     scenario = load_scenario(name).replaced(jobs=12)
     workload = scenario.build("train", 3)
-    state, simulation = simulator.start(workload, scenario.cluster)
+    cluster = scenario.cluster.with_llm_settings(whole_prefixes=False)
+    state, simulation = simulator.start(workload, cluster)
     simulator.run_fcfs(state, simulation)
-    start_ns, finish_ns = PlainSimulator(workload, scenario.cluster).run()
+    start_ns, finish_ns = PlainSimulator(workload, cluster).run()
     assert state.tasks["start_ns"].tolist() == start_ns
     assert state.tasks["finish_ns"].tolist() == finish_ns
 
