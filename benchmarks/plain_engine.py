@@ -58,10 +58,11 @@ class Request:
 
 @dataclass
 class Batch:
-    """One iteration in flight: when it ends, and who gets a token then."""
+    """One iteration in flight."""
 
     end_ps: int
-    outputs: list[Request]
+    outputs: list[Request]  # who gets a token when it ends
+    used_before: int  # KV blocks that requests held when it was scheduled
 
 
 class BlockPool:
@@ -183,6 +184,11 @@ class PlainEngine:
             pass
 
     @property
+    def shown_used(self) -> int:
+        """KV blocks that requests hold, without what an iteration that is scheduled ahead changes."""
+        return self.flights[1].used_before if len(self.flights) == 2 else self.pool.used
+
+    @property
     def next_ns(self) -> int | None:
         """When the next boundary is seen."""
         return -(-self.flights[0].end_ps // 1000) if self.flights else None
@@ -227,6 +233,7 @@ class PlainEngine:
         """Schedule one iteration; False: there is nothing to do."""
         profile = self.config.profile
         budget = self.config.max_num_batched_tokens
+        used_before = self.pool.used
         served, n_decode, context, attended = [], 0, 0, 0
         preempted = False
         index = 0
@@ -277,7 +284,7 @@ class PlainEngine:
             request.prefilling = request.computed < request.known + request.promised
             request.promised += not request.prefilling
         outputs = [request for request in served if not request.prefilling]
-        self.flights.append(Batch(start_ps + length_ps, outputs))
+        self.flights.append(Batch(start_ps + length_ps, outputs, used_before))
         self.iterations += 1
         self.used.append(self.pool.used)
         return True

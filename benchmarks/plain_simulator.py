@@ -84,8 +84,8 @@ class PlainSimulator:
         self.start_ns = [-1] * len(workload.tasks)
         self.finish_ns = [-1] * len(workload.tasks)
         self.dispatches = 0
-        self.used_at: dict[int, list[int]] = {}
-        """KV blocks in use on each LLM executor at the decisions of an instant."""
+        self.used_at: dict[int, list[tuple[int, int]]] = {}
+        """KV blocks in use and tokens generated so far, on each LLM executor at the decisions of an instant."""
 
     def blocks_of(self, number: int) -> int:
         """Return the KV blocks that an LLM executor has."""
@@ -97,7 +97,11 @@ class PlainSimulator:
         """Run to the end; returns start and finish of every task in ns."""
         arrived = 0
         while True:
-            self.used_at[self.now_ns] = [one.engine.pool.used for one in self.executors if one.engine is not None]
+            self.used_at[self.now_ns] = [
+                (one.engine.shown_used, sum(request.generated for request in one.requests))
+                for one in self.executors
+                if one.engine is not None
+            ]
             self.dispatch_all()
             if not self.events or self.events[0][0] > self.now_ns:
                 self.start_iterations()

@@ -3,9 +3,10 @@
     python benchmarks/random_clusters.py [--clusters 5000] [--seed 0] [--json]
 
 Compared to the nanosecond: when every task starts and finishes, first come first served. Compared exactly: the KV
-blocks in use on every LLM executor at every decision, as the observation tells them. Clusters run short of KV blocks,
-batch synchronously and asynchronously, with and without prefix caching; jobs reveal, skip and plan stages, arrive
-together, and have tasks that take no time. Exits with 1 if anything differs, and says which clusters.
+blocks in use and the tokens generated so far on every LLM executor at every decision, as the observation tells them.
+Clusters run short of KV blocks, batch synchronously and asynchronously, with and without prefix caching; jobs reveal,
+skip and plan stages, arrive together, and have tasks that take no time. Exits with 1 if anything differs, and says
+which clusters.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         equal: Whether all times are.
-        readings: Numbers of KV blocks in use that were compared.
+        readings: Rows of `executors` whose KV blocks in use and generated tokens were compared.
         wrong: How many of them differ.
         preemptions: Sequences that were preempted.
     """
@@ -73,11 +74,11 @@ def check(case: Case) -> Verdict:
     done, info = False, {}
     while not done:
         expected = plain.used_at[env.episode.now_ns]
-        for e, used in zip(rows, expected, strict=True):
-            blocks = plain.blocks_of(e)
-            shown = float(observation["executors"][e, Executor.KV_USED])
+        for e, (used, tokens) in zip(rows, expected, strict=True):
+            row = observation["executors"][e]
             readings += 1
-            wrong += shown != np.float32(used / blocks)
+            share = np.float32(used / plain.blocks_of(e))
+            wrong += bool(row[Executor.KV_USED] != share or row[Executor.DECODED_TOKENS] != tokens)
         observation, _, done, _, info = env.step(int(observation["action_mask"].argmax()))
     tasks = env.episode.state.tasks
     equal = tasks["start_ns"].tolist() == start_ns and tasks["finish_ns"].tolist() == finish_ns
@@ -98,8 +99,8 @@ def main() -> None:
     found: dict[str, Any] = {
         "clusters": len(verdicts),
         "equal": sum(one.equal for one in verdicts.values()),
-        "kv_readings": sum(one.readings for one in verdicts.values()),
-        "wrong_kv_readings": sum(one.wrong for one in verdicts.values()),
+        "readings": sum(one.readings for one in verdicts.values()),
+        "wrong_readings": sum(one.wrong for one in verdicts.values()),
         "preemptions": sum(one.preemptions for one in verdicts.values()),
         "differ": differ,
     }
@@ -108,7 +109,7 @@ def main() -> None:
     else:
         print(
             f"{found['equal']} of {found['clusters']} clusters equal ({found['preemptions']} preemptions), "
-            f"{found['wrong_kv_readings']} of {found['kv_readings']} readings of KV blocks wrong"
+            f"{found['wrong_readings']} of {found['readings']} readings of KV blocks and tokens wrong"
         )
         if differ:
             print("different with --clusters 1 and --seed", *differ[:20])

@@ -87,6 +87,7 @@ def submit(engine: Engine, tasks: Any, task: int, now_ns: int) -> None:
     request = engine.waiting[(row.waiting_head + row.waiting_len) % len(engine.waiting)]
     request.task = task
     request.generated = 0
+    request.coming = 0
     request.own = -1
     row.waiting_len += 1
     if admissible and row.event_ns != FAR and row.segment > 1:
@@ -131,10 +132,13 @@ def plan(engine: Engine, tasks: Any) -> None:
     if row.event_ns != FAR or row.running + row.waiting_len == 0:
         return
     depth = 1 + row.async_scheduling
+    room = available(row)
     while row.flying < depth and _schedule(engine, tasks):
         if row.flying == 0:
             row.now = row.next
+            room = available(row)
         row.flying += 1
+    row.ahead_blocks = room - available(row)
     if row.flying == 0:
         return
     # With two in flight, the first must be like the second, too, and have nothing to hand out.
@@ -314,15 +318,19 @@ def _affordable(row: Any, iterations: int) -> int:
 
 @kernel
 def used_blocks(engine: Engine, now_ns: int) -> int:
-    """Return the KV blocks that running sequences hold at `now_ns`, those of iterations that started before included.
+    """Return the KV blocks that running sequences hold at `now_ns`, those of the iteration that runs included.
 
-    Shared ones count once, as in vLLM's ``kv_cache_usage``.
+    Shared ones count once, as in vLLM's ``kv_cache_usage``. What an iteration that is scheduled ahead does to them
+    shows when it starts, unlike there: it tells whose last token is in flight, which nobody knows of real requests.
     """
     row = engine.row[0]
     used = row.total_blocks - available(row)
-    if row.event_ns != FAR and row.segment > 1:
-        used += _growth(row, min(_boundary_at(row, now_ns), row.segment) - 1)
-    return used
+    if row.event_ns == FAR:
+        return used
+    if row.segment > 1 and row.async_scheduling == 0:
+        return used + _growth(row, min(_boundary_at(row, now_ns), row.segment) - 1)
+    ended = _ended(row, now_ns)
+    return used + _growth(row, ended - 1) if ended > 0 else used - row.ahead_blocks
 
 
 @kernel
@@ -365,12 +373,14 @@ def _preempt_last(engine: Engine, tasks: Any) -> None:
     last = row.running - 1
     sequence = engine.running[last]
     task = tasks[sequence.task]
+    coming = 0
     if last >= row.decoding:
         generated = row.prefill_generated
         preempt(engine, task, sequence, row.prefill_done, row.prefill_done)
     else:
         context = row.iterations + sequence.base
         generated = row.iterations - sequence.first_step
+        coming = row.flying
         # Of a token whose iteration is in flight the cache knows nothing yet, unless it is the first after a prefill.
         unknown = row.async_scheduling * (sequence.join_step < row.iterations)
         preempt(engine, task, sequence, context - 1, context - 1 - unknown)
@@ -388,6 +398,7 @@ def _preempt_last(engine: Engine, tasks: Any) -> None:
     request = engine.waiting[row.waiting_head]
     request.task = sequence.task
     request.generated = generated
+    request.coming = coming
     request.own = sequence.own
     task.restarts += 1
 
@@ -479,6 +490,7 @@ def _deliver_to_preempted(engine: Engine, tasks: Any, now_ns: int, finished: NDA
     for k in range(row.preempted):
         request = engine.waiting[(row.waiting_head + k) % size]
         task = tasks[request.task]
+        request.coming = 0
         if request.generated > 0 and task.first_token_ns == FAR:
             task.first_token_ns = now_ns
         if request.generated == task.output_tokens:
@@ -508,14 +520,45 @@ def present_decodes(row: Any) -> tuple[int, int]:
     return row.decoding, row.context_tokens
 
 
+@inlined_kernel
+def _ended(row: Any, now_ns: int) -> int:
+    """How many iterations of the segment have ended at `now_ns`, seen by `complete` or not."""
+    if row.event_ns <= now_ns:
+        return row.segment
+    if row.event_ns == FAR or row.segment == 1:
+        return 0
+    done = _boundary_at(row, now_ns)
+    passed = done * row.now.length_ps + row.growth_ps * (done * (done - 1) // 2)
+    return done if _ceil_ns(row.clock_ps + passed) <= now_ns else done - 1
+
+
 @kernel
-def progress(engine: Engine, now_ns: int) -> int:
-    """Step of the engine at `now_ns`: sequence i has generated ``step - running[i].first_step`` tokens once joined."""
+def count_tokens(engine: Engine, now_ns: int, tokens: NDArray[np.int32]) -> int:
+    """Count the tokens that have come out by `now_ns` of the requests that an engine holds, those before restarts too.
+
+    Args:
+        engine: The engine.
+        now_ns: Not before its last boundary.
+        tokens: int32 (tasks,), or without rows; receives the number of each of them.
+
+    Returns:
+        Their sum.
+    """
     row = engine.row[0]
-    done = 0
-    if row.event_ns != FAR and row.segment > 1:
-        done = _boundary_at(row, now_ns)
-        passed = done * row.now.length_ps + row.growth_ps * (done * (done - 1) // 2)
-        if _ceil_ns(row.clock_ps + passed) > now_ns:
-            done -= 1
-    return row.iterations - row.flying + min(done, row.segment)
+    step = row.iterations - row.flying + _ended(row, now_ns)
+    total = 0
+    for k in range(row.running + row.waiting_len):
+        if k < row.running:
+            sequence = engine.running[k]
+            task = sequence.task
+            generated = row.prefill_generated
+            if k < row.decoding:
+                generated = max(step, sequence.join_step - 1) - sequence.first_step
+        else:
+            request = engine.waiting[(row.waiting_head + k - row.running) % len(engine.waiting)]
+            task = request.task
+            generated = request.generated - request.coming
+        total += generated
+        if len(tokens) > 0:
+            tokens[task] = generated
+    return total

@@ -87,6 +87,7 @@ ENGINE: Final = np.dtype(
         ("waiting_head", "i4"),
         ("waiting_len", "i4"),
         ("preempted", "i4"),  # how many at its head the last scheduled iteration has preempted
+        ("ahead_blocks", "i4"),  # KV blocks taken less those let go by the iteration that is scheduled ahead
         # KV blocks: used + cached + free == total
         ("free_blocks", "i4"),  # without content
         ("cached_blocks", "i4"),  # in extents that nobody holds
@@ -121,8 +122,16 @@ SEQUENCE: Final = np.dtype(
 )
 """One row per running sequence: (engines, max_num_seqs)."""
 
-WAITING: Final = np.dtype([("task", "i4"), ("generated", "i4"), ("own", "i4")], align=True)
-"""One row per waiting request: (engines, capacity); `generated` tokens are recomputed after a preemption."""
+WAITING: Final = np.dtype(
+    [
+        ("task", "i4"),
+        ("generated", "i4"),  # tokens before it was preempted, which are recomputed
+        ("coming", "i4"),  # of these, how many an iteration in flight brings
+        ("own", "i4"),  # as in SEQUENCE
+    ],
+    align=True,
+)
+"""One row per waiting request: (engines, capacity)."""
 
 CONTENT: Final = np.dtype(
     [

@@ -234,16 +234,7 @@ def count_tokens(state: ClusterState, simulation: Simulation, executor: int, tok
         Their sum.
     """
     its = engine_at(simulation.engines, state.executors[executor].engine)
-    step = engine.progress(its, state.clock[0].now_ns)
-    total = 0
-    for k in range(its.row[0].decoding):
-        sequence = its.running[k]
-        if sequence.join_step <= step:
-            generated = step - sequence.first_step
-            total += generated
-            if len(tokens) > 0:
-                tokens[sequence.task] = generated
-    return total
+    return engine.count_tokens(its, state.clock[0].now_ns, tokens)
 
 
 @inlined_kernel

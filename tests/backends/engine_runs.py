@@ -108,7 +108,7 @@ def plain_used_at(load: Load, probes: Sequence[int]) -> list[int]:
         else:
             idle = engine.next_ns is None
         if look == now:
-            used.append(engine.pool.used)
+            used.append(engine.shown_used)
             probe += 1
         while arrivals and arrivals[0].arrival_ns == now:
             engine.submit(arrivals.pop(0), now)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from plain_simulator import PlainSimulator
+from random_clusters import check
 from random_workloads import Case, cases
 
 from llmsched_gym.backends import simulator
@@ -24,6 +25,16 @@ def test_equals_the_plain_event_loop(case: Case) -> None:
     assert simulator.run_fcfs(state, simulation) == plain.dispatches == len(workload.tasks)
     assert state.tasks["start_ns"].tolist() == start_ns
     assert state.tasks["finish_ns"].tolist() == finish_ns
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(Case(seed=165, n_apps=1, n_jobs=4, n_stages=3, spread_ns=0, short_of_kv=True))  # a submission cuts a segment
+@example(Case(seed=195, n_apps=2, n_jobs=6, n_stages=4, spread_ns=10**10, short_of_kv=True))  # preempts a prefill ahead
+@given(cases())
+def test_engines_show_what_the_plain_event_loop_shows(case: Case) -> None:
+    verdict = check(case)
+    assert verdict.equal
+    assert verdict.wrong == 0 < verdict.readings
 
 
 @pytest.mark.parametrize("name", ["mixed", "planning"])

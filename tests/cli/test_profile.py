@@ -105,4 +105,4 @@ def test_bad_input(capsys: Output, tmp_path: Path):
     assert list(tmp_path.iterdir()) == [taken]
     whole = (SHIPPED / "web_search.json").read_text()
     taken.write_text(whole[: len(whole) // 2])
-    assert "cut short" in complaint(capsys, "show", taken)
+    assert "got no JSON" in complaint(capsys, "show", taken)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from random_workloads import MAX_OUTPUT, SUB_SLOTS, Case, Draft, cases, draw_plans, draw_tasks
@@ -75,8 +75,14 @@ def same(left: Seen, right: Seen) -> bool:
     )
 
 
-def rewrite_the_unknown(draft: Draft, workload: Workload, state: ClusterState, rng: np.random.Generator) -> Workload:
-    """Return the same workload with everything changed that is not known in `state`."""
+def rewrite_the_unknown(
+    draft: Draft, workload: Workload, state: ClusterState, rng: np.random.Generator
+) -> Workload | None:
+    """Return the same workload with everything changed that is not known in `state`; None: the past changed, too.
+
+    Which of several tasks continue a chain, their order in the workload decides. So a hidden one may decide what stood
+    in prompts that have been sent.
+    """
     parts = []
     for app, (part, planner) in enumerate(zip(draft.parts, draft.planner, strict=True)):
         jobs = np.flatnonzero(workload.jobs["app"] == app)
@@ -88,7 +94,29 @@ def rewrite_the_unknown(draft: Draft, workload: Workload, state: ClusterState, r
                 block=rewrite_block(part, planner, workload.jobs["first_stage"][jobs], state, rng),
             )
         )
-    return Draft(tuple(parts), draft.planner).assemble(workload.history)
+    other = Draft(tuple(parts), draft.planner).assemble(workload.history)
+    before, after = stage_rows(draft.parts, workload), stage_rows(tuple(parts), other)
+    known = [place for place, stage in before.items() if state.stages["status"][stage] > StageStatus.BLOCKED]
+    past_is_the_same = all(own_from(workload, before[place]) == own_from(other, after[place]) for place in known)
+    return other if past_is_the_same else None
+
+
+def stage_rows(parts: tuple[Part, ...], workload: Workload) -> dict[tuple[int, int, int], int]:
+    """Rows of the stages, by application, job of it, and slot."""
+    rows = {}
+    for app, part in enumerate(parts):
+        assert part.block is not None
+        for job, row in enumerate(np.flatnonzero(workload.jobs["app"] == app)):
+            slots = np.flatnonzero(part.block.exists[job]).tolist()
+            rows.update({(app, job, slot): workload.jobs["first_stage"][row] + k for k, slot in enumerate(slots)})
+    return rows
+
+
+def own_from(workload: Workload, stage: int) -> list[int]:
+    """Where the own text of each prompt of a stage starts (0: nowhere), which says how prompts begin alike."""
+    first, count = workload.stages[stage]["first_task"], workload.stages[stage]["n_tasks"]
+    own, prompt = workload.contents.own_from, workload.tasks["prompt_tokens"]
+    return (own * (own <= prompt))[first : first + count].tolist()
 
 
 def rewrite_block(
@@ -128,20 +156,27 @@ def rewrite_block(
     return draw_plans(rng, part.template, planner, block, status[:, planner] < StageStatus.DONE)
 
 
-def both_stories(case: Case, decisions: int, *, privileged: bool = False) -> tuple[list[Seen], list[Seen]]:
-    """What is seen on a workload up to a decision, and on another that differs in what is unknown then."""
+def both_stories(case: Case, decisions: int, *, privileged: bool = False) -> tuple[list[Seen], list[Seen]] | None:
+    """What is seen on a workload up to a decision, and on another that differs in what is unknown then, if there is."""
     draft, cluster, rng = case.draw()
     workload = draft.assemble()
     env = make_env(workload, cluster, privileged=privileged)
     actions, seen = explore(env, rng, decisions)
     other = rewrite_the_unknown(draft, workload, env.episode.state, rng)
+    if other is None:
+        return None
     return seen, repeat(make_env(other, cluster, privileged=privileged), actions)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(  # the last token of a sequence is in flight, and asynchronous scheduling takes no block for it any more
+    Case(seed=2478879, n_apps=1, n_jobs=2, n_stages=6, spread_ns=10**10, short_of_kv=False), 10
+)
 @given(cases(), st.integers(0, 40))
 def test_the_unknown_changes_nothing_seen(case: Case, decisions: int) -> None:
-    seen, other = both_stories(case, decisions)
+    stories = both_stories(case, decisions)
+    assume(stories is not None)
+    seen, other = stories
     assert len(seen) == len(other)
     for decision, (left, right) in enumerate(zip(seen, other, strict=True)):
         assert same(left, right), f"decision {decision}"
@@ -152,7 +187,10 @@ def test_the_unknown_did_change() -> None:
     differs = 0
     for seed in range(40):
         case = Case(seed, n_apps=2, n_jobs=4, n_stages=5, spread_ns=10**10, short_of_kv=seed % 2 == 0)
-        seen, other = both_stories(case, decisions=seed, privileged=True)
+        stories = both_stories(case, decisions=seed, privileged=True)
+        if stories is None:
+            continue
+        seen, other = stories
         differs += not np.array_equal(seen[-1][0]["truth"], other[-1][0]["truth"])
     assert differs >= 30
 

@@ -118,7 +118,7 @@ def test_digest_ignores_hash_seed_process_and_simd_level() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_jobs": 0}, "n_jobs: got 0; expected an integer from 1"),
+        ({"n_jobs": 0}, "n_jobs: got 0; expected a whole number from 1 to 1000000"),
         ({"n_jobs": True}, "n_jobs: got True"),
         ({"n_jobs": 2.5}, "n_jobs: got 2.5"),
         ({"rate_per_s": float("nan")}, "rate: got nan"),

@@ -57,7 +57,7 @@ def test_reduced_csv_of_the_public_trace(shared: Path) -> None:
     [
         ("azure", AZURE.replace("2023-11-16 18:17:04.0319569", "yesterday"), "line 3: TIMESTAMP: got 'yesterday'"),
         ("azure", AZURE.replace("11-16 18:17:04", "13-16 18:17:04"), "line 3: TIMESTAMP: got '2023-13-16"),
-        ("azure", AZURE.replace("3180", "-1"), "line 3: ContextTokens: got '-1'; expected an integer from 1"),
+        ("azure", AZURE.replace("3180", "-1"), "line 3: ContextTokens: got '-1'; expected a whole number from 1"),
         ("azure", AZURE.replace("3180", "1.5"), "line 3: ContextTokens: got '1.5'"),
         ("azure", AZURE.replace("3180", "nan"), "line 3: ContextTokens: got 'nan'"),
         ("azure", AZURE.replace(",27", ""), "line 4: GeneratedTokens: got nothing"),
