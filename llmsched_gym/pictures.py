@@ -14,7 +14,7 @@ from llmsched_gym.errors import InputError, Plain, escaped
 from llmsched_gym.workloads.files import write_atomic
 
 if TYPE_CHECKING:
-    from matplotlib.axis import Axis
+    from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
 FORMATS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -75,7 +75,7 @@ def check_name(path: str | Path) -> None:
         )
 
 
-def make_logarithmic(axis: Axis, label: str) -> None:
+def make_logarithmic(axis: XAxis | YAxis, label: str) -> None:
     """Make an axis of what is drawn logarithmic, say so, and label it in plain numbers.
 
     Args:

@@ -15,12 +15,12 @@ from llmsched_gym.pictures import caption, in_picture, make_logarithmic, new_fig
 @pytest.mark.parametrize("name", ["a.png", "a.pdf", "load-0.9.png"])
 def test_both_files_are_written_and_equal_each_time(tmp_path: Path, name: str) -> None:
     files = []
+    stem = name.rpartition(".")[0]
     for _ in range(2):
         figure = new_figure(4, 3)
         figure.add_subplot().plot([1, 2], [1, 100])
         caption(figure, "two points")
         write_figure(figure, tmp_path / name)
-        stem = name.rpartition(".")[0]
         assert {path.name for path in tmp_path.iterdir()} == {f"{stem}.png", f"{stem}.pdf"}
         files.append({path.name: path.read_bytes() for path in tmp_path.iterdir()})
     assert files[0] == files[1]

@@ -7,7 +7,7 @@ import pytest
 from engine_runs import prompts, serve, task_rows, view
 from plain_engine import PlainEngine, Request
 
-from llmsched_gym.backends.engine import complete, plan, progress, submit
+from llmsched_gym.backends.engine import complete, count_tokens, plan, submit
 from llmsched_gym.backends.engine_state import EngineConfig, kv_tokens_needed, new_engines
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError
@@ -124,21 +124,19 @@ def test_the_watermark_holds_only_while_something_runs() -> None:
     assert serve(EngineConfig(MS, kv_blocks=100), beside, [0, 1])["scheduled_ns"].tolist() == [0, 1_000_000]
 
 
-def test_progress_counts_the_iterations_that_have_ended() -> None:
+def test_tokens_come_out_with_the_iterations_that_have_ended() -> None:
     tasks, _ = task_rows(prompts((10, 50)))
+    nothing = np.zeros(0, np.int32)
     engine = view(new_engines([EngineConfig(MS)], 1, 0))
     submit(engine, tasks, 0, 0)
     plan(engine, tasks)
     assert engine.row[0]["event_ns"] == 1_000_000
-    assert progress(engine, 500_000) < engine.running[0]["join_step"]
+    assert count_tokens(engine, 500_000, nothing) == 0
     complete(engine, tasks, np.zeros(128, np.int32))
     plan(engine, tasks)
     assert engine.row[0]["event_ns"] == 50_000_000
-    generated = {
-        now: progress(engine, now) - int(engine.running[0]["first_step"])
-        for now in (1_000_000, 1_999_999, 2_000_000, 25_500_000, 50_000_000)
-    }
-    assert list(generated.values()) == [1, 1, 2, 25, 50]
+    moments = (1_000_000, 1_999_999, 2_000_000, 25_500_000, 50_000_000)
+    assert [count_tokens(engine, now, nothing) for now in moments] == [1, 1, 2, 25, 50]
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,7 @@ def both_stories(case: Case, decisions: int, *, privileged: bool = False) -> tup
 def test_the_unknown_changes_nothing_seen(case: Case, decisions: int) -> None:
     stories = both_stories(case, decisions)
     assume(stories is not None)
+    assert stories is not None
     seen, other = stories
     assert len(seen) == len(other)
     for decision, (left, right) in enumerate(zip(seen, other, strict=True)):

@@ -27,7 +27,7 @@ COLUMNS = {
 @pytest.mark.parametrize("name", COLUMNS)
 def test_the_docstring_says_the_shapes_that_spaces_have(name: str) -> None:
     env = SchedulingEnv("toy", observation="graph", privileged=True)
-    found = re.search(rf"``{name}`` float32 \((?:[A-Z], )?(\d+),?\)", " ".join(SchedulingEnv.__doc__.split()))
+    found = re.search(rf"``{name}`` float32 \((?:[A-Z], )?(\d+),?\)", " ".join((SchedulingEnv.__doc__ or "").split()))
     # "nodes" and "edges" share a line, as "nodes float32 (M, 14) and edges int32 (L, 2)" does.
     assert found is not None, name
     space = env.observation_space
