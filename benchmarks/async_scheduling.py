@@ -17,8 +17,8 @@ from engine import CASES, PROFILE, chat
 from rich.console import Console
 from rich.table import Table
 
-from llmsched_gym.backends.engine_state import EngineConfig
 from llmsched_gym.backends.replay import RequestLog, serve
+from llmsched_gym.backends.simulator.state import EngineConfig
 
 
 def mean_ms(log: RequestLog, config: EngineConfig) -> tuple[float, float]:

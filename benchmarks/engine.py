@@ -18,8 +18,8 @@ from plain_engine import PlainEngine, Request
 from rich.console import Console
 from rich.table import Table
 
-from llmsched_gym.backends.engine_state import EngineConfig
 from llmsched_gym.backends.replay import RequestLog, serve
+from llmsched_gym.backends.simulator.state import EngineConfig
 from llmsched_gym.cluster.latency import LatencyProfile
 
 PROFILE = LatencyProfile.from_ms("test", (8.0, 0.08, 0.09, 0.00028))

@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from llmsched_gym.backends.engine_state import EngineConfig
+from llmsched_gym.backends.simulator.state import EngineConfig
 
 
 @dataclass(eq=False)

@@ -1,7 +1,7 @@
 """The simulator's model under FCFS as plain Python: the yardstick of its tests and of its benchmark.
 
 One object per stage, one heap of events, one pass of `PlainEngine` per engine iteration. It follows the text of
-`llmsched_gym.backends.simulator` and `llmsched_gym.cluster.lifecycle` and shares no code with them.
+`llmsched_gym.backends.simulator.loop` and `llmsched_gym.cluster.lifecycle` and shares no code with them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from plain_engine import PlainEngine, Request
 
-from llmsched_gym.backends.simulator import engine_config
+from llmsched_gym.backends.simulator.loop import engine_config
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from plain_engine import Request
 
-from llmsched_gym.backends.engine_state import EngineConfig
 from llmsched_gym.backends.replay import RequestLog
+from llmsched_gym.backends.simulator.state import EngineConfig
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.workloads.contents import prompt_contents
 from llmsched_gym.workloads.workload import TASK

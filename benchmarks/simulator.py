@@ -22,7 +22,7 @@ from plain_simulator import PlainSimulator
 from rich.console import Console
 from rich.table import Table
 
-from llmsched_gym.backends import simulator
+from llmsched_gym.backends.simulator import loop
 from llmsched_gym.scenario import Scenario, load_scenario
 
 TARGET_PER_S = 300_000
@@ -43,9 +43,9 @@ def dispatches_per_s(scenario: Scenario, jobs: int, repeats: int) -> dict[str, A
     workload = scenario.replaced(jobs=jobs).build("train", 0)
     best, dispatches = float("inf"), 0
     for _ in range(repeats):
-        state, simulation = simulator.start(workload, scenario.cluster)
+        state, simulation = loop.start(workload, scenario.cluster)
         start = time.process_time()
-        dispatches = simulator.run_fcfs(state, simulation)
+        dispatches = loop.run_fcfs(state, simulation)
         best = min(best, time.process_time() - start)
     return {"jobs": jobs, "dispatches": dispatches, "seconds": best, "dispatches_per_s": dispatches / best}
 
@@ -57,8 +57,8 @@ def plain_dispatches_per_s(scenario: Scenario, jobs: int) -> tuple[float, bool]:
     start = time.process_time()
     start_ns, finish_ns = plain.run()
     seconds = time.process_time() - start
-    state, simulation = simulator.start(workload, scenario.cluster)
-    simulator.run_fcfs(state, simulation)
+    state, simulation = loop.start(workload, scenario.cluster)
+    loop.run_fcfs(state, simulation)
     tasks = state.tasks
     equal = tasks["start_ns"].tolist() == start_ns and tasks["finish_ns"].tolist() == finish_ns
     return plain.dispatches / seconds, equal

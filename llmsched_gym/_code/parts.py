@@ -111,8 +111,8 @@ def replay_requests() -> None:
     """Serve a request with one engine."""
     import numpy as np
 
-    from llmsched_gym.backends.engine_state import EngineConfig
     from llmsched_gym.backends.replay import RequestLog, serve
+    from llmsched_gym.backends.simulator.state import EngineConfig
     from llmsched_gym.cluster.latency import list_profiles, load_profile
 
     one = np.ones(1, np.int64)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.backends.csv_rows import number, read_rows
-from llmsched_gym.backends.engine import complete, plan, submit
-from llmsched_gym.backends.engine_state import EngineConfig, Engines, engine_at, kv_tokens_needed, new_engines
+from llmsched_gym.backends.simulator.engine import complete, plan, submit
+from llmsched_gym.backends.simulator.state import EngineConfig, Engines, engine_at, kv_tokens_needed, new_engines
 from llmsched_gym.cluster.state import FAR, TASK_STATE
 from llmsched_gym.errors import InputError
 from llmsched_gym.workloads import contents

@@ -62,7 +62,7 @@ class Calibrate:
 
         scenario = load_scenario(self.scenario)
         with needs_vllm_extra():
-            from llmsched_gym.backends.vllm.calibration import Calibration, Hardware, calibrate, served_model
+            from llmsched_gym.calibration.server import Calibration, Hardware, calibrate, served_model
 
         name = self.name or (self.output.stem if self.output else served_model(urls[0]))
         output = self.output or own_profiles() / f"{_file_name(name)}.json"

@@ -61,8 +61,8 @@ class Replay:
         """Serve the requests, write the results, and print their means."""
         import numpy as np
 
-        from llmsched_gym.backends.engine_state import EngineConfig
         from llmsched_gym.backends.replay import replay, write_rows
+        from llmsched_gym.backends.simulator.state import EngineConfig
 
         config = EngineConfig(
             self._profile(),

@@ -58,8 +58,8 @@ class Fit:
 
     def run(self) -> int:
         """Fit, write, and show the profile."""
-        from llmsched_gym.backends.engine_state import EngineConfig
-        from llmsched_gym.backends.latency_fit import fit_profile
+        from llmsched_gym.backends.simulator.state import EngineConfig
+        from llmsched_gym.calibration.latency_fit import fit_profile
         from llmsched_gym.cluster.latency import LatencyProfile
 
         # The engine's own profile is replaced by the one that is fitted.

@@ -46,8 +46,8 @@ class Run:
 
     def run(self) -> int:
         """Run the episode and show what came of it."""
-        from llmsched_gym.envs import render
         from llmsched_gym.evaluation.report import hindsight
+        from llmsched_gym.export import render
         from llmsched_gym.user_code.containment import contained
         from llmsched_gym.user_code.ending import contain_exit
 
@@ -95,8 +95,8 @@ class Run:
 
 
 def _write(env: SchedulingEnv, content: dict[str, Any], folder: Path) -> None:
-    from llmsched_gym.envs.gantt import gantt_figure
     from llmsched_gym.evaluation.store import write_json
+    from llmsched_gym.export.gantt import gantt_figure
     from llmsched_gym.export.perfetto import write_trace
 
     state, workload = env.episode.state, env.workload

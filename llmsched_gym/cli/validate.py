@@ -101,7 +101,7 @@ class Validate:
         return 0
 
     def _setting(self, count: int) -> Setting:
-        from llmsched_gym.backends.vllm.calibration import limits_of, served_cluster
+        from llmsched_gym.calibration.server import limits_of, served_cluster
         from llmsched_gym.cluster.latency import load_profile
         from llmsched_gym.evaluation.setting import Setting
         from llmsched_gym.scenario import load_scenario

@@ -291,7 +291,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
         """Return the schedule so far: as text ("ansi") or as a Gantt picture, uint8 (height, width, 3)."""
         if self.render_mode is None:
             return None
-        from llmsched_gym.envs import render
+        from llmsched_gym.export import render
 
         if self.render_mode == "ansi":
             return render.ansi(self.episode, self.workload)

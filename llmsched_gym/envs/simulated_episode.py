@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from llmsched_gym._jit import bind
-from llmsched_gym.backends import simulator
-from llmsched_gym.backends.simulator import Simulation
+from llmsched_gym.backends.simulator import loop
+from llmsched_gym.backends.simulator.loop import Simulation
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import ClusterState
 from llmsched_gym.envs.episode import Episode
@@ -37,7 +37,7 @@ class SimulatedEpisode(Episode):
 
     def __init__(self, workload: Workload, cluster: ClusterSpec, rules: Rules, profiler: Profiler | None) -> None:
         super().__init__()
-        state, simulation = simulator.start(workload, cluster)
+        state, simulation = loop.start(workload, cluster)
         self.arrays = EpisodeArrays(state, simulation, beliefs_of(workload, profiler))
         self._rules = rules
         self._inference = (profiler or no_profiler()).inference
@@ -81,7 +81,7 @@ class SimulatedEpisode(Episode):
 
     def kv_share(self, executor: int) -> float:
         """Return the share of an LLM executor's KV blocks in use."""
-        return simulator.kv_share(self.state, self.simulation, executor)
+        return loop.kv_share(self.state, self.simulation, executor)
 
 
 def beliefs_of(workload: Workload, profiler: Profiler | None) -> Beliefs:

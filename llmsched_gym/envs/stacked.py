@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import inlined_kernel
-from llmsched_gym.backends.engine_state import Engines
-from llmsched_gym.backends.simulator import Simulation
+from llmsched_gym.backends.simulator.loop import Simulation
+from llmsched_gym.backends.simulator.state import Engines
 from llmsched_gym.cluster.state import ClusterState
 from llmsched_gym.envs.tables import Tables
 from llmsched_gym.profiler.belief_state import Beliefs

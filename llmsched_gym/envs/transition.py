@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import inlined_kernel, kernel, threaded_kernel
-from llmsched_gym.backends import simulator
-from llmsched_gym.backends.simulator import Simulation
+from llmsched_gym.backends.simulator import loop
+from llmsched_gym.backends.simulator.loop import Simulation
 from llmsched_gym.cluster.lifecycle import is_over
 from llmsched_gym.cluster.state import FAR, ClusterState
 from llmsched_gym.envs.actions import count_decision, dispatch_of, write_mask
@@ -133,12 +133,12 @@ def _step_episode(world: World, turn: Turn, tables: Tables, row: int) -> None:
     if rules.reuse:
         _clear(tables)
     show_cluster(state, tables)
-    can_wait = is_over(state) or simulator.next_event_ns(state, simulation) != FAR
+    can_wait = is_over(state) or loop.next_event_ns(state, simulation) != FAR
     write_mask(state, can_wait, rules.placements, tables.action_mask)
     _show_engines(state, simulation, episode.beliefs.layout.tokens, tables)
     if len(episode.beliefs.jobs) > 0:
         refresh(state, world.inference, episode.beliefs, rules.soft)
-        show_beliefs(state, episode.beliefs, simulator.mean_iteration_s(simulation), tables)
+        show_beliefs(state, episode.beliefs, loop.mean_iteration_s(simulation), tables)
     if len(tables.nodes) > 0:
         show_graph(state, episode.beliefs.stages, tables)
     if len(tables.truth) > 0:
@@ -151,11 +151,11 @@ def _decide(state: ClusterState, simulation: Simulation, action: int, placements
     """Carry out a decision and let time pass until the next one is due."""
     rows = len(tables.candidates)
     count_decision(state, rows)
-    waits = action == len(tables.action_mask) - 1 and simulator.next_event_ns(state, simulation) != FAR
+    waits = action == len(tables.action_mask) - 1 and loop.next_event_ns(state, simulation) != FAR
     if not waits:
         stage, executor = dispatch_of(state, action, rows, placements)
-        simulator.dispatch(state, simulation, stage, executor)
-    simulator.advance(state, simulation, waits)
+        loop.dispatch(state, simulation, stage, executor)
+    loop.advance(state, simulation, waits)
 
 
 @inlined_kernel
@@ -176,8 +176,8 @@ def _show_engines(state: ClusterState, simulation: Simulation, tokens: NDArray[n
     """Fill the columns of ``executors`` that engines know, and the tokens of running tasks where they are asked for."""
     for e in range(len(state.executors)):
         if state.executors[e].engine >= 0:
-            tables.executors[e, Executor.KV_USED] = simulator.kv_share(state, simulation, e)
-            tables.executors[e, Executor.DECODED_TOKENS] = simulator.count_tokens(state, simulation, e, tokens)
+            tables.executors[e, Executor.KV_USED] = loop.kv_share(state, simulation, e)
+            tables.executors[e, Executor.DECODED_TOKENS] = loop.count_tokens(state, simulation, e, tokens)
 
 
 @inlined_kernel

@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.backends.engine_state import EngineConfig
 from llmsched_gym.backends.replay import RequestLog, serve
-from llmsched_gym.backends.simulator import engine_config
+from llmsched_gym.backends.simulator.loop import engine_config
+from llmsched_gym.backends.simulator.state import EngineConfig
 from llmsched_gym.evaluation.validation import Run, Validation
 
 _LEAST: Final = 1e-9

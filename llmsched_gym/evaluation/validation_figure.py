@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.envs.gantt import plot_lanes
 from llmsched_gym.evaluation.validation import Run, Validation, final_state
+from llmsched_gym.export.gantt import plot_lanes
 from llmsched_gym.pictures import caption, in_picture, make_logarithmic, new_figure, write_figure
 
 if TYPE_CHECKING:

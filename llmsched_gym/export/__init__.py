@@ -1,1 +1,1 @@
-"""Export of episodes to other tools."""
+"""Episodes as pictures, and as traces for other tools."""

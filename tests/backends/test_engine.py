@@ -11,9 +11,9 @@ from plain_engine import PlainEngine
 from random_loads import Load, random_load
 from random_workloads import Case
 
-from llmsched_gym.backends import simulator
-from llmsched_gym.backends.engine_state import new_engines, reset
 from llmsched_gym.backends.replay import serve
+from llmsched_gym.backends.simulator import loop
+from llmsched_gym.backends.simulator.state import new_engines, reset
 from llmsched_gym.cluster.state import FAR
 
 RANDOM_LOADS = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -86,7 +86,7 @@ def test_a_request_alone_may_cut_whole_prefixes_that_it_holds(seed: int) -> None
     In case 27 it was in the middle of its prefill, in case 443 it became alone by preempting the other one.
     """
     draft, cluster, _ = Case(seed, n_apps=2, n_jobs=6, n_stages=6, spread_ns=10**9, short_of_kv=True).draw()
-    state, simulation = simulator.start(draft.assemble(), cluster.with_llm_settings(whole_prefixes=True))
-    simulator.run_fcfs(state, simulation)
+    state, simulation = loop.start(draft.assemble(), cluster.with_llm_settings(whole_prefixes=True))
+    loop.run_fcfs(state, simulation)
     assert int(state.tasks["restarts"].sum()) > 0
     assert np.all(state.jobs["finish_ns"] < FAR)

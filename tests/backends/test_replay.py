@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from plain_engine import PlainEngine, Request
 
-from llmsched_gym.backends.engine_state import EngineConfig
 from llmsched_gym.backends.replay import COLUMNS, RequestLog, read_requests, replay, serve, write_rows
+from llmsched_gym.backends.simulator.state import EngineConfig
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsched_gym.backends.event_heap import set_event
+from llmsched_gym.backends.simulator.event_heap import set_event
 from llmsched_gym.cluster.state import CLOCK, EXECUTOR_STATE, FAR
 
 N_EXECUTORS = 9

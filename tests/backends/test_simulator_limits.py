@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from llmsched_gym.backends import simulator
+from llmsched_gym.backends.simulator import loop
 from llmsched_gym.errors import InputError
 from llmsched_gym.scenario import load_scenario
 from llmsched_gym.workloads.toy import toy
@@ -22,21 +22,21 @@ def delayed(by_ns: int) -> Workload:
 
 
 def test_the_last_possible_arrival_gives_the_same_schedule() -> None:
-    state, simulation = simulator.start(delayed(simulator.LAST_ARRIVAL_NS), load_scenario("toy").cluster)
-    simulator.run_fcfs(state, simulation)
+    state, simulation = loop.start(delayed(loop.LAST_ARRIVAL_NS), load_scenario("toy").cluster)
+    loop.run_fcfs(state, simulation)
     jct_s = (state.jobs["finish_ns"] - state.jobs["arrival_ns"]) / 1e9
     assert jct_s.tolist() == [6.0, 7.0, 11.0, 12.0, 13.0]
 
 
 def test_later_arrivals_are_refused() -> None:
     with pytest.raises(InputError, match="last arrival: got 4000001 s; expected at most 4000000 s"):
-        simulator.start(delayed(simulator.LAST_ARRIVAL_NS + 10**9), load_scenario("toy").cluster)
+        loop.start(delayed(loop.LAST_ARRIVAL_NS + 10**9), load_scenario("toy").cluster)
 
 
 def test_episodes_that_outlast_the_clock_end_with_an_error() -> None:
-    workload = delayed(simulator.LAST_ARRIVAL_NS)
+    workload = delayed(loop.LAST_ARRIVAL_NS)
     tasks = workload.tasks.copy()
     tasks["duration_ns"][tasks["model"] < 0] = 2 * 10**15
-    state, simulation = simulator.start(replace(workload, tasks=tasks), load_scenario("toy").cluster)
+    state, simulation = loop.start(replace(workload, tasks=tasks), load_scenario("toy").cluster)
     with pytest.raises(RuntimeError, match="more than 100 days"):
-        simulator.run_fcfs(state, simulation)
+        loop.run_fcfs(state, simulation)

@@ -9,7 +9,7 @@ from plain_simulator import PlainSimulator
 from random_clusters import check
 from random_workloads import Case, cases
 
-from llmsched_gym.backends import simulator
+from llmsched_gym.backends.simulator import loop
 from llmsched_gym.scenario import load_scenario
 from llmsched_gym.workloads.toy import toy
 
@@ -21,8 +21,8 @@ def test_equals_the_plain_event_loop(case: Case) -> None:
     workload = draft.assemble()
     plain = PlainSimulator(workload, cluster)
     start_ns, finish_ns = plain.run()
-    state, simulation = simulator.start(workload, cluster)
-    assert simulator.run_fcfs(state, simulation) == plain.dispatches == len(workload.tasks)
+    state, simulation = loop.start(workload, cluster)
+    assert loop.run_fcfs(state, simulation) == plain.dispatches == len(workload.tasks)
     assert state.tasks["start_ns"].tolist() == start_ns
     assert state.tasks["finish_ns"].tolist() == finish_ns
 
@@ -42,16 +42,16 @@ def test_equals_the_plain_event_loop_on_applications(name: str) -> None:
     scenario = load_scenario(name).replaced(jobs=12)
     workload = scenario.build("train", 3)
     cluster = scenario.cluster.with_llm_settings(whole_prefixes=False)
-    state, simulation = simulator.start(workload, cluster)
-    simulator.run_fcfs(state, simulation)
+    state, simulation = loop.start(workload, cluster)
+    loop.run_fcfs(state, simulation)
     start_ns, finish_ns = PlainSimulator(workload, cluster).run()
     assert state.tasks["start_ns"].tolist() == start_ns
     assert state.tasks["finish_ns"].tolist() == finish_ns
 
 
 def test_first_come_first_served_on_the_hand_solved_workload() -> None:
-    state, simulation = simulator.start(toy(), load_scenario("toy").cluster)
-    assert simulator.run_fcfs(state, simulation) == 10
+    state, simulation = loop.start(toy(), load_scenario("toy").cluster)
+    assert loop.run_fcfs(state, simulation) == 10
     assert (state.jobs["finish_ns"] / 1e9).tolist() == [6.0, 7.0, 11.0, 12.0, 13.0]
     assert state.clock[0]["area_ns"] == 49 * 10**9
     assert np.unique(state.tasks["executor"]).tolist() == [0, 1]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from llmsched_gym.backends import simulator
+from llmsched_gym.backends.simulator import loop
 from llmsched_gym.cluster.latency import load_profile
 from llmsched_gym.cluster.load import saturation_rates
 from llmsched_gym.cluster.spec import ClusterSpec
@@ -78,8 +78,8 @@ def test_the_busiest_executors_are_as_busy_as_the_load_says(name: str) -> None:
     """Over many jobs, the busier kind's work over its capacity is near the load of 0.7."""
     scenario = load_scenario(name).replaced(jobs=1500, load=0.7)
     workload = scenario.build("train", 0)
-    state, simulation = simulator.start(workload, scenario.cluster)
-    simulator.run_fcfs(state, simulation)
+    state, simulation = loop.start(workload, scenario.cluster)
+    loop.run_fcfs(state, simulation)
     result = outcome(state)
     regular = result["regular_utilisation"]
     # An LLM slot is held longer than the load charges when batches are not full, so only a floor holds for it.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmsched_gym.backends import simulator
+from llmsched_gym.backends.simulator import loop
 from llmsched_gym.cluster.spec import MAX_MODELS, ClusterSpec, load_cluster
 from llmsched_gym.errors import InputError
 from llmsched_gym.scenario import load_scenario
@@ -101,8 +101,8 @@ def test_tasks_run_where_their_model_is() -> None:
     tasks["model"][quick & is_llm] = 1
     workload = replace(workload, tasks=tasks, models=("default", "small"))
     spec = cluster(llm(model="big", max_num_seqs=1), llm(model="small", max_num_seqs=1), REGULAR)
-    state, simulation = simulator.start(workload, spec)
-    simulator.run_fcfs(state, simulation)
+    state, simulation = loop.start(workload, spec)
+    loop.run_fcfs(state, simulation)
     assert np.unique(state.tasks["executor"][quick & is_llm]).tolist() == [1]
     assert np.unique(state.tasks["executor"][~quick & is_llm]).tolist() == [0, 1]
     assert np.unique(state.tasks["executor"][~is_llm]).tolist() == [2]
@@ -122,13 +122,13 @@ def test_a_cluster_that_cannot_run_some_task_is_refused(spec: ClusterSpec, messa
         spec.check_serves(toy())
     assert message in str(raised.value)
     with pytest.raises(InputError):
-        simulator.start(toy(), spec)
+        loop.start(toy(), spec)
 
 
 def test_just_enough_kv_is_enough() -> None:
     spec = cluster(llm(kv_tokens=4, block_size=1, max_num_seqs=1), REGULAR)
-    state, simulation = simulator.start(toy(), spec)
-    simulator.run_fcfs(state, simulation)
+    state, simulation = loop.start(toy(), spec)
+    loop.run_fcfs(state, simulation)
     assert state.clock[0]["done"] == 5
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from random_workloads import Case
 
-from llmsched_gym.backends.simulator import kv_share
+from llmsched_gym.backends.simulator.loop import kv_share
 from llmsched_gym.cluster.state import FAR, ClusterState, StageStatus, TaskStatus
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.envs.simulated_episode import SimulatedEpisode

@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("aiohttp")
 
-from llmsched_gym.backends.vllm.calibration import Calibration, calibrate, limits_of
 from llmsched_gym.backends.vllm.launch import Server
+from llmsched_gym.calibration.server import Calibration, calibrate, limits_of
 from llmsched_gym.cli import main
 from llmsched_gym.cluster.latency import read_profile
 from llmsched_gym.errors import RunError

@@ -13,8 +13,8 @@ from engine_runs import prompts
 from random_loads import Load
 from vllm_scheduler import VllmScheduler, compare
 
-from llmsched_gym.backends.engine_state import EngineConfig
 from llmsched_gym.backends.replay import serve
+from llmsched_gym.backends.simulator.state import EngineConfig
 from llmsched_gym.cluster.latency import LatencyProfile
 
 VERSION = "0.32.0"

@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 from llmsched_gym._jit import inlined_kernel, kernel
-from llmsched_gym.backends.engine_state import Engine
-from llmsched_gym.backends.extents import blocks_for, link, unlink
+from llmsched_gym.backends.simulator.extents import blocks_for, link, unlink
+from llmsched_gym.backends.simulator.state import Engine
 
 
 @inlined_kernel

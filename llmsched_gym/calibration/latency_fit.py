@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from llmsched_gym.backends.engine_state import EngineConfig
-from llmsched_gym.backends.latency_table import (
+from llmsched_gym.backends.replay import RequestLog, read_requests, serve
+from llmsched_gym.backends.simulator.state import EngineConfig
+from llmsched_gym.calibration.latency_table import (
     Floats,
     IterationTable,
     design,
@@ -23,7 +24,6 @@ from llmsched_gym.backends.latency_table import (
     least_squares,
     read_table,
 )
-from llmsched_gym.backends.replay import RequestLog, read_requests, serve
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError, Plain
 

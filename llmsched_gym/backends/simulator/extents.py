@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from llmsched_gym._jit import inlined_kernel, kernel
-from llmsched_gym.backends.engine_state import Engine, PrefixCache
+from llmsched_gym.backends.simulator.state import Engine, PrefixCache
 
 UNREACHABLE: Final = -1
 """Content that nobody will ask for again."""

@@ -13,8 +13,10 @@ import pytest
 
 pytest.importorskip("aiohttp")
 
-from llmsched_gym.backends.latency_table import design
-from llmsched_gym.backends.vllm.calibration import (
+from llmsched_gym.calibration.latency_table import design
+from llmsched_gym.calibration.probes import Interference, Probe, Reading, context_near
+from llmsched_gym.calibration.readings import Readings, summarise, take_readings
+from llmsched_gym.calibration.server import (
     EngineLimits,
     Hardware,
     doubts,
@@ -23,8 +25,6 @@ from llmsched_gym.backends.vllm.calibration import (
     served_cluster,
     visiting_log,
 )
-from llmsched_gym.backends.vllm.probes import Interference, Probe, Reading, context_near
-from llmsched_gym.backends.vllm.readings import Readings, summarise, take_readings
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError, RunError
 from llmsched_gym.evaluation.runner import Silent

@@ -7,7 +7,7 @@ is the application of its job, and bars of regular tasks are hatched.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from llmsched_gym.cluster.timeline import Steps, Timeline, executor_names, jobs_
 from llmsched_gym.errors import escaped
 from llmsched_gym.workloads.workload import Workload
 
-if TYPE_CHECKING:
-    from llmsched_gym.envs.episode import Episode
-
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800")
 """Colours of the applications, in the order of ``Workload.templates``; told apart by colour-blind readers too."""
 
@@ -30,10 +27,23 @@ NOW: Final = "#c00000"
 SECOND_NS: Final = 1_000_000_000
 
 
+class Moment(Protocol):
+    """What the text tells of; an episode of the environment is one."""
+
+    @property
+    def state(self) -> ClusterState:
+        """The cluster."""
+        ...
+
+    def kv_share(self, executor: int) -> float:
+        """Return the share of KV blocks in use on an LLM executor."""
+        ...
+
+
 # Text
 
 
-def ansi(episode: Episode, workload: Workload) -> str:
+def ansi(episode: Moment, workload: Workload) -> str:
     """Describe the present moment in a few lines: time and jobs, slots in use, what is ready."""
     state = episode.state
     clock = state.clock[0]

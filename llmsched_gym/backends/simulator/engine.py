@@ -39,10 +39,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import inlined_kernel, kernel
-from llmsched_gym.backends import whole_prefixes
-from llmsched_gym.backends.engine_state import Engine, PrefixCache
-from llmsched_gym.backends.extents import available, blocks_for, take
-from llmsched_gym.backends.kv_cache import (
+from llmsched_gym.backends.simulator import whole_prefixes
+from llmsched_gym.backends.simulator.extents import available, blocks_for, take
+from llmsched_gym.backends.simulator.kv_cache import (
     adds_to_chain,
     admit,
     catch_up,
@@ -53,6 +52,7 @@ from llmsched_gym.backends.kv_cache import (
     stop_writing,
     write_prompt,
 )
+from llmsched_gym.backends.simulator.state import Engine, PrefixCache
 from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.state import FAR
 

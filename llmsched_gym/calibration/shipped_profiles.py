@@ -1,6 +1,6 @@
 """Fit the latency profiles that ship, from measured kernel and layer times.
 
-    python -m llmsched_gym.backends.shipped_profiles FOLDER llmsched_gym/cluster/profiles
+    python -m llmsched_gym.calibration.shipped_profiles FOLDER llmsched_gym/cluster/profiles
 
 FOLDER holds `data/latency` and `reference`. Every profile is fitted on the iterations that a chat-like load visits,
 from few requests to more than a batch can hold. What the sources lack is named in each profile: iteration times are
@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from llmsched_gym.backends.engine_state import EngineConfig
-from llmsched_gym.backends.latency_fit import fit_to_table
-from llmsched_gym.backends.latency_table import Floats, IterationTable, read_table
 from llmsched_gym.backends.replay import RequestLog
+from llmsched_gym.backends.simulator.state import EngineConfig
+from llmsched_gym.calibration.latency_fit import fit_to_table
+from llmsched_gym.calibration.latency_table import Floats, IterationTable, read_table
 from llmsched_gym.cluster.latency import LatencyProfile
 
 _AIC: Final = {

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmsched_gym.backends.engine_state import EngineConfig
-from llmsched_gym.backends.latency_fit import fit_profile
-from llmsched_gym.backends.latency_table import least_squares, read_table
 from llmsched_gym.backends.replay import read_requests, serve
-from llmsched_gym.backends.shipped_profiles import chat_load, fit_shipped
+from llmsched_gym.backends.simulator.state import EngineConfig
+from llmsched_gym.calibration.latency_fit import fit_profile
+from llmsched_gym.calibration.latency_table import least_squares, read_table
+from llmsched_gym.calibration.shipped_profiles import chat_load, fit_shipped
 from llmsched_gym.cluster.latency import LatencyProfile, load_profile
 from llmsched_gym.errors import InputError
 

@@ -14,9 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 from llmsched_gym._jit import inlined_kernel, kernel
-from llmsched_gym.backends import whole_prefixes
-from llmsched_gym.backends.engine_state import Engine, PrefixCache
-from llmsched_gym.backends.extents import (
+from llmsched_gym.backends.simulator import whole_prefixes
+from llmsched_gym.backends.simulator.extents import (
     UNREACHABLE,
     abandon,
     available,
@@ -29,6 +28,7 @@ from llmsched_gym.backends.extents import (
     split,
     unlink,
 )
+from llmsched_gym.backends.simulator.state import Engine, PrefixCache
 
 
 @inlined_kernel

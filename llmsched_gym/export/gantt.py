@@ -9,7 +9,7 @@ import numpy as np
 
 from llmsched_gym.cluster.state import FAR, ClusterState
 from llmsched_gym.cluster.timeline import executor_names, jobs_in_system, ready_tasks, timeline
-from llmsched_gym.envs.render import INK, NOW, PALE, SECOND_NS, apart, application_colour
+from llmsched_gym.export.render import INK, NOW, PALE, SECOND_NS, apart, application_colour
 from llmsched_gym.pictures import in_picture, new_figure, write_figure
 from llmsched_gym.workloads.workload import Workload
 

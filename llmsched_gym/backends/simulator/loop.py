@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import inlined_kernel, kernel
-from llmsched_gym.backends import engine
-from llmsched_gym.backends.engine_state import EngineConfig, Engines, engine_at, new_engines
-from llmsched_gym.backends.event_heap import set_event
+from llmsched_gym.backends.simulator import engine
+from llmsched_gym.backends.simulator.event_heap import set_event
+from llmsched_gym.backends.simulator.state import EngineConfig, Engines, engine_at, new_engines
 from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.latency import iteration_ps, load_profile
 from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, is_over, least_loaded, start_task
@@ -33,7 +33,7 @@ class Simulation(NamedTuple):
     """Where the simulator keeps what is not part of the cluster's state.
 
     Attributes:
-        engines: One per LLM executor (backends/engine_state.py).
+        engines: One per LLM executor (backends/simulator/state.py).
         heap: (n_executors,) int32; executors by next event.
         unplanned: (n_executors + 1,) int32; count, then executors whose engine must plan on before time moves.
         finished: int32; rows of the tasks that an engine has just finished.

@@ -21,15 +21,15 @@ import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.backends import simulator
-from llmsched_gym.backends.engine_state import EngineConfig
-from llmsched_gym.backends.latency_fit import fit_to_table
-from llmsched_gym.backends.latency_table import IterationTable, design, least_squares
 from llmsched_gym.backends.replay import RequestLog
+from llmsched_gym.backends.simulator import loop
+from llmsched_gym.backends.simulator.state import EngineConfig
 from llmsched_gym.backends.vllm.client import open_session
 from llmsched_gym.backends.vllm.health import ServerFacts, read_samples, server_facts
-from llmsched_gym.backends.vllm.probes import Probe, Prober, context_near
-from llmsched_gym.backends.vllm.readings import Progress, Readings, summarise, take_readings
+from llmsched_gym.calibration.latency_fit import fit_to_table
+from llmsched_gym.calibration.latency_table import IterationTable, design, least_squares
+from llmsched_gym.calibration.probes import Probe, Prober, context_near
+from llmsched_gym.calibration.readings import Progress, Readings, summarise, take_readings
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
 from llmsched_gym.errors import InputError, Plain
@@ -178,8 +178,8 @@ def visiting_log(scenario: Scenario, limits: EngineLimits, count: int, profile: 
         smaller = scenario.replaced(**_fewer(scenario))
         workload = smaller.build("train", 0, smaller.rate_for(cluster))
         cluster.check_serves(workload)
-        state, simulation = simulator.start(workload, cluster)
-    simulator.run_fcfs(state, simulation)
+        state, simulation = loop.start(workload, cluster)
+    loop.run_fcfs(state, simulation)
     first = int(np.flatnonzero(state.executors["engine"] == 0)[0])
     rows: NDArray[Any] = state.tasks[
         (state.tasks["executor"] == first) & (state.tasks["start_ns"] < state.clock["now_ns"])

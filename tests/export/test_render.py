@@ -14,10 +14,10 @@ from gymnasium.wrappers import AddRenderObservation, RenderCollection
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
-from llmsched_gym.envs import render
-from llmsched_gym.envs.gantt import gantt_figure
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import InputError
+from llmsched_gym.export import render
+from llmsched_gym.export.gantt import gantt_figure
 
 MANY_LANES = {
     "name": "many lanes",

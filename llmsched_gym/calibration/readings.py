@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from llmsched_gym.backends.latency_table import IterationTable, design
-from llmsched_gym.backends.vllm.probes import Interference, Probe, Prober, Reading
+from llmsched_gym.calibration.latency_table import IterationTable, design
+from llmsched_gym.calibration.probes import Interference, Probe, Prober, Reading
 from llmsched_gym.errors import InputError, Plain, RunError
 from llmsched_gym.workloads.files import make_folder, read_json, write_atomic
 

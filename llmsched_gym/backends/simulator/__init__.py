@@ -1,0 +1,1 @@
+"""Simulated cluster: a compiled event loop over executors, and LLM engines that batch as vLLM does."""

@@ -1,0 +1,1 @@
+"""Latency profiles of GPUs: fitted to measured iteration times."""
