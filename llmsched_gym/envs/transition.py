@@ -124,12 +124,13 @@ def step_share(world: World, turn: Turn, tables: Tables, first: int, end: int) -
 
 @inlined_kernel
 def _step_episode(world: World, turn: Turn, tables: Tables, row: int) -> None:
-    """Carry out a decision if one is due, fill the tables, and write down the results."""
+    """Carry out a decision if one is due, let time pass to the next, fill the tables, and write down the results."""
     episode, rules = episode_at(world.episodes, row), world.rules
     state, simulation = episode.cluster, episode.simulation
-    decides = turn.due[row] == Due.DECIDE
-    if decides:
-        _decide(state, simulation, turn.actions[row], rules.placements, tables)
+    waits = False
+    if turn.due[row] == Due.DECIDE:
+        waits = _decide(state, simulation, turn.actions[row], rules.placements, tables)
+    loop.advance(state, simulation, waits)
     if rules.reuse:
         _clear(tables)
     show_cluster(state, tables)
@@ -147,15 +148,15 @@ def _step_episode(world: World, turn: Turn, tables: Tables, row: int) -> None:
 
 
 @inlined_kernel
-def _decide(state: ClusterState, simulation: Simulation, action: int, placements: int, tables: Tables) -> None:
-    """Carry out a decision and let time pass until the next one is due."""
+def _decide(state: ClusterState, simulation: Simulation, action: int, placements: int, tables: Tables) -> bool:
+    """Carry out a decision; tells whether it is to wait."""
     rows = len(tables.candidates)
     count_decision(state, rows)
     waits = action == len(tables.action_mask) - 1 and loop.next_event_ns(state, simulation) != FAR
     if not waits:
         stage, executor = dispatch_of(state, action, rows, placements)
         loop.dispatch(state, simulation, stage, executor)
-    loop.advance(state, simulation, waits)
+    return waits
 
 
 @inlined_kernel

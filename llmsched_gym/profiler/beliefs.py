@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import inlined_kernel, kernel
+from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.state import ClusterState, Rows, StageStatus
 from llmsched_gym.profiler.belief_state import Beliefs
 from llmsched_gym.profiler.cache import EvidenceCache
@@ -57,7 +57,7 @@ def is_stale(state: ClusterState, jobs: Rows, job: int) -> bool:
     )
 
 
-@inlined_kernel
+@kernel
 def refresh(state: ClusterState, inference: Inference, beliefs: Beliefs, soft: bool) -> None:
     """Bring the beliefs of all jobs in the system up to date.
 
@@ -166,7 +166,7 @@ def _mark(state: ClusterState, beliefs: Beliefs, job: int) -> None:
     beliefs.jobs[job].open_stages = state.jobs[job].open_stages
 
 
-@inlined_kernel
+@kernel
 def _believe(
     state: ClusterState, inference: Inference, beliefs: Beliefs, job: int, values: NDArray[np.float64]
 ) -> None:
@@ -231,7 +231,7 @@ def _had_s(row: Rows, mean_s: float) -> float:
     return row.received_ns * 1e-9
 
 
-@inlined_kernel
+@kernel
 def _missing(state: ClusterState, beliefs: Beliefs, job: int, values: NDArray[np.float64]) -> int:
     """Return a variable with tasks to start whose uncertainty reduction is not known; -1 if there is none."""
     first, listed = state.jobs[job].first_stage, beliefs.listed

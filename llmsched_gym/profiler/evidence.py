@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from llmsched_gym._jit import inlined_kernel, kernel
+from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows, StageStatus, TaskStatus
 from llmsched_gym.profiler.belief_state import Beliefs
@@ -34,7 +34,7 @@ _CHECKED: Final = 5
 """A call that runs is looked at again when it has outlasted so many more slices of its calls."""
 
 
-@inlined_kernel
+@kernel
 def collect(state: ClusterState, states: StateTables, beliefs: Beliefs, job: int, soft: bool) -> tuple[int, bool]:
     """Bring the evidence of a job up to date, whose application has a profile.
 
@@ -79,7 +79,7 @@ def collect(state: ClusterState, states: StateTables, beliefs: Beliefs, job: int
     return state.clock[0].now_ns + max(due_ns, PATIENCE_NS), changed
 
 
-@inlined_kernel
+@kernel
 def _read_stages(state: ClusterState, beliefs: Beliefs, job: int, n: int) -> None:
     """List the open stages of a job, and count those that are known and what finished ones received, by variable."""
     layout, evidence, listed = beliefs.layout, beliefs.evidence, beliefs.listed
@@ -127,7 +127,7 @@ def _read_stages(state: ClusterState, beliefs: Beliefs, job: int, n: int) -> Non
     beliefs.jobs[job].listed = end - owner.first_stage
 
 
-@inlined_kernel
+@kernel
 def _read_plans(state: ClusterState, beliefs: Beliefs, job: int) -> None:
     """Note empty plans, plans that will not be made, and the candidates that a plan leaves out."""
     layout, evidence = beliefs.layout, beliefs.evidence
@@ -148,7 +148,7 @@ def _read_plans(state: ClusterState, beliefs: Beliefs, job: int) -> None:
             row.skipped = row.times == 0
 
 
-@inlined_kernel
+@kernel
 def _read_work(state: ClusterState, states: StateTables, beliefs: Beliefs, job: int, soft: bool) -> None:
     """Sum up what the open stages of a job have received, by variable."""
     layout, evidence, listed = beliefs.layout, beliefs.evidence, beliefs.listed

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import inlined_kernel, kernel
+from llmsched_gym._jit import kernel
 from llmsched_gym.profiler.bank import ProfileBank, Workspace
 from llmsched_gym.profiler.cache import EvidenceCache, claim, find
 from llmsched_gym.profiler.inference import condition
@@ -114,7 +114,7 @@ def _variance(bank: ProfileBank, work: Workspace, v: int, lowest: int) -> float:
     return max(square / weight - mean * mean, 0.0)
 
 
-@inlined_kernel
+@kernel
 def look_up(inference: Inference, app: int, key: NDArray[np.uint16]) -> int:
     """Return the slot of the cache that holds the features of some evidence; -1 if none does."""
     words = inference.words[: len(key) // 2]

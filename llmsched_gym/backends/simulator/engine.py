@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym._jit import inlined_kernel, kernel
+from llmsched_gym._jit import kernel
 from llmsched_gym.backends.simulator import whole_prefixes
 from llmsched_gym.backends.simulator.extents import available, blocks_for, take
 from llmsched_gym.backends.simulator.kv_cache import (
@@ -57,7 +57,7 @@ from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.state import FAR
 
 
-@inlined_kernel
+@kernel
 def _ceil_ns(ps: int) -> int:
     return (ps + 999) // 1000
 
@@ -96,7 +96,7 @@ def submit(engine: Engine, tasks: Any, task: int, now_ns: int) -> None:
             _set_segment(row, boundary)
 
 
-@inlined_kernel
+@kernel
 def _set_segment(row: Any, boundaries: int) -> None:
     row.segment = boundaries
     row.end_ps = row.clock_ps + boundaries * row.now.length_ps + row.growth_ps * (boundaries * (boundaries - 1) // 2)
@@ -167,7 +167,7 @@ def _waits_for_blocks_to_come(engine: Engine, tasks: Any) -> bool:
     return False
 
 
-@inlined_kernel
+@kernel
 def _schedule(engine: Engine, tasks: Any) -> bool:
     """Schedule one more iteration, and say in `next` what it computes; returns whether there is anything to compute."""
     row = engine.row[0]
@@ -211,7 +211,7 @@ def _schedule(engine: Engine, tasks: Any) -> bool:
     return True
 
 
-@inlined_kernel
+@kernel
 def _admit_next(engine: Engine, tasks: Any) -> bool:
     """Let the first of WAITING begin its prefill, if it may."""
     row = engine.row[0]
@@ -248,7 +248,7 @@ def _set_aside_leaving(engine: Engine) -> None:
             row.next_done = min(row.next_done, sequence.done_step)
 
 
-@inlined_kernel
+@kernel
 def _prefill(engine: Engine, tasks: Any, chunk: int) -> int:
     """Schedule `chunk` tokens of the prefill under way, for which blocks are taken.
 
@@ -279,13 +279,13 @@ def _prefill(engine: Engine, tasks: Any, chunk: int) -> int:
 # --- blocks ---
 
 
-@inlined_kernel
+@kernel
 def _blocks_at(row: Any, step: int) -> int:
     """Blocks that the decoding sequences need anew for the iteration after step `step`."""
     return row.phases[(1 - step) % row.block_size]
 
 
-@inlined_kernel
+@kernel
 def _growth(row: Any, iterations: int) -> int:
     """Blocks that the decoding sequences need anew for the next `iterations` iterations."""
     cycles = iterations // row.block_size
@@ -358,7 +358,7 @@ def _decode_short_of_blocks(engine: Engine, tasks: Any) -> None:
             row.next_done = min(row.next_done, engine.running[k].done_step)
 
 
-@inlined_kernel
+@kernel
 def _make_room_alone(engine: Engine, tasks: Any) -> None:
     """Let the only running sequence have what its own whole prefixes hold beyond it."""
     row = engine.row[0]
@@ -449,7 +449,7 @@ def complete(engine: Engine, tasks: Any, finished: NDArray[np.int32]) -> int:
     return n_finished
 
 
-@inlined_kernel
+@kernel
 def _retire(engine: Engine, tasks: Any, step: int, finished: NDArray[np.int32]) -> int:
     """Let go of the sequences that are complete with step `step`; returns how many."""
     row = engine.row[0]
@@ -520,7 +520,7 @@ def present_decodes(row: Any) -> tuple[int, int]:
     return row.decoding, row.context_tokens
 
 
-@inlined_kernel
+@kernel
 def _ended(row: Any, now_ns: int) -> int:
     """How many iterations of the segment have ended at `now_ns`, seen by `complete` or not."""
     if row.event_ns <= now_ns:

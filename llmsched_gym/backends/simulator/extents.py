@@ -18,20 +18,20 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from llmsched_gym._jit import inlined_kernel, kernel
+from llmsched_gym._jit import kernel
 from llmsched_gym.backends.simulator.state import Engine, PrefixCache
 
 UNREACHABLE: Final = -1
 """Content that nobody will ask for again."""
 
 
-@inlined_kernel
+@kernel
 def blocks_for(tokens: int, block_size: int) -> int:
     """Blocks that hold `tokens` tokens."""
     return (tokens + block_size - 1) // block_size
 
 
-@inlined_kernel
+@kernel
 def available(row: Any) -> int:
     """Blocks of an engine row that can be had now: those without content, and those that nobody holds."""
     return row.free_blocks + row.cached_blocks
@@ -89,7 +89,7 @@ def remove(engine: Engine, index: int) -> None:
     spare(engine, index)
 
 
-@inlined_kernel
+@kernel
 def find(engine: Engine, content: int, block: int, stop: int) -> tuple[int, int]:
     """Find the copy of a block that counts.
 
@@ -125,7 +125,7 @@ def split(engine: Engine, index: int, block: int) -> int:
     return above
 
 
-@inlined_kernel
+@kernel
 def unlink(engine: Engine, index: int) -> None:
     """Take an extent out of the queue."""
     extent = engine.extents[index]
@@ -133,7 +133,7 @@ def unlink(engine: Engine, index: int) -> None:
     engine.extents[extent.newer].older = extent.older
 
 
-@inlined_kernel
+@kernel
 def link(engine: Engine, index: int) -> None:
     """Put an extent at the end of the queue."""
     extents, extent = engine.extents, engine.extents[index]
@@ -143,7 +143,7 @@ def link(engine: Engine, index: int) -> None:
     extents[0].older = index
 
 
-@inlined_kernel
+@kernel
 def let_go(engine: Engine, index: int) -> None:
     """Put an extent that nobody holds any more at the end of the queue, as one with the end where it continues that."""
     extents, extent = engine.extents, engine.extents[index]
@@ -164,7 +164,7 @@ def let_go(engine: Engine, index: int) -> None:
     link(engine, index)
 
 
-@inlined_kernel
+@kernel
 def abandon(engine: Engine, blocks: int) -> None:
     """Put blocks that are cached, but that nobody will ask for, at the end of the queue."""
     if blocks <= 0:
@@ -177,7 +177,7 @@ def abandon(engine: Engine, blocks: int) -> None:
         link(engine, new_extent(engine, UNREACHABLE, 0, 0, blocks))
 
 
-@inlined_kernel
+@kernel
 def take(engine: Engine, blocks: int) -> None:
     """Use `blocks` blocks, at most those available: those without content first, then what was held longest ago."""
     engine.row[0].free_blocks -= blocks

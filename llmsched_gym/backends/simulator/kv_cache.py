@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmsched_gym._jit import inlined_kernel, kernel
+from llmsched_gym._jit import kernel
 from llmsched_gym.backends.simulator import whole_prefixes
 from llmsched_gym.backends.simulator.extents import (
     UNREACHABLE,
@@ -31,13 +31,13 @@ from llmsched_gym.backends.simulator.extents import (
 from llmsched_gym.backends.simulator.state import Engine, PrefixCache
 
 
-@inlined_kernel
+@kernel
 def adds_to_chain(task: Any) -> bool:
     """Tell whether a task's output, like all of its prompt, belongs to its job's chain."""
     return task.own_from > task.prompt_tokens
 
 
-@inlined_kernel
+@kernel
 def _content_of(task: Any, sequence: Any, block: int) -> int:
     """Return the content of a sequence's block; -1: its own, which nobody has noted."""
     if block < sequence.app_blocks:
@@ -45,7 +45,7 @@ def _content_of(task: Any, sequence: Any, block: int) -> int:
     return task.chain if block < sequence.shared_blocks else sequence.own
 
 
-@inlined_kernel
+@kernel
 def _end_of_part(sequence: Any, block: int, stop: int) -> int:
     """Return up to which block, at most `stop`, a sequence's blocks are of the content that `block` is of."""
     if block < sequence.app_blocks:
@@ -56,7 +56,7 @@ def _end_of_part(sequence: Any, block: int, stop: int) -> int:
 # --- admission ---
 
 
-@inlined_kernel
+@kernel
 def admit(engine: Engine, tasks: Any, request: Any, sequence: Any) -> bool:
     """Give a waiting request the blocks that it finds in the cache, if all that it must compute fits beside them.
 
@@ -94,7 +94,7 @@ def admit(engine: Engine, tasks: Any, request: Any, sequence: Any) -> bool:
     return True
 
 
-@inlined_kernel
+@kernel
 def _look_up(engine: Engine, tasks: Any, sequence: Any, limit: int) -> int:
     """Count a sequence's leading blocks, at most `limit`, that are in the cache; returns how many nobody holds."""
     task = tasks[sequence.task]
@@ -118,7 +118,7 @@ def _look_up(engine: Engine, tasks: Any, sequence: Any, limit: int) -> int:
     return idle
 
 
-@inlined_kernel
+@kernel
 def _hold_hits(engine: Engine, task: Any, sequence: Any) -> None:
     """Hold the blocks that a sequence has found."""
     block = 0
@@ -156,7 +156,7 @@ def _write(engine: Engine, content: int, copy: int, first: int, stop: int) -> No
         engine.contents[content].first = index
 
 
-@inlined_kernel
+@kernel
 def write_prompt(engine: Engine, tasks: Any, sequence: Any, first: int, stop: int) -> None:
     """Note the blocks of a sequence's prefix and chain among its blocks `first` to `stop`, which a chunk has filled."""
     row, task = engine.row[0], tasks[sequence.task]
@@ -174,7 +174,7 @@ def write_prompt(engine: Engine, tasks: Any, sequence: Any, first: int, stop: in
     sequence.written = stop
 
 
-@inlined_kernel
+@kernel
 def start_writing(engine: Engine, task: Any) -> None:
     """Take note that a sequence goes on to add to its chain."""
     if engine.row[0].prefix_cache == PrefixCache.BLOCKS and adds_to_chain(task):
@@ -183,7 +183,7 @@ def start_writing(engine: Engine, task: Any) -> None:
         engine.row[0].shared_chains += content.writers == 2
 
 
-@inlined_kernel
+@kernel
 def stop_writing(engine: Engine, task: Any) -> None:
     """Take note that a sequence adds to its chain no more."""
     if engine.row[0].prefix_cache == PrefixCache.BLOCKS and adds_to_chain(task):
@@ -217,7 +217,7 @@ def _write_decoded(engine: Engine, task: Any, sequence: Any, tokens: int) -> Non
 # --- the end ---
 
 
-@inlined_kernel
+@kernel
 def finish(engine: Engine, task: Any, sequence: Any, tokens: int) -> None:
     """Let go of the blocks of a sequence that is complete, with `tokens` tokens in KV."""
     row = engine.row[0]
@@ -261,7 +261,7 @@ def preempt(engine: Engine, task: Any, sequence: Any, tokens: int, known: int) -
         row.free_blocks += blocks
 
 
-@inlined_kernel
+@kernel
 def _release(engine: Engine, task: Any, sequence: Any, blocks: int) -> None:
     """Let go of a sequence's first `blocks` blocks, the last one first."""
     while blocks > 0:

@@ -46,7 +46,7 @@ class Simulation(NamedTuple):
 
 
 def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simulation]:
-    """Set up a workload on a simulated cluster and move to the first decision.
+    """Set up a workload on a simulated cluster, before anything has happened: `advance` moves to the first decision.
 
     Raises:
         InputError: The cluster cannot run some task, or a job arrives too late for the clock.
@@ -64,7 +64,6 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
         unplanned=np.zeros(len(state.executors) + 1, np.int32),
         finished=np.zeros(largest, np.int32),
     )
-    advance(state, simulation, False)
     return state, simulation
 
 

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmsched_gym._jit import inlined_kernel, kernel
+from llmsched_gym._jit import kernel
 from llmsched_gym.backends.simulator.extents import blocks_for, link, unlink
 from llmsched_gym.backends.simulator.state import Engine
 
 
-@inlined_kernel
+@kernel
 def _blocks(engine: Engine, content: int) -> int:
     """Blocks that are cached of a content (-1: none)."""
     return engine.extents[1 + content].stop - engine.extents[1 + content].first if content >= 0 else 0
 
 
-@inlined_kernel
+@kernel
 def _hold(engine: Engine, content: int, blocks: int, short: bool) -> None:
     """Count one more holder of a content (-1: none), which needs `blocks` of it; `short` of others, keeps no more."""
     if content < 0:
@@ -39,7 +39,7 @@ def _hold(engine: Engine, content: int, blocks: int, short: bool) -> None:
     extent.holders += 1
 
 
-@inlined_kernel
+@kernel
 def _drop(engine: Engine, content: int) -> None:
     """Count one holder less; without one, the content is the most recently used."""
     extent = engine.extents[1 + content]
@@ -64,7 +64,7 @@ def _trim(engine: Engine, content: int, blocks: int) -> None:
     row.free_blocks += surplus
 
 
-@inlined_kernel
+@kernel
 def _look_up(engine: Engine, task: Any, tokens: int) -> tuple[int, int]:
     """Return the cached blocks of the application's prefix and of the chain (-1: of no use) for a prefill of `tokens`.
 
@@ -88,7 +88,7 @@ def _look_up(engine: Engine, task: Any, tokens: int) -> tuple[int, int]:
     return app_blocks, max(0, min(job_blocks, _blocks(engine, task.chain)))
 
 
-@inlined_kernel
+@kernel
 def admit(engine: Engine, task: Any, tokens: int, room: int, sequence: Any) -> bool:
     """Give a request its cached blocks if the whole of its prefill fits in `room`; if not, nothing is held."""
     row = engine.row[0]
@@ -113,7 +113,7 @@ def admit(engine: Engine, task: Any, tokens: int, room: int, sequence: Any) -> b
     return True
 
 
-@inlined_kernel
+@kernel
 def share(engine: Engine, task: Any, sequence: Any, tokens: int) -> None:
     """Let contents take over the full blocks of a sequence's first `tokens` tokens where they continue them."""
     size = engine.row[0].block_size
@@ -128,7 +128,7 @@ def share(engine: Engine, task: Any, sequence: Any, tokens: int) -> None:
         sequence.job_blocks = full - start
 
 
-@inlined_kernel
+@kernel
 def release(engine: Engine, task: Any, sequence: Any, blocks: int) -> None:
     """Free those of a sequence's `blocks` blocks that only it uses, and drop its contents."""
     engine.row[0].free_blocks += blocks - sequence.app_blocks - max(sequence.job_blocks, 0)
