@@ -1,10 +1,15 @@
-"""The decorators of compiled functions. How they are compiled, and where their code is kept, is in `_code`."""
+"""The decorators of compiled functions. How they are compiled, and where their code is kept, is in `_code`.
+
+All that `_code` gains is time before the first step. It rests on inner parts of Numba, so it can be left out: with
+`PLAIN_VARIABLE` Numba's own ``njit`` compiles, in every process anew.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
@@ -12,6 +17,9 @@ import numpy as np
 from llmsched_gym._code.dispatch import Kernel, config
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+PLAIN_VARIABLE: Final = "LLMSCHED_GYM_PLAIN_NUMBA"
+"""If it is set, Numba compiles as it does everywhere else, and no code is kept."""
 
 
 def kernel(function: F) -> F:
@@ -82,4 +90,6 @@ def threaded_kernel(function: F) -> F:
 
 
 def _compile(function: F, **options: Any) -> F:
-    return function if config.DISABLE_JIT else cast(F, Kernel(function, options))
+    if config.DISABLE_JIT:
+        return function
+    return cast(F, numba.njit(**options)(function) if os.environ.get(PLAIN_VARIABLE) else Kernel(function, options))

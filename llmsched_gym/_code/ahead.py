@@ -87,9 +87,12 @@ def get_help(name: str) -> None:
         return
     with store.claim("all", waiting=lambda: progress.show(store.folder_in_use(), "another process does")):
         if not store.holds(name):
+            finished = 0
             for report in compile_parts(parts, helpers):
                 progress.functions += report.made
-                progress.show(store.folder_in_use(), progress.share)
+                finished += len(report.finished)
+                far = f"{finished} of {len(parts)} parts, {progress.functions} functions"
+                progress.show(store.folder_in_use(), far)
     announced.asked.update(parts)
     announced.parts.clear()
     progress.last_word()

@@ -231,7 +231,6 @@ class Kernel(Compiled):
         options = {"nopython": True, "boundscheck": None, "no_cfunc_wrapper": True, **options}
         super().__init__(function, targetoptions=options, pipeline_class=_KernelPipeline)
         self.part = _Part(self, options)
-        progress.known += 1
         # In compiled code the name of this object stands for its part.
         self.typingctx._remove_global(self)
         self.typingctx.insert_global(self, self.part._numba_type_)

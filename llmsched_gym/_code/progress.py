@@ -22,14 +22,13 @@ class Progress:
     """How far this process, and those that help it, are with compiling.
 
     Attributes:
-        known: Functions of this process that are there to be compiled, needed or not.
         functions: Functions compiled so far.
         seconds: Time that it took, between `begin` and `end`.
         silent: Whether nothing is said.
     """
 
     def __init__(self) -> None:
-        self.known = self.functions = 0
+        self.functions = 0
         self.silent = False
         self._before_s = 0.0
         self._since: float | None = None
@@ -49,11 +48,6 @@ class Progress:
     def begin(self) -> None:
         """Compiling begins."""
         self._since = time.monotonic()
-
-    @property
-    def share(self) -> str:
-        """How much is done, if all is to be compiled: a guess, for some functions have several forms, others none."""
-        return f"about {min(100 * self.functions // max(self.known, 1), 99)} %"
 
     def show(self, folder: Path | None, far: str = "") -> None:
         """Say how far it is, if that has not just been said.

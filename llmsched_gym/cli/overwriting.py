@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from llmsched_gym.cli.options import WRITTEN
 from llmsched_gym.errors import InputError
+from llmsched_gym.pictures import FORMATS
 
 
 def check_overwriting(verb: Any) -> None:
@@ -26,7 +27,9 @@ def check_overwriting(verb: Any) -> None:
     outputs = {name for name in names if WRITTEN in getattr(hints[name], "__metadata__", ())}
     written = {name: getattr(verb, name) for name in names if name in outputs and getattr(verb, name) is not None}
     inside = getattr(verb, "writes", ())
-    paths = {name: [path / one for one in inside] if inside else [path] for name, path in written.items()}
+    paths = {
+        name: [both for one in inside or ("",) for both in _with_twin(path / one)] for name, path in written.items()
+    }
     if not any(path.exists() for listed in paths.values() for path in listed):
         return
     read = {name: list(_files(name, getattr(verb, name))) for name in names if name not in outputs}
@@ -49,6 +52,11 @@ def refuse_overwriting(output: str, written: Iterable[Path], read: Mapping[str, 
         for name, files in read.items():
             if path.is_file() and any(file.is_file() and path.samefile(file) for file in files):
                 raise InputError(output, "", path, f"another path: {name.replace('_', '-')} reads that file")
+
+
+def _with_twin(path: Path) -> list[Path]:
+    """Return what is written for a path: of a picture, both files."""
+    return [path.with_suffix(suffix) for suffix in FORMATS] if path.suffix in FORMATS else [path]
 
 
 def _files(name: str, value: Any) -> Iterator[Path]:

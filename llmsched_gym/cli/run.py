@@ -50,7 +50,10 @@ class Run:
         from llmsched_gym.export import render
         from llmsched_gym.user_code.containment import contained
         from llmsched_gym.user_code.ending import contain_exit
+        from llmsched_gym.workloads.files import make_folder
 
+        if self.output is not None:
+            make_folder(self.output)
         with contained():
             env, content = self._play()
         contain_exit()

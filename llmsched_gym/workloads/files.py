@@ -146,6 +146,8 @@ def make_folder(path: Path) -> None:
         raise InputError(path, "", Plain("a file"), "a folder") from None
     except OSError as error:
         raise InputError(path, "", reason(error), "a folder that can be written") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(path, "", Plain("permission denied"), "a folder that can be written")
 
 
 def reason(error: OSError) -> Plain:

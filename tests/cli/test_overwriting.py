@@ -36,6 +36,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "mine.py": POLICY,
         "out/summary.json": TRACE.read_text(),
         "out/trace.json": TRACE.read_text(),
+        "out/gantt.pdf": TRACE.read_text(),
+        "net.pdf": (SHIPPED / "web_search.json").read_text(),
         "out/manifest.json": SCENARIO.replace("cluster.yaml", "../cluster.yaml").replace("times", "../times"),
     }
     (tmp_path / "out").mkdir()
@@ -52,6 +54,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("workload convert t.json -o t.json", "workload"),
         ("workload convert t.json -o out/../t.json", "workload"),
+        ("run --workload out/gantt.pdf -o out", "workload"),
+        ("profile show net.pdf --figure net.png", "profile"),
         ("workload convert t.json -o link.json", "workload"),
         ("workload convert t.json --history out/trace.json -o out/trace.json", "history"),
         ("workload generate --scenario mine.yaml -o mine.yaml", "scenario"),

@@ -95,12 +95,3 @@ def test_nothing_is_said_if_the_user_wants_so(
     work(progress, clock, 30)
     progress.last_word()
     assert screen.getvalue() == ""
-
-
-def test_the_share_is_a_guess_below_all() -> None:
-    progress = Progress()
-    assert progress.share == "about 0 %"
-    progress.known, progress.functions = 200, 51
-    assert progress.share == "about 25 %"
-    progress.functions = 300
-    assert progress.share == "about 99 %"
