@@ -102,9 +102,9 @@ class Executor(IntEnum):
     RUNNING = 2
     """Tasks it holds."""
     KV_USED = 3
-    """Share of its KV blocks in use; 0 for regular executors."""
+    """Share of its KV blocks that are in use, blocks that requests share counted once; 0 for regular executors."""
     DECODED_TOKENS = 4
-    """Tokens generated so far by the sequences it holds."""
+    """Tokens generated so far for the tasks that it holds, those before a restart included."""
     BUSY_S = 5
     """Slot time spent on finished tasks, seconds."""
 

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
+from llmsched_gym.backends.simulator.extents import blocks_for
+from llmsched_gym.backends.simulator.loop import engine_config
 from llmsched_gym.backends.vllm.fleet import Fleet
 from llmsched_gym.backends.vllm.options import ServedOptions
 from llmsched_gym.backends.vllm.served_cluster import ServedCluster
 from llmsched_gym.backends.vllm.tools import Tool
-from llmsched_gym.cluster.latency import iteration_ps, load_profile
+from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows, TaskStatus
 from llmsched_gym.envs.actions import count_decision, dispatch_of, write_mask
@@ -34,9 +36,12 @@ from llmsched_gym.workloads.workload import Workload
 ENGINE_LOAD: Final = np.dtype(
     [
         ("latency_ps", "i8", (5,)),  # coefficients of the latency profile that the cluster names
-        ("kv_tokens", "f8"),  # capacity of the KV cache
-        ("context_tokens", "f8"),  # prompt and generated tokens of the requests that it holds
-        ("decoded_tokens", "f8"),  # generated ones
+        ("total_blocks", "i8"),  # KV blocks that it has
+        ("block_size", "i8"),  # tokens per KV block
+        ("prefix_caching", "i8"),  # 0 or 1
+        ("used_blocks", "i8"),  # KV blocks of the requests that it holds
+        ("context_tokens", "i8"),  # prompt and generated tokens of these
+        ("decoded_tokens", "i8"),  # generated ones
     ],
     align=True,
 )
@@ -46,9 +51,10 @@ ENGINE_LOAD: Final = np.dtype(
 class ServedEpisode(Episode):
     """A workload on real servers, from the first decision to the last completion. Time is the wall clock.
 
-    What a simulator knows of its engines is estimated here: the KV cache in use from the tokens of the requests that
-    an executor holds (shared prefixes count every time), the length of an iteration from the latency profile that the
-    cluster names.
+    What a simulator knows of its engines is worked out here: the KV blocks in use from the requests that an executor
+    holds and the tokens that have come (blocks that requests share count once; of a request that a server keeps waiting
+    they count too, since servers do not say which these are), the length of an iteration from the latency profile that
+    the cluster names.
 
     Args:
         workload: Jobs to run.
@@ -74,7 +80,8 @@ class ServedEpisode(Episode):
         self._rules = rules
         self._beliefs = beliefs_of(workload, profiler)
         self._inference = (profiler or no_profiler()).inference
-        self._load = _engine_load(cluster)
+        self._load = engine_load(cluster)
+        self._shared = np.zeros((cluster.n_executors, workload.contents.total), np.int32)
 
     @property
     def state(self) -> ClusterState:
@@ -98,7 +105,7 @@ class ServedEpisode(Episode):
 
     def _look(self, tables: Tables) -> None:
         can_wait = self.done or self.cluster.can_wait
-        sources = _Sources(self.state, self.cluster.generated, self._load, self._beliefs, self._inference)
+        sources = _Sources(self.state, self.cluster.generated, self._load, self._shared, self._beliefs, self._inference)
         _look(sources, self._rules, can_wait, self.turn, tables)
 
     def step(self, action: int, tables: Tables) -> None:
@@ -123,9 +130,9 @@ class ServedEpisode(Episode):
         self._look(tables)
 
     def kv_share(self, executor: int) -> float:
-        """Estimate the share of an LLM executor's KV cache that was in use when last observed."""
+        """Return the share of an LLM executor's KV blocks that was in use when last observed."""
         load = self._load[executor]
-        return min(float(load["context_tokens"] / load["kv_tokens"]), 1.0)
+        return min(float(load["used_blocks"] / load["total_blocks"]), 1.0)
 
     def served(self) -> dict[str, Any]:
         """Return what real servers add to the result: see `ServedRecord.summary`."""
@@ -152,14 +159,17 @@ class ServedEpisode(Episode):
         }
 
 
-def _engine_load(cluster: ClusterSpec) -> NDArray[Any]:
+def engine_load(cluster: ClusterSpec) -> NDArray[Any]:
+    """Return `ENGINE_LOAD` rows of executors that hold nothing."""
     load = np.zeros(cluster.n_executors, ENGINE_LOAD)
     row = 0
     for group in cluster.executors:
         if group.kind == "llm":
-            profile = load_profile(group.latency)
+            config = engine_config(group)
             here = load[row : row + group.count]
-            here["latency_ps"], here["kv_tokens"] = profile.coefficients_ps, group.kv_tokens
+            here["latency_ps"] = config.profile.coefficients_ps
+            here["total_blocks"], here["block_size"] = config.kv_blocks, config.block_size
+            here["prefix_caching"] = config.prefix_caching
         row += group.count
     return load
 
@@ -171,6 +181,7 @@ class _Sources(NamedTuple):
         state: The cluster.
         generated: int32 (tasks,). Tokens that running tasks have generated.
         load: `ENGINE_LOAD` rows; written.
+        shared: int32 (executors, contents); written.
         beliefs: Of the jobs; brought up to date.
         inference: The profiles.
     """
@@ -178,6 +189,7 @@ class _Sources(NamedTuple):
     state: ClusterState
     generated: NDArray[np.int32]
     load: Rows
+    shared: NDArray[np.int32]
     beliefs: Beliefs
     inference: Inference
 
@@ -189,10 +201,10 @@ def _look(sources: _Sources, rules: Rules, can_wait: bool, turn: Turn, stacked: 
     tables = tables_at(stacked, 0)
     show_cluster(state, tables)
     write_mask(state, can_wait, rules.placements, tables.action_mask)
-    _measure_load(state, sources.generated, load, beliefs.layout.tokens)
+    measure_load(state, sources.generated, load, sources.shared, beliefs.layout.tokens)
     for e in range(len(state.executors)):
         if state.executors[e].engine >= 0:
-            tables.executors[e, Executor.KV_USED] = min(load[e].context_tokens / load[e].kv_tokens, 1.0)
+            tables.executors[e, Executor.KV_USED] = min(load[e].used_blocks / load[e].total_blocks, 1.0)
             tables.executors[e, Executor.DECODED_TOKENS] = load[e].decoded_tokens
         if state.executors[e].pools == 0:
             tables.executors[e, Executor.SLOTS] = 0.0  # it serves nothing until its server has recovered
@@ -207,18 +219,48 @@ def _look(sources: _Sources, rules: Rules, can_wait: bool, turn: Turn, stacked: 
 
 
 @kernel
-def _measure_load(state: ClusterState, generated: NDArray[np.int32], load: Rows, tokens: NDArray[np.int32]) -> None:
-    """Sum up the tokens that executors hold, and copy those of running tasks to `tokens` if it has rows."""
+def measure_load(
+    state: ClusterState, generated: NDArray[np.int32], load: Rows, shared: NDArray[np.int32], tokens: NDArray[np.int32]
+) -> None:
+    """Sum up what executors hold.
+
+    Args:
+        state: The cluster.
+        generated: int32 (tasks,). Tokens that running tasks have generated.
+        load: `ENGINE_LOAD` rows; written.
+        shared: int32 (executors, contents); written: blocks of each content that some request holds.
+        tokens: int32 (tasks,), or without rows; receives the tokens of running tasks.
+    """
+    shared[:] = 0
     for e in range(len(state.executors)):
-        load[e].context_tokens = 0.0
-        load[e].decoded_tokens = 0.0
+        load[e].used_blocks = load[e].context_tokens = load[e].decoded_tokens = 0
     for task in range(len(state.tasks)):
         row = state.tasks[task]
         if row.status == TaskStatus.RUNNING and row.output_tokens > 0:
+            here = load[row.executor]
+            context = row.prompt_tokens + generated[task]
             if len(tokens) > 0:
                 tokens[task] = generated[task]
-            load[row.executor].decoded_tokens += generated[task]
-            load[row.executor].context_tokens += row.prompt_tokens + generated[task]
+            here.decoded_tokens += generated[task]
+            here.context_tokens += context
+            blocks = blocks_for(context, here.block_size)
+            if here.prefix_caching != 0:
+                held = shared[row.executor]
+                findable = row.prompt_tokens - 1  # the last token of a prompt is computed whatever the cache holds
+                of_app = min(row.app_prefix_tokens, findable) // here.block_size if row.app_prefix >= 0 else 0
+                of_chain = min(row.own_from, findable) // here.block_size - of_app if row.chain >= 0 else 0
+                blocks += _share(held, row.app_prefix, of_app) + _share(held, row.chain, of_chain)
+            here.used_blocks += blocks
+
+
+@kernel
+def _share(shared: NDArray[np.int32], content: int, blocks: int) -> int:
+    """Note that a request holds so many blocks of a content; returns minus those that others hold already."""
+    if blocks <= 0:
+        return 0
+    held = min(shared[content], blocks)
+    shared[content] = max(shared[content], blocks)
+    return -held
 
 
 @kernel
