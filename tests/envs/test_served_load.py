@@ -13,6 +13,7 @@ from llmsched_gym.backends.simulator import loop
 from llmsched_gym.cluster.state import FAR, TaskStatus
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.envs.served_episode import engine_load, measure_load
+from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 
 
 def only_decodes(engine: Any, generated: NDArray[np.int32], now_ns: int) -> bool:
@@ -38,15 +39,18 @@ def test_blocks_in_use_are_those_of_an_engine(case: Case) -> None:
     load, shared = engine_load(cluster), np.zeros((cluster.n_executors, workload.contents.total), np.int32)
     generated, compared, over = np.zeros(len(workload.tasks), np.int32), 0, False
     while not over:
-        state, simulation = env.episode.state, env.episode.simulation
-        for e in np.flatnonzero(state.executors["engine"] >= 0):
+        episode = env.episode
+        assert isinstance(episode, SimulatedEpisode)
+        state, simulation = episode.state, episode.simulation
+        engines = np.flatnonzero(state.executors["engine"] >= 0).tolist()
+        for e in engines:
             loop.count_tokens(state, simulation, e, generated)
         measure_load(state, generated, load, shared, np.zeros(0, np.int32))
-        for e in np.flatnonzero(state.executors["engine"] >= 0):
+        for e in engines:
             engine = simulation.engines.rows[state.executors["engine"][e]]
             here = (state.tasks["executor"] == e) & (state.tasks["status"] == TaskStatus.RUNNING)
-            if only_decodes(engine, generated[here], env.episode.now_ns) and not is_all_shared(state.tasks[here]):
-                assert load["used_blocks"][e] / load["total_blocks"][e] == env.episode.kv_share(int(e))
+            if only_decodes(engine, generated[here], episode.now_ns) and not is_all_shared(state.tasks[here]):
+                assert load["used_blocks"][e] / load["total_blocks"][e] == episode.kv_share(e)
                 compared += 1
         _, _, over, _, info = env.step(int(info["action_mask"].argmax()))
     event(f"compared: {compared > 0}")
