@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
@@ -20,6 +21,9 @@ _AHEAD = 4
 
 _PATIENCE_S = 10.0
 """Seconds that a cluster has to answer."""
+
+_LAST_WORDS_S = 1.5
+"""Seconds before a cluster of our own ends: Ray brings what tasks have printed some time after their results."""
 
 
 def check_ray() -> None:
@@ -86,6 +90,7 @@ def run_on_ray(
         for reference in pending:
             ray.cancel(reference, force=True)
         if started_here:
+            time.sleep(_LAST_WORDS_S)
             ray.shutdown()
 
 
