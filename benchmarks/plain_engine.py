@@ -62,7 +62,6 @@ class Batch:
 
     end_ps: int
     outputs: list[Request]  # who gets a token when it ends
-    used_before: int  # KV blocks that requests held when it was scheduled
 
 
 class BlockPool:
@@ -166,6 +165,7 @@ class PlainEngine:
         self.iterations = 0  # started
         self.running: list[Request] = []
         self.waiting: deque[Request] = deque()
+        self.used_before_ahead: int | None = None  # KV blocks that requests held before one was scheduled ahead
         self.used: list[int] = []  # KV blocks that requests held in each iteration
         self.flights: deque[Batch] = deque()  # asynchronous scheduling keeps one more ready than the one that runs
 
@@ -186,7 +186,7 @@ class PlainEngine:
     @property
     def shown_used(self) -> int:
         """KV blocks that requests hold, without what an iteration that is scheduled ahead changes."""
-        return self.flights[1].used_before if len(self.flights) == 2 else self.pool.used
+        return self.pool.used if self.used_before_ahead is None else self.used_before_ahead
 
     @property
     def next_ns(self) -> int | None:
@@ -196,6 +196,7 @@ class PlainEngine:
     def land(self) -> list[Request]:
         """End the iteration that runs; returns the requests that are complete, in scheduling order."""
         batch = self.flights.popleft()
+        self.used_before_ahead = None
         self.clock_ps = batch.end_ps
         now_ns = -(-batch.end_ps // 1000)
         finished: list[Request] = []
@@ -233,7 +234,7 @@ class PlainEngine:
         """Schedule one iteration; False: there is nothing to do."""
         profile = self.config.profile
         budget = self.config.max_num_batched_tokens
-        used_before = self.pool.used
+        self.used_before_ahead = self.pool.used if self.flights else None
         served, n_decode, context, attended = [], 0, 0, 0
         preempted = False
         index = 0
@@ -284,7 +285,7 @@ class PlainEngine:
             request.prefilling = request.computed < request.known + request.promised
             request.promised += not request.prefilling
         outputs = [request for request in served if not request.prefilling]
-        self.flights.append(Batch(start_ps + length_ps, outputs, used_before))
+        self.flights.append(Batch(start_ps + length_ps, outputs))
         self.iterations += 1
         self.used.append(self.pool.used)
         return True

@@ -30,6 +30,7 @@ def test_equals_the_plain_event_loop(case: Case) -> None:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(Case(seed=165, n_apps=1, n_jobs=4, n_stages=3, spread_ns=0, short_of_kv=True))  # a submission cuts a segment
 @example(Case(seed=195, n_apps=2, n_jobs=6, n_stages=4, spread_ns=10**10, short_of_kv=True))  # preempts a prefill ahead
+@example(Case(seed=4340, n_apps=1, n_jobs=8, n_stages=1, spread_ns=0, short_of_kv=True))  # preempts, computes nothing
 @given(cases())
 def test_engines_show_what_the_plain_event_loop_shows(case: Case) -> None:
     verdict = check(case)
