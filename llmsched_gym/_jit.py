@@ -13,8 +13,7 @@ from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
-
-from llmsched_gym._code.dispatch import Kernel, config
+from numba.core import config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,6 +89,12 @@ def threaded_kernel(function: F) -> F:
 
 
 def _compile(function: F, **options: Any) -> F:
-    if config.DISABLE_JIT:
+    if cast(Any, config).DISABLE_JIT:
         return function
-    return cast(F, numba.njit(**options)(function) if os.environ.get(PLAIN_VARIABLE) else Kernel(function, options))
+    if os.environ.get(PLAIN_VARIABLE):
+        return cast(F, numba.njit(**options)(function))
+    from llmsched_gym._code.dispatch import (
+        Kernel,  # not before: with the switch nothing of Numba's inner parts is touched
+    )
+
+    return cast(F, Kernel(function, options))

@@ -42,10 +42,7 @@ def all_parts() -> tuple[Part, ...]:
     from llmsched_gym.policies.registry import policy_names
     from llmsched_gym.workloads.applications import APPLICATIONS
 
-    parts = [*episode_parts(APPLICATIONS, profiler=True), VECTOR, BOUND, REPLAY, *map(policy_part, policy_names())]
-    for graph in (False, True):
-        parts += [part for profiler in (True, False) for part in episode_parts((), profiler=profiler, graph=graph)]
-    return tuple(dict.fromkeys(parts))
+    return (*episode_parts(APPLICATIONS, profiler=True), VECTOR, BOUND, REPLAY, *map(policy_part, policy_names()))
 
 
 def draw_jobs(application: str) -> None:

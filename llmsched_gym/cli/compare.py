@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llmsched_gym.cli.console import EpisodeProgress, print_json, print_table, say
 from llmsched_gym.cli.flags import parse_loads, parse_names, parse_seeds
@@ -15,13 +15,12 @@ from llmsched_gym.cli.options import (
     Jobs,
     Json,
     Output,
-    Range,
     Rate,
     Repeats,
     Seconds,
     Text,
     TimeScale,
-    optional,
+    Workers,
 )
 from llmsched_gym.cli.serving import served_options
 from llmsched_gym.errors import InputError
@@ -95,7 +94,7 @@ class Compare:
     cluster: File = None
     workload: File = None
     output: Output = None
-    workers: Annotated[int | None, optional("INT"), Range(1, 1024)] = None
+    workers: Workers = None
     ray: bool = False
     backend: str = "simulator"
     servers: Text = None

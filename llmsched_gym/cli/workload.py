@@ -117,7 +117,7 @@ class Fit:
     Attributes:
         data: Folder of the measured tables.
         output: Folder for the fitted facts.
-        figures: Pictures for one picture per application, measured beside generated; default: no pictures.
+        figures: Folder for one picture per application, measured beside generated; default: no pictures.
         as_json: Print one JSON object.
     """
 

@@ -32,7 +32,7 @@ class Contents(NamedTuple):
         chain: int32 (n,), number of the chain that each prompt continues; -1: none. Chains are numbered on from the
             application prefixes. A job prefix behind two application prefixes is two chains.
         own_from: int32 (n,), position of the first token that is the task's own; all tokens where it adds to the chain.
-        count: Number of application prefixes and chains.
+        total: Number of application prefixes and chains.
     """
 
     chain: NDArray[np.int32]

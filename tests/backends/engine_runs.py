@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from plain_engine import PlainEngine, Request
 from random_loads import Load
 
-from llmsched_gym.backends.simulator.engine import complete, plan, submit, used_blocks
+from llmsched_gym.backends.simulator.engine import complete, plan, submit
+from llmsched_gym.backends.simulator.readings import used_blocks
 from llmsched_gym.backends.simulator.state import Engine, EngineConfig, Engines, PrefixCache, new_engines
 from llmsched_gym.cluster.state import FAR, TASK_STATE
 from llmsched_gym.workloads.contents import COLUMNS, prompt_contents

@@ -7,7 +7,8 @@ import pytest
 from engine_runs import prompts, serve, task_rows, view
 from plain_engine import PlainEngine, Request
 
-from llmsched_gym.backends.simulator.engine import complete, count_tokens, plan, submit
+from llmsched_gym.backends.simulator.engine import complete, plan, submit
+from llmsched_gym.backends.simulator.readings import count_tokens
 from llmsched_gym.backends.simulator.state import EngineConfig, kv_tokens_needed, new_engines
 from llmsched_gym.cluster.latency import LatencyProfile
 from llmsched_gym.errors import InputError

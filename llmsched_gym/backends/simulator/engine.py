@@ -32,14 +32,12 @@ In all functions `tasks` is an array of `TASK_STATE`.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.backends.simulator import whole_prefixes
 from llmsched_gym.backends.simulator.extents import available, blocks_for, take
 from llmsched_gym.backends.simulator.kv_cache import (
     adds_to_chain,
@@ -47,20 +45,15 @@ from llmsched_gym.backends.simulator.kv_cache import (
     catch_up,
     finish,
     forget,
-    preempt,
     start_writing,
     stop_writing,
     write_prompt,
 )
-from llmsched_gym.backends.simulator.state import Engine, PrefixCache
+from llmsched_gym.backends.simulator.segments import affordable, blocks_at, boundary_at, ceil_ns, growth, set_segment
+from llmsched_gym.backends.simulator.shortage import decode_short_of_blocks, make_room_alone, preempt_last
+from llmsched_gym.backends.simulator.state import Engine
 from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.state import FAR
-
-
-@kernel
-def _ceil_ns(ps: int) -> int:
-    return (ps + 999) // 1000
-
 
 # --- submissions ---
 
@@ -91,32 +84,9 @@ def submit(engine: Engine, tasks: Any, task: int, now_ns: int) -> None:
     request.own = -1
     row.waiting_len += 1
     if admissible and row.event_ns != FAR and row.segment > 1:
-        boundary = _boundary_at(row, now_ns)
+        boundary = boundary_at(row, now_ns)
         if boundary < row.segment:
-            _set_segment(row, boundary)
-
-
-@kernel
-def _set_segment(row: Any, boundaries: int) -> None:
-    row.segment = boundaries
-    row.end_ps = row.clock_ps + boundaries * row.now.length_ps + row.growth_ps * (boundaries * (boundaries - 1) // 2)
-    row.event_ns = _ceil_ns(row.end_ps)
-
-
-@kernel
-def _boundary_at(row: Any, now_ns: int) -> int:
-    """Number of the segment's first boundary whose event is at `now_ns` or later; at least 1."""
-    wanted = (now_ns - 1) * 1000 + 1 - row.clock_ps
-    first, growth = row.now.length_ps, row.growth_ps
-    if wanted <= first:
-        return 1
-    linear = first - 0.5 * growth
-    count = max(1, int(2.0 * wanted / (linear + math.sqrt(linear * linear + 2.0 * growth * wanted))))
-    while count * first + growth * (count * (count - 1) // 2) < wanted:
-        count += 1
-    while count > 1 and (count - 1) * first + growth * ((count - 1) * (count - 2) // 2) >= wanted:
-        count -= 1
-    return count
+            set_segment(row, boundary)
 
 
 # --- planning ---
@@ -149,8 +119,8 @@ def plan(engine: Engine, tasks: Any) -> None:
         settled = settled and not _waits_for_blocks_to_come(engine, tasks)
     if settled and row.preempted == 0 and row.shared_chains == 0:
         row.growth_ps = row.latency_ps[3] * row.decoding
-        boundaries += _affordable(row, row.next_done - row.iterations)
-    _set_segment(row, boundaries)
+        boundaries += affordable(row, row.next_done - row.iterations)
+    set_segment(row, boundaries)
 
 
 @kernel
@@ -175,11 +145,11 @@ def _schedule(engine: Engine, tasks: Any) -> bool:
     row.next.prefill_context = 0
     if row.next_done == row.iterations:
         _set_aside_leaving(engine)
-    blocks = _blocks_at(row, row.iterations)
+    blocks = blocks_at(row, row.iterations)
     if blocks <= available(row):
         take(engine, blocks)
     else:
-        _decode_short_of_blocks(engine, tasks)
+        decode_short_of_blocks(engine, tasks)
     if row.shared_chains > 0:
         catch_up(engine, tasks, -1)
     n_decode = row.decoding - row.leaving
@@ -194,9 +164,9 @@ def _schedule(engine: Engine, tasks: Any) -> bool:
         chunk = min(row.prefill_target - row.prefill_done, budget)
         blocks = blocks_for(row.prefill_done + chunk, row.block_size) - blocks_for(row.prefill_done, row.block_size)
         if blocks > available(row):
-            _make_room_alone(engine, tasks)
+            make_room_alone(engine, tasks)
         if blocks > available(row):
-            _preempt_last(engine, tasks)
+            preempt_last(engine, tasks)
             break
         take(engine, blocks)
         attended += _prefill(engine, tasks, chunk)
@@ -225,7 +195,7 @@ def _admit_next(engine: Engine, tasks: Any) -> bool:
     row.prefill_generated = request.generated
     row.prefill_done = sequence.hits * row.block_size
     if task.scheduled_ns == FAR:
-        task.scheduled_ns = _ceil_ns(row.clock_ps + row.flying * row.now.length_ps)
+        task.scheduled_ns = ceil_ns(row.clock_ps + row.flying * row.now.length_ps)
         task.cached_tokens = row.prefill_done
     row.waiting_head = (row.waiting_head + 1) % len(engine.waiting)
     row.waiting_len -= 1
@@ -276,133 +246,6 @@ def _prefill(engine: Engine, tasks: Any, chunk: int) -> int:
     return chunk * before + chunk * (chunk - 1) // 2
 
 
-# --- blocks ---
-
-
-@kernel
-def _blocks_at(row: Any, step: int) -> int:
-    """Blocks that the decoding sequences need anew for the iteration after step `step`."""
-    return row.phases[(1 - step) % row.block_size]
-
-
-@kernel
-def _growth(row: Any, iterations: int) -> int:
-    """Blocks that the decoding sequences need anew for the next `iterations` iterations."""
-    cycles = iterations // row.block_size
-    blocks = cycles * row.decoding
-    phase = (1 - row.iterations) % row.block_size
-    for _ in range(iterations - cycles * row.block_size):
-        blocks += row.phases[phase]
-        phase = (phase if phase > 0 else row.block_size) - 1
-    return blocks
-
-
-@kernel
-def _affordable(row: Any, iterations: int) -> int:
-    """How many of the next `iterations` iterations find all their blocks."""
-    room = available(row)
-    if (iterations // row.block_size + 1) * row.decoding <= room:
-        return iterations
-    cycles = room // row.decoding
-    room -= cycles * row.decoding
-    count = cycles * row.block_size
-    phase = (1 - row.iterations) % row.block_size
-    while count < iterations:
-        room -= row.phases[phase]
-        if room < 0:
-            break
-        phase = (phase if phase > 0 else row.block_size) - 1
-        count += 1
-    return min(count, iterations)
-
-
-@kernel
-def used_blocks(engine: Engine, now_ns: int) -> int:
-    """Return the KV blocks that running sequences hold at `now_ns`, those of the iteration that runs included.
-
-    Shared ones count once, as in vLLM's ``kv_cache_usage``. What an iteration that is scheduled ahead does to them
-    shows when it starts, unlike there: it tells whose last token is in flight, which nobody knows of real requests.
-    """
-    row = engine.row[0]
-    used = row.total_blocks - available(row)
-    if row.event_ns == FAR:
-        return used
-    if row.segment > 1 and row.async_scheduling == 0:
-        return used + _growth(row, min(_boundary_at(row, now_ns), row.segment) - 1)
-    ended = _ended(row, now_ns)
-    return used + _growth(row, ended - 1) if ended > 0 else used - row.ahead_blocks
-
-
-@kernel
-def _decode_short_of_blocks(engine: Engine, tasks: Any) -> None:
-    """Serve the decoding sequences of one iteration for which the blocks do not suffice."""
-    row = engine.row[0]
-    index = 0
-    while index < row.decoding:
-        sequence = engine.running[index]
-        starts_block = (row.iterations + sequence.base - 1) % row.block_size == 0
-        if starts_block and sequence.done_step > row.iterations:
-            while available(row) == 0 and row.running > index:
-                if row.running == 1:
-                    _make_room_alone(engine, tasks)
-                    if available(row) > 0:
-                        break
-                _preempt_last(engine, tasks)
-            if row.running == index:
-                break
-            take(engine, 1)
-        index += 1
-    row.next_done = FAR
-    for k in range(row.decoding):
-        if engine.running[k].done_step > row.iterations:
-            row.next_done = min(row.next_done, engine.running[k].done_step)
-
-
-@kernel
-def _make_room_alone(engine: Engine, tasks: Any) -> None:
-    """Let the only running sequence have what its own whole prefixes hold beyond it."""
-    row = engine.row[0]
-    if row.prefix_cache == PrefixCache.PREFIXES and row.running == 1:
-        whole_prefixes.trim_to_own(engine, tasks[engine.running[0].task], engine.running[0])
-
-
-@kernel
-def _preempt_last(engine: Engine, tasks: Any) -> None:
-    """Move the last of RUNNING, not served in this iteration, to the front of WAITING."""
-    row = engine.row[0]
-    last = row.running - 1
-    sequence = engine.running[last]
-    task = tasks[sequence.task]
-    coming = 0
-    if last >= row.decoding:
-        generated = row.prefill_generated
-        preempt(engine, task, sequence, row.prefill_done, row.prefill_done)
-    else:
-        context = row.iterations + sequence.base
-        generated = row.iterations - sequence.first_step
-        coming = row.flying
-        # Of a token whose iteration is in flight the cache knows nothing yet, unless it is the first after a prefill.
-        unknown = row.async_scheduling * (sequence.join_step < row.iterations)
-        preempt(engine, task, sequence, context - 1, context - 1 - unknown)
-        stop_writing(engine, task)
-        if sequence.done_step > row.iterations:
-            row.phases[sequence.base % row.block_size] -= 1
-            row.context_tokens -= context
-        else:
-            row.leaving -= 1
-        row.decoding -= 1
-    row.running -= 1
-    row.preempted += 1
-    row.waiting_head = (row.waiting_head - 1) % len(engine.waiting)
-    row.waiting_len += 1
-    request = engine.waiting[row.waiting_head]
-    request.task = sequence.task
-    request.generated = generated
-    request.coming = coming
-    request.own = sequence.own
-    task.restarts += 1
-
-
 # --- boundaries ---
 
 
@@ -422,7 +265,7 @@ def complete(engine: Engine, tasks: Any, finished: NDArray[np.int32]) -> int:
     now_ns = row.event_ns
     later = row.segment - 1
     if later > 0:
-        take(engine, _growth(row, later))
+        take(engine, growth(row, later))
         row.context_tokens += row.decoding * later
         row.iterations += later
     row.clock_ps = row.end_ps
@@ -510,55 +353,3 @@ def _deliver_to_preempted(engine: Engine, tasks: Any, now_ns: int, finished: NDA
     row.waiting_len -= gap
     row.preempted = 0
     return n_finished
-
-
-@kernel
-def present_decodes(row: Any) -> tuple[int, int]:
-    """Return how many sequences of an engine row decode at present, and their prompt and generated tokens."""
-    if row.event_ns != FAR:
-        return row.now.n_decode, row.now.decode_context
-    return row.decoding, row.context_tokens
-
-
-@kernel
-def _ended(row: Any, now_ns: int) -> int:
-    """How many iterations of the segment have ended at `now_ns`, seen by `complete` or not."""
-    if row.event_ns <= now_ns:
-        return row.segment
-    if row.event_ns == FAR or row.segment == 1:
-        return 0
-    done = _boundary_at(row, now_ns)
-    passed = done * row.now.length_ps + row.growth_ps * (done * (done - 1) // 2)
-    return done if _ceil_ns(row.clock_ps + passed) <= now_ns else done - 1
-
-
-@kernel
-def count_tokens(engine: Engine, now_ns: int, tokens: NDArray[np.int32]) -> int:
-    """Count the tokens that have come out by `now_ns` of the requests that an engine holds, those before restarts too.
-
-    Args:
-        engine: The engine.
-        now_ns: Not before its last boundary.
-        tokens: int32 (tasks,), or without rows; receives the number of each of them.
-
-    Returns:
-        Their sum.
-    """
-    row = engine.row[0]
-    step = row.iterations - row.flying + _ended(row, now_ns)
-    total = 0
-    for k in range(row.running + row.waiting_len):
-        if k < row.running:
-            sequence = engine.running[k]
-            task = sequence.task
-            generated = row.prefill_generated
-            if k < row.decoding:
-                generated = max(step, sequence.join_step - 1) - sequence.first_step
-        else:
-            request = engine.waiting[(row.waiting_head + k - row.running) % len(engine.waiting)]
-            task = request.task
-            generated = request.generated - request.coming
-        total += generated
-        if len(tokens) > 0:
-            tokens[task] = generated
-    return total

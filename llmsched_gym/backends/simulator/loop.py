@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import inlined_kernel, kernel
-from llmsched_gym.backends.simulator import engine
+from llmsched_gym.backends.simulator import engine, readings
 from llmsched_gym.backends.simulator.event_heap import set_event
 from llmsched_gym.backends.simulator.state import EngineConfig, Engines, engine_at, new_engines
 from llmsched_gym.cluster.initial import initial_state
@@ -216,7 +216,7 @@ def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -
 def kv_share(state: ClusterState, simulation: Simulation, executor: int) -> float:
     """Return the share of KV blocks that running sequences hold on an LLM executor, as vLLM's ``kv_cache_usage``."""
     its = engine_at(simulation.engines, state.executors[executor].engine)
-    return engine.used_blocks(its, state.clock[0].now_ns) / its.row[0].total_blocks
+    return readings.used_blocks(its, state.clock[0].now_ns) / its.row[0].total_blocks
 
 
 @inlined_kernel
@@ -233,7 +233,7 @@ def count_tokens(state: ClusterState, simulation: Simulation, executor: int, tok
         Their sum.
     """
     its = engine_at(simulation.engines, state.executors[executor].engine)
-    return engine.count_tokens(its, state.clock[0].now_ns, tokens)
+    return readings.count_tokens(its, state.clock[0].now_ns, tokens)
 
 
 @inlined_kernel
@@ -244,6 +244,6 @@ def mean_iteration_s(simulation: Simulation) -> float:
     """
     rows, total_ps = simulation.engines.rows, 0
     for e in range(len(rows)):
-        n_decode, context = engine.present_decodes(rows[e])
+        n_decode, context = readings.present_decodes(rows[e])
         total_ps += iteration_ps(rows[e].latency_ps, max(n_decode, 1), 0, context, 0)
     return total_ps * 1e-12 / max(len(rows), 1)
