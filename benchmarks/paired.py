@@ -1,6 +1,6 @@
 """Speed of this checkout relative to that of another one, in alternating slices of live processes.
 
-    python benchmarks/paired.py OTHER_CHECKOUT [--slices 20] [--seconds 0.5] [--busy] [--json]
+    python benchmarks/paired.py OTHER_CHECKOUT [--only TEXT] [--slices 20] [--seconds 0.5] [--busy] [--json]
 
 Machines change their speed from minute to minute, so both checkouts run in processes of their own that take turns, a
 slice each, and what is shown is the median of the ratios slice by slice. Random legal actions on the mixed workload,
@@ -131,6 +131,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", type=Path, nargs="?", default=ROOT)
+    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name contains this")
     parser.add_argument("--slices", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--busy", action="store_true")
@@ -147,6 +148,9 @@ def main() -> None:
     if arguments.busy:
         plain = CASES["64 native, default threads, profiler's columns"]
         cases["default threads over threads=1, here"] = [(ROOT, plain), (ROOT, {**plain, "threads": 1})]
+    cases = {name: pair for name, pair in cases.items() if arguments.only in name}
+    if not cases:
+        parser.error(f"--only: got {arguments.only!r}; expected a part of one of: {'; '.join(CASES)}")
     busy = [
         subprocess.Popen([sys.executable, "-c", "while True: pass"])
         for _ in range((os.cpu_count() or 1) if arguments.busy else 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from llmsched_gym._jit import inlined_kernel
 from llmsched_gym.backends.simulator.loop import Simulation
 from llmsched_gym.backends.simulator.state import Engines
 from llmsched_gym.cluster.state import ClusterState
+from llmsched_gym.envs.one_piece import OnePiece
 from llmsched_gym.envs.tables import Tables
 from llmsched_gym.profiler.belief_state import Beliefs
 from llmsched_gym.profiler.layout import Layout
@@ -66,9 +67,11 @@ class Stack:
             (`at`).
         """
         if self.arrays is None:
-            self.arrays = map_arrays(lambda own: np.zeros((self._places, *own.shape), own.dtype), episode)
-        if not _fits(episode, self.arrays):
-            self.arrays = map_arrays(self._with_room, self.arrays, episode)
+            self.arrays = self._allocate(episode, [own.shape for own in _arrays(episode)])
+        elif not _fits(episode, self.arrays):
+            smaller = self.arrays
+            self.arrays = self._allocate(episode, map(_shape_with_room, _arrays(smaller), _arrays(episode)))
+            map_arrays(_copy_into_larger, smaller, self.arrays)
         copies = self.at(place, episode)
         map_arrays(np.copyto, copies, episode)
         return copies
@@ -77,20 +80,29 @@ class Stack:
         """Return the episode at a place, cut to the lengths of `like`: views."""
         return map_arrays(lambda stacked, own: stacked[(place, *map(slice, own.shape))], self.arrays, like)
 
-    def _with_room(self, stacked: NDArray[Any], own: NDArray[Any]) -> NDArray[Any]:
-        """Return an array of the stack if an episode's fits into it, else a larger one with what it holds.
+    def _allocate(self, like: EpisodeArrays, shapes: Iterable[tuple[int, ...]]) -> EpisodeArrays:
+        """Return zeros of so many places, each of these shapes; types are those of `like`."""
+        kinds = [((self._places, *shape), own.dtype) for shape, own in zip(shapes, _arrays(like), strict=True)]
+        arrays = iter(OnePiece(kinds).zeros())
+        return map_arrays(lambda _: next(arrays), like)
 
-        Only arrays that were too small get spare room: kernels go by the length of those that depend on the cluster.
-        """
-        lengths = stacked.shape[1:]
-        if _fits(own, stacked):
-            return stacked
-        longer = (
-            int(length * _SPARE) if length > room else room for length, room in zip(own.shape, lengths, strict=True)
-        )
-        larger = np.zeros((self._places, *longer), own.dtype)
-        larger[tuple(map(slice, stacked.shape))] = stacked
-        return larger
+
+def _arrays(tree: Any) -> list[NDArray[Any]]:
+    """Return the arrays of a named tuple, and of those within it, in the order in which `map_arrays` goes."""
+    return [array for part in tree for array in _arrays(part)] if isinstance(tree, tuple) else [tree]
+
+
+def _shape_with_room(stacked: NDArray[Any], own: NDArray[Any]) -> tuple[int, ...]:
+    """Return the shape in a stack of arrays into which an episode's fits as well.
+
+    Only arrays that were too small get spare room: kernels go by the length of those that depend on the cluster.
+    """
+    pairs = zip(own.shape, stacked.shape[1:], strict=True)
+    return tuple(int(length * _SPARE) if length > room else room for length, room in pairs)
+
+
+def _copy_into_larger(smaller: NDArray[Any], larger: NDArray[Any]) -> None:
+    larger[tuple(map(slice, smaller.shape))] = smaller
 
 
 def _fits(own: Any, stacked: Any) -> bool:

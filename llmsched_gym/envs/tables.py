@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.state import Rows
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
+from llmsched_gym.envs.one_piece import OnePiece
 from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.workload import Workload
 
@@ -160,12 +161,10 @@ class TableShapes:
 
     def new(self, episodes: int) -> Tables:
         """Return zeros for so many episodes, with a leading axis."""
-        places = self._places.get(episodes)
-        if places is None:
-            places = self._places[episodes] = self._placed(episodes)
-        # One piece of memory: several large ones would go back to the system, and be cleared by it, step by step.
-        memory = np.zeros(self._bytes * episodes, np.uint8)
-        return Tables(*[np.ndarray(shape, dtype, memory, start) for shape, dtype, start in places])
+        piece = self._pieces.get(episodes)
+        if piece is None:
+            piece = self._pieces[episodes] = OnePiece(((episodes, *shape), dtype) for shape, dtype in self.all.values())
+        return Tables(*piece.zeros())
 
     def as_observation(self, tables: Tables) -> Observation:
         """Return the tables that were asked for, by name."""
@@ -181,24 +180,13 @@ class TableShapes:
         return tuple((name, order.index(name)) for name in self.asked)
 
     @cached_property
-    def _places(self) -> dict[int, list[tuple[tuple[int, ...], Any, int]]]:
-        """By number of episodes: shape and type of every table, and at which byte it begins."""
+    def _pieces(self) -> dict[int, OnePiece]:
+        """By number of episodes: where their tables lie."""
         return {}
-
-    def _placed(self, episodes: int) -> list[tuple[tuple[int, ...], Any, int]]:
-        starts, start = {}, 0
-        for name in sorted(self.all, key=lambda name: -np.dtype(self.all[name][1]).itemsize):  # single bytes last
-            starts[name] = start
-            start += self._size(name) * episodes
-        return [((episodes, *shape), np.dtype(dtype), starts[name]) for name, (shape, dtype) in self.all.items()]
 
     @cached_property
     def _bytes(self) -> int:
-        return sum(map(self._size, self.all))
-
-    def _size(self, name: str) -> int:
-        shape, dtype = self.all[name]
-        return prod(shape) * np.dtype(dtype).itemsize
+        return sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.all.values())
 
 
 @kernel
