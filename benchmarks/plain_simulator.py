@@ -1,19 +1,20 @@
 """The simulator's model under FCFS as plain Python: the yardstick of its tests and of its benchmark.
 
 One object per stage, one heap of events, one pass of `PlainEngine` per engine iteration. It follows the text of
-`llmsched_gym.backends.simulator.loop` and `llmsched_gym.cluster.lifecycle` and shares no code with them.
+`llmsched_gym.backends.simulator` and `llmsched_gym.cluster.lifecycle` and shares no code with them.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from bisect import insort
 from dataclasses import dataclass, field
 
 from plain_engine import PlainEngine, Request
 
 from llmsched_gym.backends.simulator.loop import engine_config
-from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
+from llmsched_gym.cluster.spec import ClusterSpec, Host, LLMExecutors
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
 
@@ -29,29 +30,107 @@ class Stage:
     children: list[int]
     reveals: list[int]
     tasks: range
+    model: str
+    inputs: dict[int | str, int] = field(default_factory=dict)  # bytes that parents have left, by location
     started: int = 0
     done: int = 0
 
 
 @dataclass
+class Model:
+    """A model on an executor; without an engine, it is not resident."""
+
+    group: LLMExecutors
+    host: Host
+    engine: PlainEngine | None = None
+    used_ns: int = 0
+
+    def fresh(self) -> PlainEngine:
+        """Return an engine that has cached nothing."""
+        return PlainEngine(engine_config(self.group, self.host))
+
+
+@dataclass
 class Executor:
-    """One executor; `engine` is None for a regular one."""
+    """One executor; a regular one has no models."""
 
     slots: int
-    engine: PlainEngine | None = None
+    location: int | str
+    models: list[Model] = field(default_factory=list)
+    active: Model | None = None
+    any_model: bool = False  # its one model serves every task
+    memory: int = 0
+    ready_ns: int = 0
     running: int = 0
     busy: bool = False  # an iteration is in flight
     requests: dict[Request, int] = field(default_factory=dict)  # the tasks of the requests that its engine holds
+
+    @property
+    def engine(self) -> PlainEngine | None:
+        """The engine of the active model."""
+        return None if self.active is None else self.active.engine
+
+    def takes(self, model: str) -> bool:
+        """Tell whether a task that asks for a model may be dispatched to it now."""
+        if self.any_model:
+            return True
+        served = [one for one in self.models if one.host.model == model]
+        return bool(served) and (self.running == 0 or served[0] is self.active)
+
+    def activate(self, model: str, now_ns: int) -> None:
+        """Make a model the active one."""
+        if self.any_model:
+            return
+        wanted = next(one for one in self.models if one.host.model == model)
+        if wanted is not self.active:
+            delay_ns = round(wanted.group.activate_s * 1e9)
+            if wanted.engine is None:
+                resident = [one for one in self.models if one.engine is not None]
+                resident.sort(key=lambda one: one.used_ns)
+                while sum(one.host.bytes for one in resident) + wanted.host.bytes > self.memory:
+                    resident.pop(0).engine = None
+                wanted.engine = wanted.fresh()
+                delay_ns = wanted.host.load_ns
+            self.active, self.ready_ns = wanted, now_ns + delay_ns
+        wanted.used_ns = now_ns
+
+
+def executors_of(cluster: ClusterSpec) -> list[Executor]:
+    """Return the executors of a cluster."""
+    executors: list[Executor] = []
+    for group in cluster.executors:
+        for _ in range(group.count):
+            if not isinstance(group, LLMExecutors):
+                executors.append(Executor(1, group.location))
+                continue
+            models = [Model(group, host) for host in group.hosts(cluster.models)]
+            for one in models:
+                if not group.serves or one.host.model in group.resident:
+                    one.engine = one.fresh()
+                    one.used_ns = -group.resident.index(one.host.model) if group.serves else 0
+            one = Executor(group.max_num_seqs, group.location, models, memory=group.memory_bytes)
+            one.any_model = not group.serves
+            if one.any_model:
+                one.active = models[0]
+            elif group.resident:
+                one.active = next(model for model in models if model.host.model == group.resident[0])
+            executors.append(one)
+    return executors
 
 
 class PlainSimulator:
     """A workload on a cluster, first come first served; `run` returns when every task started and finished.
 
-    All models of the workload are served by all LLM executors.
+    Executors with one model serve all tasks. Tasks go to the executor that holds the fewest, or, with `rotate`, to one
+    after the other of those that can take them.
     """
 
-    def __init__(self, workload: Workload, cluster: ClusterSpec) -> None:
+    def __init__(self, workload: Workload, cluster: ClusterSpec, *, rotate: bool = False) -> None:
         """Lay out the jobs and the executors."""
+        self.rotate = rotate
+        self.links = {frozenset(link.between): link for link in cluster.links}
+        models = [workload.models[row["model"]] if row["model"] >= 0 else "" for row in workload.tasks]
+        self.output_bytes = workload.tasks["output_bytes"].tolist()
         children, reveals = workload.children.tolist(), workload.reveals.tolist()
         self.stages = [
             Stage(
@@ -62,6 +141,7 @@ class PlainSimulator:
                 children=children[row["first_child"] : row["first_child"] + row["n_children"]],
                 reveals=reveals[row["first_reveal"] : row["first_reveal"] + row["n_reveals"]],
                 tasks=range(row["first_task"], row["first_task"] + row["n_tasks"]),
+                model=models[row["first_task"]] if row["n_tasks"] > 0 else "",
             )
             for row in workload.stages
         ]
@@ -71,36 +151,28 @@ class PlainSimulator:
         self.own_from = workload.contents.own_from
         self.stage_of = workload.tasks["stage"].tolist()
         self.duration_ns = workload.tasks["duration_ns"].tolist()
-        self.executors = [
-            Executor(group.max_num_seqs, PlainEngine(engine_config(group)))
-            if isinstance(group, LLMExecutors)
-            else Executor(1)
-            for group in cluster.executors
-            for _ in range(group.count)
-        ]
+        self.executors = executors_of(cluster)
         self.now_ns = 0
         self.ready: list[int] = []
-        self.events: list[tuple[int, int, int]] = []  # time, executor, task (-1: an iteration ends)
+        self.events: list[tuple[int, int, int, int]] = []
+        """Time, executor, number of the dispatch (0: an iteration ends), task."""
         self.start_ns = [-1] * len(workload.tasks)
         self.finish_ns = [-1] * len(workload.tasks)
         self.dispatches = 0
-        self.used_at: dict[int, list[tuple[int, int]]] = {}
-        """KV blocks in use and tokens generated so far, on each LLM executor at the decisions of an instant."""
-
-    def blocks_of(self, number: int) -> int:
-        """Return the KV blocks that an LLM executor has."""
-        engine = self.executors[number].engine
-        assert engine is not None
-        return engine.config.kv_blocks
+        self.used_at: dict[int, list[tuple[int, int, int]]] = {}
+        """KV blocks in use and in all, and tokens generated so far, on each LLM executor, its active model's, at the
+        decisions of an instant."""
 
     def run(self) -> tuple[list[int], list[int]]:
         """Run to the end; returns start and finish of every task in ns."""
         arrived = 0
         while True:
             self.used_at[self.now_ns] = [
-                (one.engine.shown_used, sum(request.generated for request in one.requests))
+                (0, 1, 0)
+                if one.engine is None
+                else (one.engine.shown_used, one.engine.config.kv_blocks, sum(r.generated for r in one.requests))
                 for one in self.executors
-                if one.engine is not None
+                if one.models
             ]
             self.dispatch_all()
             if not self.events or self.events[0][0] > self.now_ns:
@@ -112,11 +184,13 @@ class PlainSimulator:
                 return self.start_ns, self.finish_ns
             self.now_ns = min(due)
             while self.events and self.events[0][0] == self.now_ns:
-                _, executor, task = heapq.heappop(self.events)
-                if task >= 0:
-                    self.finish(executor, task)
-                else:
+                _, executor, dispatch, task = heapq.heappop(self.events)
+                if dispatch == 0:
                     self.end_iteration(executor)
+                elif self.executors[executor].models:
+                    self.submit(executor, task)
+                else:
+                    self.finish(executor, task)
             while arrived < len(self.arrivals) and self.arrivals[arrived] == self.now_ns:
                 for stage in self.stages_of[arrived]:
                     if self.stages[stage].revealed and self.stages[stage].parents_left == 0:
@@ -134,12 +208,14 @@ class PlainSimulator:
             free = [
                 (executor.running, number)
                 for number, executor in enumerate(self.executors)
-                if (executor.engine is None) == (stage.kind == StageKind.REGULAR) and executor.running < executor.slots
+                if bool(executor.models) == (stage.kind == StageKind.LLM)
+                and executor.running < executor.slots
+                and (not executor.models or executor.takes(stage.model))
             ]
             if not free:
                 position += 1
                 continue
-            self.dispatch(stage, min(free)[1])
+            self.dispatch(stage, free[self.dispatches % len(free)][1] if self.rotate else min(free)[1])
             if stage.started == len(stage.tasks):
                 self.ready.pop(position)
 
@@ -147,13 +223,35 @@ class PlainSimulator:
         """Start the next task of a stage."""
         task = stage.tasks[stage.started]
         executor = self.executors[number]
+        if executor.models:
+            executor.activate(stage.model, self.now_ns)
         stage.started += 1
         executor.running += 1
         self.start_ns[task] = self.now_ns
         self.dispatches += 1
-        if executor.engine is None:
-            heapq.heappush(self.events, (self.now_ns + self.duration_ns[task], number, task))
-            return
+        there_ns = max([self.now_ns, executor.ready_ns, *self.arrivals_of_inputs(stage, executor)])
+        if not executor.models:
+            heapq.heappush(self.events, (there_ns + self.duration_ns[task], number, self.dispatches, task))
+        elif there_ns > self.now_ns:
+            heapq.heappush(self.events, (there_ns, number, self.dispatches, task))
+        else:
+            self.submit(number, task)
+
+    def arrivals_of_inputs(self, stage: Stage, executor: Executor) -> list[int]:
+        """Return when what a stage needs from each other location would be where an executor is."""
+        if not self.links:
+            return []
+        arrivals: list[int] = []
+        for location, size in stage.inputs.items():
+            if location != executor.location and size > 0:
+                link = self.links[frozenset((location, executor.location))]
+                arrivals.append(self.now_ns + round(link.latency_s * 1e9) + math.ceil(size * (1.0 / link.gb_per_s)))
+        return arrivals
+
+    def submit(self, number: int, task: int) -> None:
+        """Hand a task to the engine of the active model."""
+        executor = self.executors[number]
+        assert executor.engine is not None
         row = self.task_rows[task]
         request = Request(
             self.now_ns,
@@ -177,7 +275,7 @@ class PlainSimulator:
                 engine.launch()
                 if engine.next_ns is not None:
                     executor.busy = True
-                    heapq.heappush(self.events, (engine.next_ns, number, -1))
+                    heapq.heappush(self.events, (engine.next_ns, number, 0, -1))
 
     def end_iteration(self, number: int) -> None:
         """Finish what an engine's iteration ends."""
@@ -191,9 +289,15 @@ class PlainSimulator:
 
     def finish(self, number: int, task: int) -> None:
         """Take a finished task off its executor."""
-        self.executors[number].running -= 1
+        executor = self.executors[number]
+        executor.running -= 1
+        if executor.active is not None and executor.running == 0:
+            executor.active.used_ns = self.now_ns
         self.finish_ns[task] = self.now_ns
         stage = self.stages[self.stage_of[task]]
+        for child in stage.children:
+            inputs = self.stages[child].inputs
+            inputs[executor.location] = inputs.get(executor.location, 0) + self.output_bytes[task]
         stage.done += 1
         if stage.done == len(stage.tasks):
             self.complete(stage)

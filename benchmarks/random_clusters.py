@@ -1,12 +1,13 @@
 """Random workloads on random clusters, on the simulator and on its model in plain Python: how many agree.
 
-    python benchmarks/random_clusters.py [--clusters 5000] [--seed 0] [--json]
+    python benchmarks/random_clusters.py [--clusters 5000] [--models] [--seed 0] [--json]
 
 Compared to the nanosecond: when every task starts and finishes, first come first served. Compared exactly: the KV
 blocks in use and the tokens generated so far on every LLM executor at every decision, as the observation tells them.
 Clusters run short of KV blocks, batch synchronously and asynchronously, with and without prefix caching; jobs reveal,
-skip and plan stages, arrive together, and have tasks that take no time. Exits with 1 if anything differs, and says
-which clusters.
+skip and plan stages, arrive together, and have tasks that take no time. With ``--models``, executors serve several
+models each, load and evict them, and fetch what lies elsewhere; dispatches go to one executor after the other. Exits
+with 1 if anything differs, and says which clusters.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from plain_simulator import PlainSimulator
-from random_workloads import Case
+from random_workloads import Case, random_model_cluster, with_models
 
 from llmsched_gym.envs.columns import Executor
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
@@ -38,12 +40,14 @@ class Verdict(NamedTuple):
         readings: Rows of `executors` whose KV blocks in use and generated tokens were compared.
         wrong: How many of them differ.
         preemptions: Sequences that were preempted.
+        loads: Dispatches that began to load a model, or to activate it.
     """
 
     equal: bool
     readings: int
     wrong: int
     preemptions: int
+    loads: int
 
 
 def random_case(seed: int) -> Case:
@@ -59,42 +63,70 @@ def random_case(seed: int) -> Case:
     )
 
 
-def check(case: Case) -> Verdict:
-    """Run one case both ways."""
-    draft, cluster, _ = case.draw()
+def check(case: Case, *, models: bool = False) -> Verdict:
+    """Run one case both ways; with `models`, on a cluster whose executors serve several."""
+    draft, cluster, rng = case.draw()
     workload = draft.assemble()
-    plain = PlainSimulator(workload, cluster)
+    if models:
+        workload, cluster = with_models(rng, workload), random_model_cluster(rng)
+    plain = PlainSimulator(workload, cluster, rotate=models)
     start_ns, finish_ns = plain.run()
-    env = SchedulingEnv("toy", workload=workload, cluster=cluster, profiler=False, max_candidates=None, max_jobs=None)
+    env = SchedulingEnv(
+        "toy",
+        workload=workload,
+        cluster=cluster,
+        profiler=False,
+        max_candidates=None,
+        max_jobs=None,
+        placement="agent" if models else "least_loaded",
+    )
     observation, _ = env.reset(seed=0)
-    rows = [e for e, one in enumerate(plain.executors) if one.engine is not None]
-    total = env.episode.state.executors["engine"][rows]
-    assert (total >= 0).all()
-    readings = wrong = 0
+    rows = [e for e, one in enumerate(plain.executors) if one.models]
+    readings = wrong = dispatches = 0
     done, info = False, {}
     while not done:
         expected = plain.used_at[env.episode.now_ns]
-        for e, (used, tokens) in zip(rows, expected, strict=True):
+        for e, (used, blocks, tokens) in zip(rows, expected, strict=True):
             row = observation["executors"][e]
             readings += 1
-            share = np.float32(used / plain.blocks_of(e))
+            share = np.float32(used / blocks)
             wrong += bool(row[Executor.KV_USED] != share or row[Executor.DECODED_TOKENS] != tokens)
-        observation, _, done, _, info = env.step(int(observation["action_mask"].argmax()))
+        action = (
+            oldest(observation["action_mask"], len(plain.executors), dispatches)
+            if models
+            else int(observation["action_mask"].argmax())
+        )
+        dispatches += action < len(observation["action_mask"]) - 1
+        observation, _, done, _, info = env.step(action)
     tasks = env.episode.state.tasks
     equal = tasks["start_ns"].tolist() == start_ns and tasks["finish_ns"].tolist() == finish_ns
-    return Verdict(equal, readings, wrong, info["result"]["preemptions"])
+    return Verdict(equal, readings, wrong, info["result"]["preemptions"], int((tasks["load_ns"] > 0).sum()))
+
+
+def oldest(mask: NDArray[np.int8], executors: int, dispatches: int) -> int:
+    """Return the action that dispatches the oldest stage that can be, to one executor after the other."""
+    first = int(mask.argmax())
+    if first == len(mask) - 1:
+        return first
+    row = first - first % executors
+    able = np.flatnonzero(mask[row : row + executors])
+    return row + int(able[dispatches % len(able)])
 
 
 def main() -> None:
     """Check, and print how many agree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clusters", type=int, default=5000)
+    parser.add_argument("--models", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     seeds = range(arguments.seed, arguments.seed + arguments.clusters)
     watched = Console(stderr=True)
-    verdicts = {seed: check(random_case(seed)) for seed in track(seeds, "random clusters", console=watched)}
+    verdicts = {
+        seed: check(random_case(seed), models=arguments.models)
+        for seed in track(seeds, "random clusters", console=watched)
+    }
     differ = [seed for seed, one in verdicts.items() if not one.equal or one.wrong]
     found: dict[str, Any] = {
         "clusters": len(verdicts),
@@ -102,13 +134,15 @@ def main() -> None:
         "readings": sum(one.readings for one in verdicts.values()),
         "wrong_readings": sum(one.wrong for one in verdicts.values()),
         "preemptions": sum(one.preemptions for one in verdicts.values()),
+        "loads": sum(one.loads for one in verdicts.values()),
         "differ": differ,
     }
     if arguments.json:
         print(json.dumps(found))
     else:
         print(
-            f"{found['equal']} of {found['clusters']} clusters equal ({found['preemptions']} preemptions), "
+            f"{found['equal']} of {found['clusters']} clusters equal ({found['preemptions']} preemptions, "
+            f"{found['loads']} loads), "
             f"{found['wrong_readings']} of {found['readings']} readings of KV blocks and tokens wrong"
         )
         if differ:

@@ -179,6 +179,74 @@ def random_cluster(rng: np.random.Generator, *, short_of_kv: bool) -> ClusterSpe
     return ClusterSpec.model_validate({"name": "random", "executors": groups})
 
 
+MODELS = ("small", "middle", "large")
+
+
+def with_models(rng: np.random.Generator, workload: Workload) -> Workload:
+    """Return a workload whose LLM stages ask for one of three models, by template node, and whose outputs vary."""
+    tasks = workload.tasks.copy()
+    stage = workload.stages[tasks["stage"]]
+    app = workload.jobs["app"][stage["job"]]
+    model = rng.integers(0, len(MODELS), (len(workload.templates), max(len(t.nodes) for t in workload.templates)))
+    tasks["model"] = np.where(stage["kind"] == StageKind.LLM, model[app, stage["node"]], -1)
+    tasks["output_bytes"] = rng.choice([0, 1, 10**6, 3 * 10**8], len(tasks))
+    return replace(workload, models=MODELS, tasks=tasks)
+
+
+def random_model_cluster(rng: np.random.Generator) -> ClusterSpec:
+    """Draw a cluster whose executors serve several models each, in one to three places."""
+    catalogue = {
+        name: {"weights_gb": float(rng.integers(1, 5)), "kv_kib_per_token": float(rng.integers(1, 300))}
+        for name in MODELS
+    }
+    places = ["here", 7, "there"][: int(rng.integers(1, 4))]
+    groups: list[dict[str, object]] = []
+    for _ in range(int(rng.integers(1, 3))):
+        seqs = int(rng.integers(1, 5))
+        served = [name for name in MODELS if rng.random() < 0.7] or [MODELS[0]]
+        groups.append(
+            {
+                "kind": "llm",
+                "count": int(rng.integers(1, 3)),
+                "location": places[int(rng.integers(len(places)))],
+                "max_num_seqs": seqs,
+                "max_num_batched_tokens": int(rng.integers(seqs, 90)),
+                "block_size": int(rng.choice([1, 4, 16])),
+                "async_scheduling": bool(rng.random() < 0.5),
+                "prefix_caching": bool(rng.random() < 0.7),
+                "serves": {
+                    name: {
+                        "latency": str(rng.choice(["llama-2-7b-h100", "llama-3.1-8b-a100", "one-second-per-token"])),
+                        "kv_tokens": int(rng.choice([MAX_PROMPT + MAX_OUTPUT + 16, 300, 4096])),
+                    }
+                    for name in served
+                },
+                "gpus": int(rng.integers(1, 3)),
+                "memory_gb": float(rng.choice([6.0, 8.0, 20.0])),
+                "resident": [str(rng.choice(served))] if rng.random() < 0.7 else [],
+                "load": {
+                    "overhead_s": float(rng.choice([0.0, 0.3])),
+                    "gb_per_s": float(rng.choice([1.0, 50.0, 100_000.0])),
+                },
+                "activate_s": float(rng.choice([0.0, 0.0, 0.05])),
+            }
+        )
+    for name in MODELS:  # somebody serves each
+        if not any(name in group["serves"] for group in groups):  # pyright: ignore[reportOperatorIssue]
+            groups[0]["serves"][name] = {"latency": "llama-2-7b-h100", "kv_tokens": 200}  # pyright: ignore
+    groups.extend({"kind": "regular", "count": 1, "location": place} for place in places)  # all are somebody's
+    links = [
+        {
+            "between": [a, b],
+            "gb_per_s": float(rng.choice([0.1, 2.5, 23.0])),
+            "latency_s": float(rng.choice([0.0, 0.0006])),
+        }
+        for k, a in enumerate(places)
+        for b in places[k + 1 :]
+    ]
+    return ClusterSpec.model_validate({"name": "random", "models": catalogue, "executors": groups, "links": links})
+
+
 @dataclass(frozen=True)
 class Case:
     """Everything about a random episode, in a few numbers that a failing test can print.

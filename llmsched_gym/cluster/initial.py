@@ -14,7 +14,9 @@ from llmsched_gym.cluster.state import (
     CLOCK,
     EXECUTOR_STATE,
     FAR,
+    HOST_STATE,
     JOB_STATE,
+    LINK,
     POOL_STATE,
     STAGE_STATE,
     TASK_STATE,
@@ -99,16 +101,17 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
         InputError: The cluster cannot run some task.
     """
     cluster.check_serves(workload)
-    profile = cluster.reference_profile
+    # Tools only: still one row, which no task uses.
+    profiles = [cluster.reference_profile(model) for model in workload.models] or [None]
     jobs = np.zeros(len(workload.jobs), JOB_STATE)
     stages = np.zeros(len(workload.stages), STAGE_STATE)
     tasks = np.zeros(len(workload.tasks), TASK_STATE)
-    expected = expectations(workload, profile)
+    expected = np.stack([expectations(workload, profile) for profile in profiles])
     first_node = starts([len(template.nodes) for template in workload.templates])
     regular_pool = len(workload.models)
     _fill_jobs(workload.jobs, jobs)
     _fill_stages(workload.stages, workload.tasks, expected, first_node, regular_pool, jobs, stages)
-    _fill_tasks(workload.tasks, workload.contents, task_work_ns(workload.tasks, profile), tasks)
+    _fill_tasks(workload.tasks, workload.contents, _reference_work_ns(workload.tasks, profiles), tasks)
     _fill_truth(jobs, stages, tasks, workload.children)
     clock = np.zeros(1, CLOCK)
     clock["jobs"] = len(jobs)
@@ -118,6 +121,9 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
         stages=stages,
         tasks=tasks,
         executors=(executors := _executors(cluster, workload.models)),
+        hosts=_hosts(cluster, workload.models),
+        inputs=np.zeros((len(stages), len(links := _links(cluster))), np.int64),
+        links=links,
         pools=_pools(executors, regular_pool + 1),
         # Copies can be written, as all arrays of a state that was copied or unpickled: one type, compiled once.
         children=workload.children.copy(),
@@ -133,20 +139,55 @@ def _executors(cluster: ClusterSpec, models: tuple[str, ...]) -> NDArray[Any]:
     rows["event_ns"] = FAR
     rows["task"] = rows["engine"] = rows["heap_position"] = -1
     row = engine = 0
+    locations = cluster.locations
     for group in cluster.executors:
         here = rows[row : row + group.count]
         here["pools"] = cluster.pools_of(group, models)
-        here["location"] = group.location
+        here["location"] = locations.index(group.location)
         if isinstance(group, LLMExecutors):
+            hosts = group.hosts(cluster.models)
+            names = [host.model for host in hosts]
             here["kind"] = StageKind.LLM
             here["slots"] = group.max_num_seqs
-            here["engine"] = np.arange(engine, engine + group.count)
-            engine += group.count
+            here["n_engines"] = len(hosts)
+            here["first_engine"] = engine + len(hosts) * np.arange(group.count)
+            if group.serves:
+                here["serves"] = here["pools"]
+            else:
+                here["engine"] = here["first_engine"]
+            if group.resident:
+                here["engine"] = here["first_engine"] + names.index(group.resident[0])
+            resident = sum(host.bytes for host in hosts if host.model in group.resident)
+            here["free_bytes"] = group.memory_bytes - resident
+            engine += group.count * len(hosts)
         else:
             here["kind"] = StageKind.REGULAR
             here["slots"] = 1
         row += group.count
     return rows
+
+
+def _hosts(cluster: ClusterSpec, models: tuple[str, ...]) -> NDArray[Any]:
+    engines = cluster.engines
+    rows = np.zeros(len(engines), HOST_STATE)
+    for row, (group, host) in zip(rows, engines, strict=True):
+        row["bytes"], row["load_ns"] = host.bytes, host.load_ns
+        row["activate_ns"] = round(group.activate_s * 1e9)
+        row["model"] = models.index(host.model) if host.model in models else -1
+        row["resident"] = not group.serves or host.model in group.resident
+        if host.model in group.resident:
+            row["used_ns"] = -group.resident.index(host.model)
+    return rows
+
+
+def _links(cluster: ClusterSpec) -> NDArray[Any]:
+    locations = cluster.locations
+    places = len(locations) if cluster.links else 0
+    links = np.zeros((places, places), LINK)
+    for link in cluster.links:
+        a, b = (locations.index(end) for end in link.between)
+        links[a, b] = links[b, a] = (round(link.latency_s * 1e9), 1.0 / link.gb_per_s)
+    return links
 
 
 def _pools(executors: NDArray[Any], n_pools: int) -> NDArray[Any]:
@@ -155,6 +196,15 @@ def _pools(executors: NDArray[Any], n_pools: int) -> NDArray[Any]:
         serves = (executors["pools"] >> np.uint64(pool)) & np.uint64(1) == 1
         pools["free"][pool] = executors["slots"][serves].sum()
     return pools
+
+
+def _reference_work_ns(tasks: NDArray[Any], profiles: list[LatencyProfile | None]) -> NDArray[np.int64]:
+    """Return the slot time of tasks, each on the reference executor of its model."""
+    work_ns = task_work_ns(tasks, profiles[0])
+    for model, profile in enumerate(profiles[1:], 1):
+        rows = tasks["model"] == model
+        work_ns[rows] = task_work_ns(tasks[rows], profile)
+    return work_ns
 
 
 @kernel
@@ -226,7 +276,7 @@ def _fill_stages(
             stage.pool = max(given_tasks[min(source.first_task, len(given_tasks) - 1)].model, 0)
 
         job = jobs[source.job]
-        mean = expected[first_node[job.app] + source.node]
+        mean = expected[min(max(stage.pool, 0), len(expected) - 1), first_node[job.app] + source.node]
         stage.task_work_ns = mean.task_work_ns
         stage.stage_work_ns = mean.stage_work_ns
         stage.stage_duration_ns = mean.stage_duration_ns

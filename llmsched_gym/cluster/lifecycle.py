@@ -64,6 +64,8 @@ def finish_task(state: ClusterState, task: int, now_ns: int) -> None:
     executor.busy_ns += now_ns - done.start_ns
     _count_free(state, done.executor, 1)
     stage = state.stages[done.stage]
+    if state.inputs.shape[1] > 0:
+        _hand_on(state, stage, executor.location, done.output_bytes)
     job = state.jobs[stage.job]
     job.running_tasks -= 1
     job.attained_ns += now_ns
@@ -76,6 +78,13 @@ def finish_task(state: ClusterState, task: int, now_ns: int) -> None:
             _leave_system(state, stage.job, now_ns)
         else:
             _update_paths(state, stage.job)
+
+
+@kernel
+def _hand_on(state: ClusterState, stage: Rows, location: int, output_bytes: int) -> None:
+    """Leave what a task of a stage has put out for the children of the stage, where it is."""
+    for k in range(stage.first_child, stage.first_child + stage.n_children):
+        state.inputs[state.children[k], location] += output_bytes
 
 
 @kernel

@@ -132,6 +132,9 @@ TASK_STATE: Final = np.dtype(
         ("job_prefix_tokens", "i4"),
         ("own_from", "i4"),  # position of the first token that no other prompt has
         ("output_bytes", "i8"),
+        ("join_ns", "i8"),  # its model and its inputs are there: it joins the engine, or starts on the tool executor
+        ("load_ns", "i8"),  # how long loading takes that its dispatch began; 0: none
+        ("moved_bytes", "i8"),  # of its inputs, those that came from other locations
     ],
     align=True,
 )
@@ -146,13 +149,35 @@ EXECUTOR_STATE: Final = np.dtype(
         ("slots", "i4"),  # tasks it can hold: max_num_seqs, or 1
         ("running", "i4"),  # tasks it holds
         ("task", "i4"),  # regular: the task it runs; -1 idle
-        ("engine", "i4"),  # LLM: its row among the engines; -1 for regular executors
-        ("location", "i4"),
+        ("engine", "i4"),  # LLM: row of the engine of its active model; -1 for regular executors, and before the first
+        ("first_engine", "i4"),  # LLM: row of its first engine; the others follow
+        ("n_engines", "i4"),  # models that it serves; 0: regular
+        ("location", "i4"),  # row of `links`
+        ("moving", "i4"),  # tasks that hold a slot and wait for their model or their inputs
         ("heap_position", "i4"),  # where it stands in the event heap; -1 when it has no event
+        ("serves", "u8"),  # pools that it takes when it holds no task, else only its active model's; 0: `pools` stay
+        ("ready_ns", "i8"),  # when its active model is there, or was
+        ("free_bytes", "i8"),  # memory that no resident model takes up
     ],
     align=True,
 )
 """One row per executor, in the order of the cluster file."""
+
+HOST_STATE: Final = np.dtype(
+    [
+        ("bytes", "i8"),  # memory that it takes up while it is resident
+        ("load_ns", "i8"),  # how long loading it takes
+        ("activate_ns", "i8"),  # how long activating it takes while it is resident
+        ("used_ns", "i8"),  # when it was last made active or ran its last task; below 0: by rank at time 0
+        ("model", "i4"),  # its pool; -1: no task asks for it
+        ("resident", "i4"),  # 0 or 1
+    ],
+    align=True,
+)
+"""One row per engine: a model on an executor."""
+
+LINK: Final = np.dtype([("latency_ns", "i8"), ("ns_per_byte", "f8")], align=True)
+"""One entry per pair of locations: (locations, locations)."""
 
 POOL_STATE: Final = np.dtype([("ready", "i4"), ("free", "i4")], align=True)
 """One row per pool (models first, then regular): ready stages with tasks to start, and free slots."""
@@ -185,6 +210,10 @@ class ClusterState(NamedTuple):
         stages: (n_stages,) `STAGE_STATE`.
         tasks: (n_tasks,) `TASK_STATE`.
         executors: (n_executors,) `EXECUTOR_STATE`.
+        hosts: (n_engines,) `HOST_STATE`.
+        inputs: (n_stages, locations) int64; bytes that finished parents have left for a stage, by where they are.
+            Without columns where that is of no concern.
+        links: (locations, locations) `LINK`; likewise empty.
         pools: (n_pools,) `POOL_STATE`.
         children: int32; child lists of the stages.
         reveals: int32; lists of the stages that each stage reveals.
@@ -198,6 +227,9 @@ class ClusterState(NamedTuple):
     stages: Rows
     tasks: Rows
     executors: Rows
+    hosts: Rows
+    inputs: NDArray[np.int64]
+    links: Rows
     pools: Rows
     children: NDArray[np.int32]
     reveals: NDArray[np.int32]

@@ -165,7 +165,7 @@ def engine_load(cluster: ClusterSpec) -> NDArray[Any]:
     row = 0
     for group in cluster.executors:
         if group.kind == "llm":
-            config = engine_config(group)
+            config = engine_config(group, group.hosts(cluster.models)[0])
             here = load[row : row + group.count]
             here["latency_ps"] = config.profile.coefficients_ps
             here["total_blocks"], here["block_size"] = config.kv_blocks, config.block_size

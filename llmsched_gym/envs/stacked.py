@@ -133,6 +133,9 @@ def _cluster_at(stack: ClusterState, place: int) -> ClusterState:
         stack.stages[place],
         stack.tasks[place],
         stack.executors[place],
+        stack.hosts[place],
+        stack.inputs[place],
+        stack.links[place],
         stack.pools[place],
         stack.children[place],
         stack.reveals[place],
@@ -153,6 +156,7 @@ def _simulation_at(stack: Simulation, place: int) -> Simulation:
             stack.engines.extents[place],
         ),
         stack.heap[place],
+        stack.moving[place],
         stack.unplanned[place],
         stack.finished[place],
     )

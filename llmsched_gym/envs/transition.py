@@ -139,7 +139,7 @@ def _step_episode(world: World, turn: Turn, tables: Tables, row: int) -> None:
     _show_engines(state, simulation, episode.beliefs.layout.tokens, tables)
     if len(episode.beliefs.jobs) > 0:
         refresh(state, world.inference, episode.beliefs, rules.soft)
-        show_beliefs(state, episode.beliefs, loop.mean_iteration_s(simulation), tables)
+        show_beliefs(state, episode.beliefs, loop.mean_iteration_s(state, simulation), tables)
     if len(tables.nodes) > 0:
         show_graph(state, episode.beliefs.stages, tables)
     if len(tables.truth) > 0:

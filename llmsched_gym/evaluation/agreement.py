@@ -175,7 +175,7 @@ def residual(validation: Validation) -> dict[str, Any]:
 
 def _given_dispatches(validation: Validation, run: Run) -> list[tuple[NDArray[Any], ...]]:
     """Serve each server's requests as they came; per server: predicted and real seconds, batch, cached and reported."""
-    configs = [engine_config(group) for group in validation.cluster.llm for _ in range(group.count)]
+    configs = [engine_config(group, host) for group, host in validation.cluster.engines]
     llm = validation.llm_tasks
     first = {executor: index for index, executor in enumerate(_llm_executors(validation))}
     return [

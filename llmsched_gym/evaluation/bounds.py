@@ -11,7 +11,8 @@ prefill token, or b + d * context when it decodes. The iteration that yields tok
 *span* is at least the sum of (a + own cost). No more than S = max_num_seqs sequences share an iteration, so charging
 a / S + own cost per sequence and iteration charges an engine with no more than the time that passes: the task's
 *work*, in engine seconds, is at least the sum of these charges. A regular task has span and work equal to its
-duration. With several kinds of engines, the least of each need counts.
+duration. With several kinds of engines, the least of each need counts. Models are taken to load at once, and inputs to
+be where they are needed: of the engines of an executor one runs at a time.
 
 **Stages.** All work of a stage falls between ready and done. So its span is at least the longest span of its tasks, its
 work over the number m of executors, and, since an engine that serves any of its tasks runs as many iterations as the
@@ -52,7 +53,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import allocating_kernel
 from llmsched_gym.cluster.latency import load_profile
-from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
+from llmsched_gym.cluster.spec import ClusterSpec, Host, LLMExecutors
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
@@ -196,18 +197,18 @@ def _task_needs(workload: Workload, cluster: ClusterSpec) -> tuple[Floats, Float
     needs = np.array([seconds, seconds, 0.5 * seconds, np.zeros(len(tasks)), seconds])
     servers = np.full(len(tasks), float(max(cluster.n_regular, 1)))
     for m in range(len(workload.models)):
-        groups = [group for group in cluster.llm if cluster.pools_of(group, workload.models) >> m & 1]
+        serving = cluster.serving(m, workload.models)
         rows = np.flatnonzero(tasks["model"] == m)
-        if groups and len(rows):
-            needs[:, rows] = np.minimum.reduce([_llm_needs_on(tasks[rows], group) for group in groups])
-            servers[rows] = sum(group.count for group in groups)
+        if serving and len(rows):
+            needs[:, rows] = np.minimum.reduce([_llm_needs_on(tasks[rows], group, host) for group, host in serving])
+            servers[rows] = sum(group.count for group, _ in serving)
     return needs, servers
 
 
-def _llm_needs_on(tasks: NDArray[Any], group: LLMExecutors) -> Floats:
+def _llm_needs_on(tasks: NDArray[Any], group: LLMExecutors, host: Host) -> Floats:
     prompt = tasks["prompt_tokens"].astype(np.int64)
     covered = np.maximum(tasks["app_prefix_tokens"], tasks["job_prefix_tokens"]) if group.prefix_caching else 0
-    profile = load_profile(group.latency)
+    profile = load_profile(host.latency)
     return _llm_needs(
         prompt,
         tasks["output_tokens"].astype(np.int64),

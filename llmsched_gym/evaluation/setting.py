@@ -142,7 +142,7 @@ class Setting:
         return recorded | {
             "scenario": self.scenario.model_dump(mode="json"),
             "workload": None if self.workload_file is None else self.workload(0).digest,
-            "latency_ps": {group.latency: self._coefficients(group.latency) for group in self.scenario.cluster.llm},
+            "latency_ps": {name: self._coefficients(name) for name in self.scenario.cluster.latencies},
             "split": self.split,
             "profiler": self.profiler if isinstance(self.profiler, bool) else _files_digest(Path(self.profiler)),
             "soft_evidence": self.soft_evidence,

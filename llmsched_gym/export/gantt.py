@@ -68,7 +68,7 @@ def plot_lanes(axes: Axes, state: ClusterState, workload: Workload, height: floa
     lane_inches = height / max(int(spans.first_lane[-1]), 1)
 
     app = state.jobs["app"][state.stages["job"][state.tasks["stage"][spans.task]]]
-    regular = state.executors["engine"][state.tasks["executor"][spans.task]] < 0
+    regular = state.executors["n_engines"][state.tasks["executor"][spans.task]] == 0
     running = state.tasks["finish_ns"][spans.task] == FAR
     left, right = spans.start_ns / SECOND_NS, spans.end_ns / SECOND_NS
     low, high = spans.lane + 0.08, spans.lane + 0.92

@@ -251,7 +251,7 @@ def _counter(name: str, unit: str, steps: Steps, pid: int = _JOBS_PID) -> list[E
 
 def _kv_counters(state: ClusterState) -> list[Event]:
     events = []
-    for e in np.flatnonzero(state.executors["engine"] >= 0).tolist():
+    for e in np.flatnonzero(state.executors["n_engines"] > 0).tolist():
         steps = kv_tokens(state, e)
         events += _counter("KV tokens (reconstructed)", "tokens", steps, _pid(e))
     return events

@@ -50,14 +50,14 @@ def ansi(episode: Moment, workload: Workload) -> str:
     to_come = len(state.jobs) - clock["arrived"]
     jobs = f"jobs: {clock['active']} in system, {clock['done']} done, {to_come} to come"
     lines = [f"{escaped(workload.name)}  {clock['now_ns'] / SECOND_NS:.3f} s  {jobs}"]
-    llm = np.flatnonzero(state.executors["engine"] >= 0)
+    llm = np.flatnonzero(state.executors["n_engines"] > 0)
     names = executor_names(state)
     lines += [
         f"{names[e]:<8} {_bar(state, np.array([e]))}  KV {episode.kv_share(e):4.0%}" for e in llm[:_LISTED].tolist()
     ]
     if len(llm) > _LISTED:
         lines.append(f"{'others':<8} {_bar(state, llm[_LISTED:])}")
-    regular = np.flatnonzero(state.executors["engine"] < 0)
+    regular = np.flatnonzero(state.executors["n_engines"] == 0)
     if len(regular):
         lines.append(f"{'regular':<8} {_bar(state, regular)}")
     ready = state.stages[state.ready[: clock["ready"]]]
@@ -205,7 +205,7 @@ def _lanes_image(
     image[edge & wide[span]] *= 0.55
     image = image[row]
     image[rows < 0] = 255.0
-    regular = np.append(state.executors["engine"][state.tasks["executor"][spans.task]] < 0, False)
+    regular = np.append(state.executors["n_engines"][state.tasks["executor"][spans.task]] == 0, False)
     stripe = (np.arange(len(rows))[:, None] + np.arange(len(column_ns))) % 5 == 0
     hatched = regular[span][row] & stripe & (rows >= 0)[:, None]
     image[hatched] = image[hatched] * 0.6 + 255.0 * 0.4

@@ -38,6 +38,15 @@ def test_engines_show_what_the_plain_event_loop_shows(case: Case) -> None:
     assert verdict.wrong == 0 < verdict.readings
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(Case(seed=2, n_apps=1, n_jobs=2, n_stages=4, spread_ns=0, short_of_kv=False))  # one model, not resident
+@given(cases())
+def test_equals_the_plain_event_loop_where_models_are_loaded(case: Case) -> None:
+    verdict = check(case, models=True)
+    assert verdict.equal
+    assert verdict.wrong == 0 < verdict.readings
+
+
 @pytest.mark.parametrize("name", ["mixed", "planning"])
 def test_equals_the_plain_event_loop_on_applications(name: str) -> None:
     scenario = load_scenario(name).replaced(jobs=12)

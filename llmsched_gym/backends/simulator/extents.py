@@ -108,6 +108,20 @@ def find(engine: Engine, content: int, block: int, stop: int) -> tuple[int, int]
 
 
 @kernel
+def clear_cache(engine: Engine) -> None:
+    """Forget all that an idle engine has cached."""
+    row = engine.row[0]
+    row.free_blocks = row.total_blocks
+    row.cached_blocks = 0
+    row.spare_extent = 0
+    row.extents_used = 0
+    engine.extents[0].older = 0
+    engine.extents[0].newer = 0
+    for k in range(len(engine.contents)):
+        engine.contents[k].first = 0
+
+
+@kernel
 def split(engine: Engine, index: int, block: int) -> int:
     """Cut an extent before a block of it; returns the upper part, a new one."""
     extents, lower = engine.extents, engine.extents[index]

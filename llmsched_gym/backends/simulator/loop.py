@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.backends.simulator import engine, readings
 from llmsched_gym.backends.simulator.event_heap import set_event
-from llmsched_gym.backends.simulator.state import EngineConfig, Engines, engine_at, new_engines
+from llmsched_gym.backends.simulator.residency import activate, bytes_elsewhere, drain, fetch_ns
+from llmsched_gym.backends.simulator.state import MOVING, EngineConfig, Engines, engine_at, new_engines
 from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.latency import iteration_ps, load_profile
 from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, is_over, least_loaded, start_task
-from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
-from llmsched_gym.cluster.state import FAR, ClusterState
+from llmsched_gym.cluster.spec import ClusterSpec, Host, LLMExecutors
+from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.workload import Workload
 
@@ -35,12 +36,14 @@ class Simulation(NamedTuple):
     Attributes:
         engines: One per LLM executor (backends/simulator/state.py).
         heap: (n_executors,) int32; executors by next event.
+        moving: (n_executors, slots) `MOVING`, of LLM executors; without columns where nothing has to be waited for.
         unplanned: (n_executors + 1,) int32; count, then executors whose engine must plan on before time moves.
         finished: int32; rows of the tasks that an engine has just finished.
     """
 
     engines: Engines
     heap: NDArray[np.int32]
+    moving: Rows
     unplanned: NDArray[np.int32]
     finished: NDArray[np.int32]
 
@@ -56,24 +59,26 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
         allowed = f"at most {LAST_ARRIVAL_NS // 10**9} s after the start"
         raise InputError(f"workload {workload.name}", "last arrival", Plain(f"{latest_ns // 10**9} s"), allowed)
     state = initial_state(workload, cluster)
-    configs = [config for group in cluster.llm for config in [engine_config(group)] * group.count]
+    configs = [engine_config(group, host) for group, host in cluster.engines]
     largest = max((config.max_num_seqs for config in configs), default=1)
+    delays = cluster.serves_several or bool(cluster.links)
     simulation = Simulation(
         engines=new_engines(configs, largest, workload.contents.total),
         heap=np.zeros(len(state.executors), np.int32),
+        moving=np.zeros((len(state.executors), largest if delays else 0), MOVING),
         unplanned=np.zeros(len(state.executors) + 1, np.int32),
         finished=np.zeros(largest, np.int32),
     )
     return state, simulation
 
 
-def engine_config(group: LLMExecutors) -> EngineConfig:
-    """Return how the engine of each replica of a group of LLM executors is set up."""
+def engine_config(group: LLMExecutors, host: Host) -> EngineConfig:
+    """Return how the engine of a model on each replica of a group of LLM executors is set up."""
     return EngineConfig(
-        profile=load_profile(group.latency),
+        profile=load_profile(host.latency),
         max_num_seqs=group.max_num_seqs,
         max_num_batched_tokens=group.max_num_batched_tokens,
-        kv_blocks=group.kv_blocks,
+        kv_blocks=host.kv_tokens // group.block_size,
         block_size=group.block_size,
         watermark=group.watermark,
         prefix_caching=group.prefix_caching,
@@ -86,14 +91,24 @@ def engine_config(group: LLMExecutors) -> EngineConfig:
 def dispatch(state: ClusterState, simulation: Simulation, stage: int, executor: int) -> None:
     """Start the next task of a ready stage on an executor that can run it and has a free slot."""
     now_ns = state.clock[0].now_ns
-    task = start_task(state, stage, executor, now_ns)
     row = state.executors[executor]
-    if row.engine < 0:
+    load_ns = activate(state, simulation.engines, executor, state.stages[stage].pool)
+    task = start_task(state, stage, executor, now_ns)
+    started = state.tasks[task]
+    started.join_ns = now_ns
+    if simulation.moving.shape[1] > 0:
+        started.load_ns = load_ns
+        started.moved_bytes = bytes_elsewhere(state, stage, executor)
+        started.join_ns = max(now_ns + fetch_ns(state, stage, executor), row.ready_ns)
+    if row.n_engines == 0:
         row.task = task
-        set_event(state.clock[0], simulation.heap, state.executors, executor, now_ns + state.tasks[task].duration_ns)
-        return
-    engine.submit(engine_at(simulation.engines, row.engine), state.tasks, task, now_ns)
-    _follow_engine(state, simulation, executor)
+        set_event(state.clock[0], simulation.heap, state.executors, executor, started.join_ns + started.duration_ns)
+    elif started.join_ns > now_ns:
+        _move(simulation.moving[executor], row, task, started.join_ns)
+        _follow_engine(state, simulation, executor)
+    else:
+        engine.submit(engine_at(simulation.engines, row.engine), state.tasks, task, now_ns)
+        _follow_engine(state, simulation, executor)
 
 
 @kernel
@@ -175,9 +190,8 @@ def _plan_engines(state: ClusterState, simulation: Simulation) -> None:
     """Let every engine that is between two segments plan on."""
     for k in range(1, simulation.unplanned[0] + 1):
         e = simulation.unplanned[k]
-        row = state.executors[e].engine
-        engine.plan(engine_at(simulation.engines, row), state.tasks)
-        set_event(state.clock[0], simulation.heap, state.executors, e, simulation.engines.rows[row].event_ns)
+        engine.plan(engine_at(simulation.engines, state.executors[e].engine), state.tasks)
+        set_event(state.clock[0], simulation.heap, state.executors, e, _next_event_ns(state, simulation, e))
     simulation.unplanned[0] = 0
 
 
@@ -187,23 +201,61 @@ def _executor_event(state: ClusterState, simulation: Simulation, executor: int) 
     row = state.executors[executor]
     now_ns = state.clock[0].now_ns
     set_event(state.clock[0], simulation.heap, state.executors, executor, FAR)
-    if row.engine < 0:
+    if row.n_engines == 0:
         task = row.task
         row.task = -1
         finish_task(state, task, now_ns)
         return True
-    count = engine.complete(engine_at(simulation.engines, row.engine), state.tasks, simulation.finished)
-    for k in range(count):
-        finish_task(state, simulation.finished[k], now_ns)
+    count = 0
+    if simulation.engines.rows[row.engine].event_ns == now_ns:
+        count = engine.complete(engine_at(simulation.engines, row.engine), state.tasks, simulation.finished)
+        for k in range(count):
+            finish_task(state, simulation.finished[k], now_ns)
+        drain(state, executor)
+    if row.moving > 0:
+        _join(state, simulation, executor)
     _follow_engine(state, simulation, executor)
     return count > 0
+
+
+@kernel
+def _move(moving: Rows, row: Rows, task: int, join_ns: int) -> None:
+    """Note that a task joins its executor later; `moving` are the executor's own rows."""
+    position = row.moving
+    while position > 0 and moving[position - 1].join_ns > join_ns:
+        moving[position] = moving[position - 1]
+        position -= 1
+    moving[position].join_ns = join_ns
+    moving[position].task = task
+    row.moving += 1
+
+
+@kernel
+def _join(state: ClusterState, simulation: Simulation, executor: int) -> None:
+    """Submit the tasks of an LLM executor that join it now."""
+    row, moving = state.executors[executor], simulation.moving[executor]
+    now_ns, joined = state.clock[0].now_ns, 0
+    while joined < row.moving and moving[joined].join_ns == now_ns:
+        engine.submit(engine_at(simulation.engines, row.engine), state.tasks, moving[joined].task, now_ns)
+        joined += 1
+    for k in range(joined, row.moving):
+        moving[k - joined] = moving[k]
+    row.moving -= joined
+
+
+@inlined_kernel
+def _next_event_ns(state: ClusterState, simulation: Simulation, executor: int) -> int:
+    """Return when the segment in flight of an LLM executor ends, or before it a task joins; FAR if neither is due."""
+    row = state.executors[executor]
+    event_ns = simulation.engines.rows[row.engine].event_ns
+    return min(event_ns, simulation.moving[executor, 0].join_ns) if row.moving > 0 else event_ns
 
 
 @kernel
 def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -> None:
     """Take over an engine's next event, or remember that the engine has to plan on if it holds any request."""
     row = simulation.engines.rows[state.executors[executor].engine]
-    set_event(state.clock[0], simulation.heap, state.executors, executor, row.event_ns)
+    set_event(state.clock[0], simulation.heap, state.executors, executor, _next_event_ns(state, simulation, executor))
     if row.event_ns == FAR and row.running + row.waiting_len > 0:
         for k in range(1, simulation.unplanned[0] + 1):
             if simulation.unplanned[k] == executor:
@@ -237,13 +289,16 @@ def count_tokens(state: ClusterState, simulation: Simulation, executor: int, tok
 
 
 @inlined_kernel
-def mean_iteration_s(simulation: Simulation) -> float:
-    """Return the mean length of the engines' present iterations, in seconds.
+def mean_iteration_s(state: ClusterState, simulation: Simulation) -> float:
+    """Return the mean length of the present iterations of the active engines, in seconds.
 
     An idle engine counts as one that decodes a single sequence without context.
     """
-    rows, total_ps = simulation.engines.rows, 0
-    for e in range(len(rows)):
-        n_decode, context = readings.present_decodes(rows[e])
-        total_ps += iteration_ps(rows[e].latency_ps, max(n_decode, 1), 0, context, 0)
-    return total_ps * 1e-12 / max(len(rows), 1)
+    rows, total_ps, active = simulation.engines.rows, 0, 0
+    for e in range(len(state.executors)):
+        row = state.executors[e].engine
+        if row >= 0:
+            n_decode, context = readings.present_decodes(rows[row])
+            total_ps += iteration_ps(rows[row].latency_ps, max(n_decode, 1), 0, context, 0)
+            active += 1
+    return total_ps * 1e-12 / max(active, 1)

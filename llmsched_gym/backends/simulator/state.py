@@ -233,6 +233,10 @@ def kv_tokens_needed(prompt_tokens: int, output_tokens: int) -> int:
     return prompt_tokens + output_tokens - 1
 
 
+MOVING: Final = np.dtype([("join_ns", "i8"), ("task", "i4")], align=True)
+"""One row per task that waits for its model or its inputs: (executors, slots), by when it joins, then by dispatch."""
+
+
 class Engines(NamedTuple):
     """The arrays of some engines; the first axis counts engines."""
 
