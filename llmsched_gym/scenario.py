@@ -23,10 +23,20 @@ from llmsched_gym.workloads.arrivals import Arrivals, Poisson, Trace
 from llmsched_gym.workloads.generator import generate
 from llmsched_gym.workloads.history import application_history
 from llmsched_gym.workloads.shortening import shortened, shortened_history
+from llmsched_gym.workloads.stage_models import (
+    first_fault,
+    names_path,
+    read_assignment,
+    template_with_models,
+    with_stage_models,
+)
+from llmsched_gym.workloads.template import ApplicationTemplate
 from llmsched_gym.workloads.workload import Workload
 
 SCENARIOS = ("mixed", "predefined", "chain", "planning", "toy", "two_jobs")
 """Names of the scenarios that come with the package."""
+
+_Model = Annotated[str, Field(min_length=1, max_length=200)]
 
 _FIXED = {"toy": toy.toy, "two_jobs": toy.two_jobs}
 
@@ -41,6 +51,8 @@ class Scenario(Config):
         jobs: Number of jobs to draw; says nothing of a fixed workload (`n_jobs`).
         load: Offered work over capacity of the busiest pool of executors; not with `rate`.
         rate: Jobs per second.
+        models: Application → stage → model that serves it; what is not named, any LLM executor serves
+            (`workloads.stage_models`). Applications that the scenario does not have are passed over.
         arrivals: Arrival process.
         cluster: Executors.
         token_divisor: Prompts and outputs are divided by it, for engines too slow for the real ones; results say so.
@@ -52,6 +64,7 @@ class Scenario(Config):
     jobs: Whole = Field(default=300, ge=1, le=1_000_000)
     load: Real | None = Field(default=None, gt=0.0, le=100.0)
     rate: Real | None = Field(default=None, gt=0.0, le=1e6)
+    models: dict[str, dict[str, _Model]] = Field(default_factory=dict)
     arrivals: Arrivals = Field(default_factory=Poisson, discriminator="kind")
     cluster: ClusterSpec
     token_divisor: Whole = Field(default=1, ge=1, le=1000)
@@ -69,7 +82,16 @@ class Scenario(Config):
         if self.fixed is None and (self.load is None) == (self.rate is None):
             both = Plain("neither" if self.load is None else "both")
             raise refused("load, rate", both, "either load or rate")
+        fault = first_fault(self.models, self._templates()) if self.models else None
+        if fault is not None:
+            raise refused(*fault)
         return self
+
+    def _templates(self) -> dict[str, ApplicationTemplate]:
+        """Return the applications that `models` may name: all that there are, and those of a fixed workload."""
+        fixed = () if self.fixed is None else _FIXED[self.fixed]().templates
+        known = {name: application.template for name, application in APPLICATIONS.items()}
+        return known | {template.name: template for template in fixed}
 
     @property
     def n_jobs(self) -> int:
@@ -105,10 +127,14 @@ class Scenario(Config):
             raise InputError(f"scenario {self.name}", "load", None, "a load or a rate")
         announce(*job_parts(self.applications))
         parts: list[Part] = [
-            (share, APPLICATIONS[name].template, shortened_history(application_history(name), self.token_divisor))
+            (share, self._template(name), shortened_history(application_history(name), self.token_divisor))
             for name, share in self.applications.items()
         ]
         return self.load * min(saturation_rates(cluster or self.cluster, parts).values())
+
+    def _template(self, name: str) -> ApplicationTemplate:
+        """Return an application whose stages ask for their models."""
+        return template_with_models(APPLICATIONS[name].template, self.models.get(name, {}))
 
     def rate_for(self, cluster: ClusterSpec) -> float | None:
         """Return the rate to `build` with where jobs are to run on `cluster`; None where the workload is fixed."""
@@ -126,18 +152,23 @@ class Scenario(Config):
             InputError: Bad split or seed.
         """
         if self.fixed is not None:
-            return shortened(_FIXED[self.fixed](), self.token_divisor)
+            return self._as_set(_FIXED[self.fixed]())
         rate = self.arrival_rate() if rate_per_s is None else rate_per_s
         announce(*job_parts(self.applications))
         drawn = generate(self.name, self.applications, self.arrivals, rate, self.jobs, split, seed)
-        return shortened(drawn, self.token_divisor)
+        return self._as_set(drawn)
+
+    def _as_set(self, drawn: Workload) -> Workload:
+        """Return jobs with what the scenario lays over them: models, and a divisor of tokens."""
+        return shortened(with_stage_models(drawn, self.models), self.token_divisor)
 
 
 def load_scenario(given: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
     """Read a scenario by name, from a YAML file (any string with a dot or slash), or from a mapping.
 
-    ``cluster`` may be a mapping or the path of a cluster file. Paths in a file are relative to its folder, paths in a
-    mapping to the working directory.
+    ``cluster`` may be a mapping or the path of a cluster file; ``models`` a mapping, the path of a file with one, or
+    the name of one that comes with the package. Paths in a file are relative to its folder, paths in a mapping to the
+    working directory.
 
     Raises:
         InputError: Unknown name, unreadable file, or a wrong field.
@@ -157,7 +188,7 @@ def load_scenario(given: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
 
 
 def files_named_in(path: str | Path) -> list[Path]:
-    """Return the files that a scenario file names: cluster, latency profiles and a trace of arrivals.
+    """Return the files that a scenario file names: cluster, latency profiles, models and a trace of arrivals.
 
     Raises:
         InputError: The file, or one of those, cannot be read.
@@ -167,6 +198,7 @@ def files_named_in(path: str | Path) -> list[Path]:
     arrivals, cluster = scenario.arrivals, content["cluster"]
     named = [arrivals.path] if isinstance(arrivals, Trace) else []
     named += [cluster] if isinstance(cluster, str) else []
+    named += [content["models"]] if names_path(content.get("models")) else []
     return [*scenario.cluster.profile_files, *map(Path, named)]
 
 
@@ -183,6 +215,8 @@ def _located(path: Path) -> dict[str, Any]:
     arrivals, cluster = content.get("arrivals"), content.get("cluster")
     if isinstance(arrivals, dict) and isinstance(arrivals.get("path"), str):
         content["arrivals"] = {**arrivals, "path": beside(path, "arrivals.path", arrivals["path"])}
+    if names_path(models := content.get("models")):
+        content["models"] = beside(path, "models", models)
     if isinstance(cluster, str):
         content["cluster"] = beside(path, "cluster", cluster)
     elif isinstance(cluster, dict):
@@ -194,6 +228,8 @@ def _validated(source: object, content: Mapping[str, Any]) -> Scenario:
     content = dict(content)
     if isinstance(content.get("cluster"), str | Path):
         content["cluster"] = load_cluster(content["cluster"])
+    if isinstance(content.get("models"), str | Path):
+        content["models"] = read_assignment(content["models"], source, "models")
     try:
         return Scenario.model_validate(content)
     except ValidationError as error:

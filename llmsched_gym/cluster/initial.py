@@ -110,7 +110,8 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
     first_node = starts([len(template.nodes) for template in workload.templates])
     regular_pool = len(workload.models)
     _fill_jobs(workload.jobs, jobs)
-    _fill_stages(workload.stages, workload.tasks, expected, first_node, regular_pool, jobs, stages)
+    pools = _node_pools(workload)
+    _fill_stages(workload.stages, workload.tasks, expected, first_node, pools, jobs, stages)
     _fill_tasks(workload.tasks, workload.contents, _reference_work_ns(workload.tasks, profiles), tasks)
     _fill_truth(jobs, stages, tasks, workload.children)
     clock = np.zeros(1, CLOCK)
@@ -132,6 +133,18 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
         ready=np.zeros(len(stages) + 1, np.int32),
         scratch=np.zeros(len(stages) + 1, np.int32),
     )
+
+
+def _node_pools(workload: Workload) -> NDArray[np.int32]:
+    """Return the pool of every template node, by application: its model, the last for regular nodes.
+
+    -1 for dynamic nodes; -2 where the model differs from job to job.
+    """
+    kinds = np.concatenate([template.kinds for template in workload.templates])
+    pools = np.concatenate(workload.node_models)
+    pools = np.where((kinds == StageKind.LLM) & (pools < 0), -2, pools)
+    pools[kinds == StageKind.REGULAR] = len(workload.models)
+    return pools.astype(np.int32)
 
 
 def _executors(cluster: ClusterSpec, models: tuple[str, ...]) -> NDArray[Any]:
@@ -245,7 +258,7 @@ def _fill_stages(
     given_tasks: Rows,
     expected: Rows,
     first_node: NDArray[np.int64],
-    regular_pool: int,
+    pools: NDArray[np.int32],
     jobs: Rows,
     stages: Rows,
 ) -> None:
@@ -269,14 +282,12 @@ def _fill_stages(
         stage.status = StageStatus.BLOCKED if source.revealer < 0 else StageStatus.HIDDEN
         stage.row = -1
         stage.next_prompt_tokens = given_tasks[source.first_task].prompt_tokens if source.n_tasks > 0 else 0
-        stage.pool = regular_pool
-        if source.kind == StageKind.DYNAMIC:
-            stage.pool = -1
-        elif source.kind == StageKind.LLM:
-            stage.pool = max(given_tasks[min(source.first_task, len(given_tasks) - 1)].model, 0)
-
         job = jobs[source.job]
-        mean = expected[min(max(stage.pool, 0), len(expected) - 1), first_node[job.app] + source.node]
+        node = first_node[job.app] + source.node
+        stage.pool = pools[node]
+        if stage.pool < -1:
+            stage.pool = given_tasks[source.first_task].model if source.n_tasks > 0 else 0
+        mean = expected[min(max(stage.pool, 0), len(expected) - 1), node]
         stage.task_work_ns = mean.task_work_ns
         stage.stage_work_ns = mean.stage_work_ns
         stage.stage_duration_ns = mean.stage_duration_ns

@@ -16,11 +16,8 @@ from llmsched_gym.cluster.latency import LatencyProfile, load_profile, names_fil
 from llmsched_gym.complaints import from_validation, refused
 from llmsched_gym.config import Config, Real, Whole, beside, read_mapping
 from llmsched_gym.errors import InputError, Plain, suggest
-from llmsched_gym.workloads.template import StageKind
+from llmsched_gym.workloads.template import ANY_MODEL, StageKind
 from llmsched_gym.workloads.workload import Workload
-
-ANY_MODEL = "default"
-"""Model name of tasks that any LLM executor may serve."""
 
 MAX_MODELS = 63
 """Most models of a workload: a mask of 64 bits says which pools an executor serves, and one is the regular pool."""

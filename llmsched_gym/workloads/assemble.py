@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from llmsched_gym.workloads.block import JobBlock, in_one_layout
 from llmsched_gym.workloads.flatten import PlacedJobs, fill_stages, fill_tasks
 from llmsched_gym.workloads.links import link_stages, number_job_prefixes, starts
+from llmsched_gym.workloads.stage_models import ask_by_stage
 from llmsched_gym.workloads.template import ApplicationTemplate
 from llmsched_gym.workloads.workload import JOB, STAGE, TASK, Workload
 
@@ -46,7 +47,7 @@ def assemble(
 ) -> Workload:
     """Interleave the jobs of several applications by arrival, those of equal arrival by turn.
 
-    Absent stages keep their row but get no task. LLM tasks ask for the first model.
+    Absent stages keep their row but get no task. LLM tasks ask for the model that their template names, else the first.
 
     Args:
         name: Workload name.
@@ -94,7 +95,7 @@ def assemble(
     tasks = np.zeros(int(stages["n_tasks"].sum()), dtype=TASK)
     for one in placed:
         fill_tasks(one, stages, tasks)
-    return Workload(
+    workload = Workload(
         name=name,
         templates=tuple(part.template for part in parts),
         history=tuple(history),
@@ -108,3 +109,4 @@ def assemble(
         n_prefixes=number_job_prefixes(tasks, stages, n_app_prefixes),
         provenance=dict(provenance or {}),
     )
+    return ask_by_stage(workload)

@@ -26,7 +26,7 @@ from llmsched_gym.workloads.jobtrace_schema import (
 )
 from llmsched_gym.workloads.layout import JobLayout
 from llmsched_gym.workloads.links import link_stages, number_job_prefixes, starts
-from llmsched_gym.workloads.template import ApplicationTemplate, StageKind
+from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
 from llmsched_gym.workloads.validate import validate_workload
 from llmsched_gym.workloads.workload import BYTES_PER_TOKEN, HISTORY, JOB, STAGE, TASK, Workload
 
@@ -113,6 +113,12 @@ def _build(path: str | Path, trace: JobTrace) -> Workload:
     models = {name: i for i, name in enumerate(trace.models)}
     if len(models) != len(trace.models):
         raise InputError(path, "models", Plain("a repeated name"), "model names that differ")
+
+    for i, application in enumerate(applications.values()):
+        for k, node in enumerate(application.template.nodes):
+            if node.model is not None and node.model not in models:
+                place = f"applications.{i}.stages.{k}.model"
+                raise InputError(path, place, node.model, f"one of the trace's models: {suggest(node.model, models)}")
 
     rows = _Rows()
     for j in sorted(range(len(trace.jobs)), key=lambda j: trace.jobs[j].arrival_s):
@@ -232,10 +238,13 @@ class _JobReader:
         shown = base + revealer if revealer >= 0 else -1
         self.rows.stages.append((len(self.rows.jobs), node, int(one.kind), int(entry.present), shown, len(entry.tasks)))
         for t, task in enumerate(entry.tasks):
-            if task.model != entry.tasks[0].model:
+            if one.model is None and task.model != entry.tasks[0].model:
                 allowed = f"{entry.tasks[0].model}, as the first task: a stage asks for one model"
                 raise self._error(s, f"tasks.{t}.model", task.model, allowed)
-            values = self._llm(s, t, task) if one.kind is StageKind.LLM else self._regular(s, t, task)
+            if one.model is not None and task.model not in (None, one.model):
+                allowed = f"{one.model}, which the application names for the stage, or nothing"
+                raise self._error(s, f"tasks.{t}.model", task.model, allowed)
+            values = self._llm(s, t, task, one.model) if one.kind is StageKind.LLM else self._regular(s, t, task)
             self.rows.tasks.append((base + row, *values))
 
     def _unlisted(self, layout: JobLayout, node: int) -> JobStageRecord:
@@ -262,8 +271,9 @@ class _JobReader:
             raise self._error(s, f"tasks.{t}.{min(extra)}", Plain("a value"), allowed)
         return (-1, round(task.duration_s * _NS), task.output_bytes or 0, 0, 0, -1, 0, -1, 0)
 
-    def _llm(self, s: int, t: int, task: TaskRecord) -> tuple[int, ...]:
+    def _llm(self, s: int, t: int, task: TaskRecord, stage_model: str | None) -> tuple[int, ...]:
         place = f"tasks.{t}"
+        model = stage_model if task.model is None else task.model
         if task.prompt_tokens is None or task.output_tokens is None:
             missing = "prompt_tokens" if task.prompt_tokens is None else "output_tokens"
             raise self._error(s, f"{place}.{missing}", Plain("nothing"), "a whole number >= 1 in an LLM stage")
@@ -285,7 +295,7 @@ class _JobReader:
             raise self._error(s, f"{place}.job_prefix_tokens", chained, "app_prefix_tokens to prompt_tokens")
         size = task.output_tokens * BYTES_PER_TOKEN if task.output_bytes is None else task.output_bytes
         return (
-            0 if task.model is None else self.models[task.model],
+            0 if model is None else self.models[model],
             0,
             size,
             prompt,
@@ -316,7 +326,11 @@ def _history_from(path: str | Path, past: Workload, template: ApplicationTemplat
     if template.name not in names:
         raise InputError(path, "applications", Plain(f"no {template.name}"), "the applications of the trace itself")
     app = names.index(template.name)
-    if past.templates[app].nodes != template.nodes:
+    if _without_models(past.templates[app]) != _without_models(template):  # means are of tokens, whoever made them
         allowed = f"those of {template.name} in the trace itself"
         raise InputError(path, f"applications.{app}.stages", Plain("other stages"), allowed)
     return compute_history(past, app)
+
+
+def _without_models(template: ApplicationTemplate) -> list[TemplateNode]:
+    return [replace(node, model=None) for node in template.nodes]

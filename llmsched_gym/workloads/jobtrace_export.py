@@ -116,7 +116,7 @@ def _job_records(workload: Workload, prefixes: Sequence[str]) -> tuple[JobRecord
                     stage=name,
                     id=None if ids[-1] == name else ids[-1],
                     present=present,
-                    tasks=_task_records(workload, stage, prefixes, int(first_local[j])),
+                    tasks=_task_records(workload, stage, prefixes, int(first_local[j]), template.nodes[node].model),
                     parents=None if as_usual[0] else tuple(ids[parent] for parent in own),
                     revealed_by=None if as_usual[1] else ids[revealer],
                 )
@@ -145,9 +145,15 @@ def _unused(name: str, ids: Sequence[str]) -> str:
     return candidate
 
 
-def _task_records(workload: Workload, stage: Any, prefixes: Sequence[str], first_local: int) -> tuple[TaskRecord, ...]:
-    """Return the records of a stage's tasks; `first_local` is the job's first prefix id."""
+def _task_records(
+    workload: Workload, stage: Any, prefixes: Sequence[str], first_local: int, model: str | None
+) -> tuple[TaskRecord, ...]:
+    """Return the records of a stage's tasks.
+
+    `first_local` is the job's first prefix id, `model` the one that the template names for the stage.
+    """
     first = int(stage["first_task"])
+    usual = workload.models[0] if model is None else model
     records = []
     for task in workload.tasks[first : first + int(stage["n_tasks"])]:
         size = int(task["output_bytes"])
@@ -159,7 +165,7 @@ def _task_records(workload: Workload, stage: Any, prefixes: Sequence[str], first
             TaskRecord(
                 prompt_tokens=int(task["prompt_tokens"]),
                 output_tokens=output,
-                model=workload.models[task["model"]] if task["model"] else None,
+                model=None if (asked := workload.models[task["model"]]) == usual else asked,
                 app_prefix=prefixes[app_prefix] if app_prefix >= 0 else None,
                 app_prefix_tokens=int(task["app_prefix_tokens"]),
                 job_prefix=job_prefix - first_local if job_prefix >= 0 else None,

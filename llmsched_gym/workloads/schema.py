@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.template import ApplicationTemplate, ApplicationType, StageKind, TemplateNode
@@ -23,6 +23,7 @@ class StageRecord(BaseModel):
         revealed_by: Earlier stage whose completion tells whether this optional one is present; for a dynamic stage its
             planner.
         candidate_of: The dynamic stage whose plan may contain this one.
+        model: Model that all tasks of an LLM stage ask for.
     """
 
     model_config = STRICT
@@ -32,6 +33,15 @@ class StageRecord(BaseModel):
     parents: tuple[str, ...] = ()
     revealed_by: str | None = None
     candidate_of: str | None = None
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+
+    @model_serializer(mode="wrap")
+    def _without_needless_fields(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the model out where there is none: such files are to the byte as before stages had models."""
+        fields = serialize(self)
+        if self.model is None:
+            fields.pop("model", None)
+        return fields
 
 
 class TemplateRecord(BaseModel):
@@ -60,7 +70,12 @@ class TemplateRecord(BaseModel):
         """
         nodes = tuple(
             TemplateNode(
-                stage.name, StageKind[stage.kind.upper()], stage.parents, stage.revealed_by, stage.candidate_of
+                stage.name,
+                StageKind[stage.kind.upper()],
+                stage.parents,
+                stage.revealed_by,
+                stage.candidate_of,
+                stage.model,
             )
             for stage in self.stages
         )
@@ -92,6 +107,7 @@ def stage_records(template: ApplicationTemplate) -> tuple[StageRecord, ...]:
             parents=node.parents,
             revealed_by=node.revealed_by,
             candidate_of=node.candidate_of,
+            model=node.model,
         )
         for node in template.nodes
     )

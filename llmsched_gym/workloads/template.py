@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
 import networkx as nx
 import numpy as np
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from llmsched_gym.errors import InputError, Plain
 
 ApplicationType = Literal["predefined", "chain", "planning"]
+
+ANY_MODEL: Final = "default"
+"""Model of tasks that any LLM executor may serve."""
 
 
 class StageKind(IntEnum):
@@ -38,6 +41,8 @@ class TemplateNode:
         revealed_by: Node whose completion tells whether this optional stage is present; None if it always is. For a
             dynamic node: the planner whose completion reveals the sub-DAG.
         candidate_of: For a stage that a plan may contain (any number of times): the dynamic node it belongs to.
+        model: For an LLM stage: the model that all its tasks ask for, in every job. None says nothing of it: the tasks
+            ask for `ANY_MODEL`, unless they were recorded with models of their own.
     """
 
     name: str
@@ -45,6 +50,7 @@ class TemplateNode:
     parents: tuple[str, ...] = ()
     revealed_by: str | None = None
     candidate_of: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,5 +134,8 @@ class ApplicationTemplate:
                     raise InputError(source, field, reference, "a stage listed earlier (no cycles)")
             if node.candidate_of and self.nodes[self.index[node.candidate_of]].kind is not StageKind.DYNAMIC:
                 raise InputError(source, field, node.candidate_of, "candidate_of naming a dynamic stage")
+            if node.model is not None and (node.kind is not StageKind.LLM or not node.model):
+                allowed = "a model's name" if node.kind is StageKind.LLM else "no model in a stage without an LLM"
+                raise InputError(source, f"{field}, model", node.model, allowed)
             if node.kind is StageKind.DYNAMIC and node.revealed_by is None:
                 raise InputError(source, field, Plain("no revealed_by"), "the planner stage that reveals this sub-DAG")

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.errors import InputError, Plain
+from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import HISTORY, MAX_ARRIVAL_NS, MAX_DURATION_NS, Workload
@@ -142,6 +142,7 @@ def _check_tasks(workload: Workload, source: object) -> None:
     _require(known, source, "tasks[{}].model", model, "the index of a model, -1 for a regular task")
     one = model == model[stages["first_task"][owner]] if len(tasks) else np.ones(0, np.bool_)
     _require(one, source, "tasks[{}].model", model, "the model of the other tasks of its stage: a stage asks for one")
+    _check_stage_models(workload, source)
     for name in ("prompt_tokens", "output_tokens"):
         tokens = tasks[name]
         holds = np.where(llm, (tokens >= 1) & (tokens <= MAX_TOKENS), tokens == 0)
@@ -169,3 +170,19 @@ def _check_tasks(workload: Workload, source: object) -> None:
         chained,
         "app_prefix_tokens (if no job prefix) to the prompt's",
     )
+
+
+def _check_stage_models(workload: Workload, source: object) -> None:
+    """Check that tasks ask for the model of their stage where the template names one."""
+    named: list[int] = []
+    for template in workload.templates:
+        for node in template.nodes:
+            if node.model is not None and node.model not in workload.models:
+                field = f"application {template.name}, stage {node.name}, model"
+                raise InputError(source, field, node.model, suggest(node.model, workload.models))
+            named.append(-1 if node.model is None else workload.models.index(node.model))
+    first_node = starts([len(template.nodes) for template in workload.templates])
+    stages, model = workload.stages, workload.tasks["model"]
+    asked = np.array(named)[first_node[workload.jobs["app"][stages["job"]]] + stages["node"]][workload.tasks["stage"]]
+    allowed = "the model that the template names for its stage"
+    _require((asked < 0) | (model == asked), source, "tasks[{}].model", model, allowed)

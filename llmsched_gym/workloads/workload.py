@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from llmsched_gym.errors import InputError
 from llmsched_gym.numbers import real_number
 from llmsched_gym.workloads.contents import Contents, prompt_contents
-from llmsched_gym.workloads.template import ApplicationTemplate
+from llmsched_gym.workloads.links import starts
+from llmsched_gym.workloads.template import ANY_MODEL, ApplicationTemplate, StageKind, TemplateNode
 
 JOB: Final = np.dtype(
     [
@@ -197,15 +198,41 @@ class Workload:
         return prompt_contents(self.tasks, self.n_app_prefixes, self.n_prefixes)
 
     @cached_property
+    def node_models(self) -> tuple[NDArray[np.int32], ...]:
+        """Model that each template node asks for, whether or not a job has it.
+
+        Returns:
+            Per application, int32 (nodes,): index into ``models``. That is the model of the template where it names
+            one. Where it names none, the tasks decide: the model that all tasks of the node ask for, over all jobs;
+            `ANY_MODEL` (the first model where the workload lists it not) if no job has such a task; -1 if they ask for
+            several models. Regular and dynamic nodes have -1.
+        """
+        sizes = [len(template.nodes) for template in self.templates]
+        position = {model: m for m, model in reversed([*enumerate(self.models)])}
+        nodes = [node for template in self.templates for node in template.nodes]
+        llm = np.array([node.kind is StageKind.LLM for node in nodes])
+        named = np.array([node.model is not None for node in nodes])
+        asked = np.full(len(nodes), position.get(ANY_MODEL, 0), dtype=np.int32)
+        asked[named] = [position[node.model] for node in nodes if node.model is not None]
+        if len(self.models) > 1 and (llm & ~named).any():
+            row = self.stages["node"] + starts(sizes)[self.jobs["app"][self.stages["job"]]]
+            row, model = row[self.tasks["stage"]], self.tasks["model"]
+            least, greatest = np.full(len(nodes), len(self.models), np.int32), np.full(len(nodes), -1, np.int32)
+            np.minimum.at(least, row, model)
+            np.maximum.at(greatest, row, model)
+            told = llm & ~named & (greatest >= 0)
+            asked[told] = np.where(least == greatest, least, -1)[told]
+        asked[~llm] = -1
+        asked.flags.writeable = False
+        return tuple(np.split(asked, np.cumsum(sizes)[:-1]))
+
+    @cached_property
     def digest(self) -> str:
         """Hex digest of the content: equal digests mean equal jobs (provenance and names of files do not count)."""
         state = hashlib.blake2b(digest_size=16)
         head = {
             "schema": SCHEMA_VERSION,
-            "templates": [
-                [t.name, t.type, [[n.name, int(n.kind), n.parents, n.revealed_by, n.candidate_of] for n in t.nodes]]
-                for t in self.templates
-            ],
+            "templates": [[t.name, t.type, [_content(node) for node in t.nodes]] for t in self.templates],
             "models": self.models,
             "prefixes": [self.n_app_prefixes, self.n_prefixes],
         }
@@ -216,3 +243,9 @@ class Workload:
         for array in (self.children, self.reveals):
             state.update(array.tobytes())
         return state.hexdigest()
+
+
+def _content(node: TemplateNode) -> list[Any]:
+    """Return what a digest says of a stage: nothing of models where it names none, as before stages had models."""
+    model = [] if node.model is None else [node.model]
+    return [node.name, int(node.kind), node.parents, node.revealed_by, node.candidate_of, *model]
