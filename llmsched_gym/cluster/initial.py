@@ -126,6 +126,8 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
         inputs=np.zeros((len(stages), len(links := _links(cluster))), np.int64),
         links=links,
         pools=_pools(executors, regular_pool + 1),
+        first_node=first_node.astype(np.int32),
+        mean_output=np.concatenate([_mean_output(rows) for rows in workload.history]),
         # Copies can be written, as all arrays of a state that was copied or unpickled: one type, compiled once.
         children=workload.children.copy(),
         reveals=workload.reveals.copy(),
@@ -133,6 +135,11 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
         ready=np.zeros(len(stages) + 1, np.int32),
         scratch=np.zeros(len(stages) + 1, np.int32),
     )
+
+
+def _mean_output(history: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the tokens that one task of each node generates in the mean."""
+    return history["output_tokens"] / np.maximum(history["n_tasks"], 1.0)
 
 
 def _node_pools(workload: Workload) -> NDArray[np.int32]:
@@ -181,12 +188,13 @@ def _executors(cluster: ClusterSpec, models: tuple[str, ...]) -> NDArray[Any]:
 
 
 def _hosts(cluster: ClusterSpec, models: tuple[str, ...]) -> NDArray[Any]:
-    engines = cluster.engines
+    engines, names = cluster.engines, cluster.model_names
     rows = np.zeros(len(engines), HOST_STATE)
     for row, (group, host) in zip(rows, engines, strict=True):
         row["bytes"], row["load_ns"] = host.bytes, host.load_ns
         row["activate_ns"] = round(group.activate_s * 1e9)
         row["model"] = models.index(host.model) if host.model in models else -1
+        row["name"] = names.index(host.model)
         row["resident"] = not group.serves or host.model in group.resident
         if host.model in group.resident:
             row["used_ns"] = -group.resident.index(host.model)

@@ -321,6 +321,11 @@ class ClusterSpec(Config):
         return list(dict.fromkeys(host.latency for group in self.llm for host in group.hosts(self.models)))
 
     @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models that executors serve, in the order in which the file names them."""
+        return tuple(dict.fromkeys(host.model for group in self.llm for host in group.hosts(self.models)))
+
+    @property
     def serves_several(self) -> bool:
         """Whether some executor serves several models in turn."""
         return any(group.serves for group in self.llm)

@@ -158,6 +158,8 @@ EXECUTOR_STATE: Final = np.dtype(
         ("serves", "u8"),  # pools that it takes when it holds no task, else only its active model's; 0: `pools` stay
         ("ready_ns", "i8"),  # when its active model is there, or was
         ("free_bytes", "i8"),  # memory that no resident model takes up
+        ("slot_s", "f8"),  # when it is expected to have a free slot, as the latest `placements` say; seconds from then
+        ("drained_s", "f8"),  # likewise: when it is expected to hold no task
     ],
     align=True,
 )
@@ -170,6 +172,7 @@ HOST_STATE: Final = np.dtype(
         ("activate_ns", "i8"),  # how long activating it takes while it is resident
         ("used_ns", "i8"),  # when it was last made active or ran its last task; below 0: by rank at time 0
         ("model", "i4"),  # its pool; -1: no task asks for it
+        ("name", "i4"),  # its place among the models of the cluster
         ("resident", "i4"),  # 0 or 1
     ],
     align=True,
@@ -215,6 +218,8 @@ class ClusterState(NamedTuple):
             Without columns where that is of no concern.
         links: (locations, locations) `LINK`; likewise empty.
         pools: (n_pools,) `POOL_STATE`.
+        first_node: (applications,) int32; where the template nodes of each begin in `mean_output`.
+        mean_output: (nodes,) float64; historical mean of the tokens that a task of each node generates.
         children: int32; child lists of the stages.
         reveals: int32; lists of the stages that each stage reveals.
         active: (n_jobs,) int32; jobs in the system, by arrival.
@@ -231,6 +236,8 @@ class ClusterState(NamedTuple):
     inputs: NDArray[np.int64]
     links: Rows
     pools: Rows
+    first_node: NDArray[np.int32]
+    mean_output: NDArray[np.float64]
     children: NDArray[np.int32]
     reveals: NDArray[np.int32]
     active: NDArray[np.int32]

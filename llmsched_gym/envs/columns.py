@@ -109,6 +109,47 @@ class Executor(IntEnum):
     """Slot time spent on finished tasks, seconds."""
 
 
+class Placement(IntEnum):
+    """Columns of ``placements`` (``placement="agent"``, simulator): one row per row of ``candidates`` and executor.
+
+    What the next task of a candidate would cost there, by what is revealed and by historical means.
+    """
+
+    LEGAL = 0
+    """1: it may be dispatched there now."""
+    SERVES = 1
+    """1: the executor serves such tasks, now or at another time. Without, all else is 0 (``MODEL`` -1)."""
+    MODEL = 2
+    """Column of ``models`` of the model that would serve it; -1 for regular executors."""
+    LOAD_S = 3
+    """Seconds until that model is there: loading or activating it, or what is left of it."""
+    FETCH_S = 4
+    """Seconds to fetch what its parents have left elsewhere; meanwhile, the model may load."""
+    CACHED_TOKENS = 5
+    """Tokens of its prompt that are in the prefix cache there."""
+    TASK_S = 6
+    """Expected seconds from then to its end, beside the tasks that the executor holds now."""
+    EVICT_S = 7
+    """Seconds that loading back all the models would take that have to make room."""
+    WAIT_S = 8
+    """Expected seconds until the executor may take it: has a free slot, or is drained of another model's tasks. 0 where
+    ``LEGAL``."""
+
+
+class Residency(IntEnum):
+    """Columns of ``models`` (``placement="agent"``, simulator): one row per executor and model of the cluster.
+
+    The models are those that executors serve, in the order in which the cluster file names them.
+    """
+
+    RESIDENT = 0
+    """1: it is in the executor's memory, or on its way there."""
+    ACTIVE = 1
+    """1: it is the one that runs."""
+    LOADING_S = 2
+    """Seconds until it is there."""
+
+
 class System(IntEnum):
     """Entries of ``system``."""
 

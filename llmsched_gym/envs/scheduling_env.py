@@ -58,6 +58,8 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
     - ``system`` float32 (7,): time, counts of valid rows, ready stages that did not fit;
     - ``action_mask`` int8: 1 for legal actions (the same array is ``info["action_mask"]`` and `action_masks`);
     - with ``observation="graph"``: ``nodes`` float32 (M, 14) and ``edges`` int32 (L, 2), the unfinished known stages;
+    - with ``placement="agent"`` on the simulator: ``placements`` float32 (N, E, 9), what each candidate would cost on
+      each executor, and ``models`` float32 (E, M, 3), which models are where;
     - with ``privileged=True``: ``truth`` float32 (N, 3), for oracles.
 
     If more stages are ready than ``max_candidates``, those of the oldest jobs are shown and the rest is counted in
@@ -176,6 +178,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
             placements=self.cluster.n_executors if placement == "agent" else 1,
             graph=observation == "graph",
             privileged=given["privileged"],
+            models=len(self.cluster.model_names) if placement == "agent" and self._serving is None else None,
         )
         self.shapes.check_size()
         self.rules = Rules(self.shapes.placements, REWARDS.index(reward), given["soft_evidence"], reuse=False)

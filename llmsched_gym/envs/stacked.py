@@ -137,6 +137,8 @@ def _cluster_at(stack: ClusterState, place: int) -> ClusterState:
         stack.inputs[place],
         stack.links[place],
         stack.pools[place],
+        stack.first_node[place],
+        stack.mean_output[place],
         stack.children[place],
         stack.reveals[place],
         stack.active[place],
@@ -196,4 +198,6 @@ def tables_at(tables: Tables, place: int) -> Tables:
         tables.nodes[place],
         tables.edges[place],
         tables.truth[place],
+        tables.placements[place],
+        tables.models[place],
     )

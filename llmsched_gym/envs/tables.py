@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.state import Rows
-from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
+from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, Placement, Residency, System, Truth
 from llmsched_gym.envs.one_piece import OnePiece
 from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.workload import Workload
@@ -42,6 +42,8 @@ class Tables(NamedTuple):
         nodes: float32 (M, len(Node)).
         edges: int32 (L, 2).
         truth: float32 (N, len(Truth)).
+        placements: float32 (N, E, len(Placement)).
+        models: float32 (E, models, len(Residency)).
     """
 
     candidates: NDArray[np.float32]
@@ -52,6 +54,8 @@ class Tables(NamedTuple):
     nodes: NDArray[np.float32]
     edges: NDArray[np.int32]
     truth: NDArray[np.float32]
+    placements: NDArray[np.float32]
+    models: NDArray[np.float32]
 
 
 class Window(NamedTuple):
@@ -99,6 +103,7 @@ class TableShapes:
         placements: 1, or E where actions choose the executor.
         graph: Whether ``nodes`` and ``edges`` were asked for.
         privileged: Whether ``truth`` was.
+        models: Models of the cluster, where ``placements`` and ``models`` were asked for; else None.
     """
 
     window: Window
@@ -106,6 +111,7 @@ class TableShapes:
     placements: int
     graph: bool
     privileged: bool
+    models: int | None = None
 
     def check_size(self, episodes: int = 1) -> None:
         """Check that the observations of so many episodes have room in memory, before they are made.
@@ -138,12 +144,16 @@ class TableShapes:
             "nodes": ((window.nodes if self.graph else 0, len(Node)), floats),
             "edges": ((window.edges if self.graph else 0, 2), np.int32),
             "truth": ((window.candidates if self.privileged else 0, len(Truth)), floats),
+            "placements": ((0 if self.models is None else window.candidates, self.executors, len(Placement)), floats),
+            "models": ((0 if self.models is None else self.executors, self.models or 0, len(Residency)), floats),
         }
 
     @cached_property
     def asked(self) -> tuple[str, ...]:
         """Names of the tables of an observation."""
+        placed = self.models is not None
         optional = {"nodes": self.graph, "edges": self.graph, "truth": self.privileged}
+        optional |= {"placements": placed, "models": placed}
         return tuple(name for name in self.all if optional.get(name, True))
 
     def space(self) -> spaces.Dict:

@@ -119,6 +119,29 @@ def _look_up(engine: Engine, tasks: Any, sequence: Any, limit: int) -> int:
 
 
 @kernel
+def cached_blocks(engine: Engine, task: Any) -> int:
+    """Count the leading blocks of a task's prompt that are noted in the cache; nothing changes by it.
+
+    Blocks that a running task has filled of the chain by decoding may not be noted yet (`catch_up`).
+    """
+    row = engine.row[0]
+    limit = (task.prompt_tokens - 1) // row.block_size
+    if row.prefix_cache == PrefixCache.PREFIXES:
+        return whole_prefixes.cached_blocks(engine, task, limit)
+    if row.prefix_cache != PrefixCache.BLOCKS:
+        return 0
+    app_blocks, shared_blocks = task.app_prefix_tokens // row.block_size, task.own_from // row.block_size
+    block = 0
+    while block < min(limit, shared_blocks):
+        end = app_blocks if block < app_blocks else shared_blocks
+        index, stop = find(engine, task.app_prefix if block < app_blocks else task.chain, block, min(end, limit))
+        if index == 0:
+            break
+        block = stop
+    return block
+
+
+@kernel
 def _hold_hits(engine: Engine, task: Any, sequence: Any) -> None:
     """Hold the blocks that a sequence has found."""
     block = 0

@@ -19,7 +19,7 @@ from llmsched_gym._jit import kernel
 from llmsched_gym.backends.simulator.extents import clear_cache
 from llmsched_gym.backends.simulator.state import Engines, engine_at
 from llmsched_gym.cluster.lifecycle import set_pools
-from llmsched_gym.cluster.state import ClusterState, Rows
+from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 
 
 @kernel
@@ -59,13 +59,35 @@ def activate(state: ClusterState, engines: Engines, executor: int, model: int) -
 def _make_room(state: ClusterState, engines: Engines, row: Rows, needed: int) -> None:
     """Evict the models of an executor that were used least recently, until there is room."""
     while row.free_bytes < needed:
-        victim = -1
-        for e in range(row.first_engine, row.first_engine + row.n_engines):
-            if state.hosts[e].resident == 1 and (victim < 0 or state.hosts[e].used_ns < state.hosts[victim].used_ns):
-                victim = e
+        victim = _used_least_recently(state, row, -FAR, -1)
         state.hosts[victim].resident = 0
         row.free_bytes += state.hosts[victim].bytes
         clear_cache(engine_at(engines, victim))
+
+
+@kernel
+def _used_least_recently(state: ClusterState, row: Rows, used_ns: int, victim: int) -> int:
+    """Return the resident model of an executor that would be evicted next after `victim`, last used at `used_ns`."""
+    best = -1
+    for e in range(row.first_engine, row.first_engine + row.n_engines):
+        host = state.hosts[e]
+        later = host.used_ns > used_ns or (host.used_ns == used_ns and e > victim)
+        if host.resident == 1 and later and (best < 0 or host.used_ns < state.hosts[best].used_ns):
+            best = e
+    return best
+
+
+@kernel
+def reload_ns(state: ClusterState, executor: int, needed: int) -> int:
+    """Return how long it would take to load back what has to make room for so many bytes."""
+    row = state.executors[executor]
+    free, total_ns, victim, used_ns = row.free_bytes, 0, -1, -FAR
+    while free < needed:
+        victim = _used_least_recently(state, row, used_ns, victim)
+        used_ns = state.hosts[victim].used_ns
+        free += state.hosts[victim].bytes
+        total_ns += state.hosts[victim].load_ns
+    return total_ns
 
 
 @kernel

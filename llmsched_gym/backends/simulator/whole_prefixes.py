@@ -89,6 +89,18 @@ def _look_up(engine: Engine, task: Any, tokens: int) -> tuple[int, int]:
 
 
 @kernel
+def cached_blocks(engine: Engine, task: Any, limit: int) -> int:
+    """Count the leading blocks of a task's prompt, at most `limit`, that are cached; nothing changes by it."""
+    size = engine.row[0].block_size
+    start, app_cached = task.app_prefix_tokens // size, _blocks(engine, task.app_prefix)
+    blocks = min(start, limit, app_cached)
+    if task.chain < 0 or blocks < start or engine.extents[1 + task.chain].first != start:
+        return blocks
+    job_blocks = min(task.job_prefix_tokens // size, limit) - start
+    return blocks + max(0, min(job_blocks, _blocks(engine, task.chain)))
+
+
+@kernel
 def admit(engine: Engine, task: Any, tokens: int, room: int, sequence: Any) -> bool:
     """Give a request its cached blocks if the whole of its prefill fits in `room`; if not, nothing is held."""
     row = engine.row[0]
