@@ -128,7 +128,7 @@ def test_there_are_enough_cases() -> None:
         ({"max_candidates": 10**9}, "environment: max_candidates: got 1000000000"),
         ({"max_candidates": 10**6, "observation": "graph"}, "expected numbers whose observations take at most 1 GiB"),
         ({"max_candidates": 10**6, "placement": "agent", "cluster": MANY_TOOLS},
-         "max_candidates, max_jobs: got observations of 9.3"),
+         "max_candidates, max_jobs: got observations of 345"),
         ({"render_mode": "human"}, "render_mode: got 'human'; expected None, or one of ansi, rgb_array"),
         ({"served": "http://127.0.0.1:9"}, "environment: served: got 'http://127.0.0.1:9'; expected None, or"),
         ({"served": {"stream": False}}, "servers: got none; expected at least one URL"),
