@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from numpy.typing import NDArray
 from random_workloads import Case, cases
 
@@ -19,7 +19,7 @@ from llmsched_gym.envs.simulated_episode import SimulatedEpisode
 def only_decodes(engine: Any, generated: NDArray[np.int32], now_ns: int) -> bool:
     """Whether an engine is in the middle of an iteration that decodes every request that it holds."""
     runs = engine["event_ns"] != FAR and engine["clock_ps"] < now_ns * 1000 and engine["event_ns"] > now_ns
-    alone = engine["segment"] == 1 and engine["waiting_len"] == 0 and engine["running"] == engine["decoding"]
+    alone = engine["segment"] == 1 and engine["waiting_len"] == 0 and engine["running"] == engine["now"]["n_decode"]
     return bool(runs and alone and len(generated) > 0 and generated.min() > 0)
 
 
@@ -30,6 +30,7 @@ def is_all_shared(tasks: Any) -> bool:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(Case(seed=1, n_apps=1, n_jobs=4, n_stages=1, spread_ns=10**10, short_of_kv=True))  # recomputes, and decodes next
 @given(cases())
 def test_blocks_in_use_are_those_of_an_engine(case: Case) -> None:
     draft, cluster, _ = case.draw()
