@@ -18,7 +18,7 @@ from llmsched_gym.complaints import from_validation, refused
 from llmsched_gym.config import Config, Real, Whole, beside, read_mapping
 from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.workloads import toy
-from llmsched_gym.workloads.applications import GROUPS, drawable, without_groups
+from llmsched_gym.workloads.applications import GROUPS, drawable, suggest_application, without_groups
 from llmsched_gym.workloads.arrivals import Arrivals, Poisson, Trace
 from llmsched_gym.workloads.generator import generate
 from llmsched_gym.workloads.history import application_history
@@ -83,7 +83,7 @@ class Scenario(Config):
             raise refused("fixed", self.fixed, suggest(self.fixed, _FIXED))
         for name in self.applications:
             if name not in (known := [*drawable(), *GROUPS]):
-                raise refused("applications", name, suggest(name, known))
+                raise refused("applications", name, suggest_application(name, known))
         if self.fixed is None and (self.load is None) == (self.rate is None):
             both = Plain("neither" if self.load is None else "both")
             raise refused("load, rate", both, "either load or rate")

@@ -15,13 +15,14 @@ import numpy as np
 
 from llmsched_gym.config import read_mapping
 from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.workloads.applications import GROUPS, suggest_application
 from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind
 from llmsched_gym.workloads.workload import Workload
 
 Assignment = Mapping[str, Mapping[str, str]]
-"""Application → stage → model. Both names may end in ``*``: all applications, and all their LLM stages, that begin so.
-The longest name that fits counts, and an exact name before all."""
+"""Application or group → stage → model. Both names may end in ``*``: all applications, and all their LLM stages, that
+begin so. The longest name that fits counts, and a name without a star before all."""
 
 ASSIGNMENTS: Final = ("stage_models",)
 """Names of the assignments that come with the package."""
@@ -68,9 +69,9 @@ def first_fault(assignment: Assignment, templates: Mapping[str, ApplicationTempl
         templates: The applications that it may name.
     """
     for app, stages in assignment.items():
-        nodes = [node for name, template in templates.items() if _fits(app, name) for node in template.nodes]
+        nodes = [node for name, template in templates.items() if _covers(app, name) for node in template.nodes]
         if not nodes:
-            return Fault("models", app, suggest(app, templates))
+            return Fault("models", app, suggest_application(app, [*templates, *GROUPS]))
         llm = dict.fromkeys(node.name for node in nodes if node.kind is StageKind.LLM)
         for stage, model in stages.items():
             if not any(_fits(stage, name) for name in llm):
@@ -84,7 +85,7 @@ def stages_of(assignment: Assignment, app: str) -> dict[str, str]:
     """Return what an assignment says of the stages of one application."""
     found: dict[str, str] = {}
     for name in sorted(assignment, key=_precedence):
-        if _fits(name, app):
+        if _covers(name, app):
             found |= assignment[name]
     return found
 
@@ -156,6 +157,11 @@ def ask_by_stage(workload: Workload) -> Workload:
     tasks = tasks.copy()
     tasks["model"] = np.where(tasks["model"] >= 0, number[tasks["model"]], -1)
     return replace(longer, models=tuple(name for name, kept in zip(models, used, strict=True) if kept), tasks=tasks)
+
+
+def _covers(given: str, app: str) -> bool:
+    """Tell whether a name in an assignment stands for an application, or for a group with it."""
+    return _fits(given, app) or app in GROUPS.get(given, ())
 
 
 def _fits(given: str, name: str) -> bool:

@@ -265,6 +265,12 @@ def test_bad_ratios_are_refused(workload: Workload, ratio: Any) -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(InputError, match="did you mean 'real_dag'"):
         scenario({"real_dags": 1.0})
+    with pytest.raises(InputError, match="did you mean 'real_dag_montage_58'"):
+        scenario({"real_dag_montage_85": 1.0})
+    for applications, models in (({"web_serch": 1.0}, {}), ({"web_search": 1.0}, {"web_serch": {}})):
+        with pytest.raises(InputError, match=r"one of .*real_dag, .*did you mean 'web_search'") as caught:
+            scenario(applications, models=models)
+        assert len(str(caught.value)) < 400
     with pytest.raises(InputError, match=r"models\.real_dag\*: got 'wurk\*'; expected an LLM stage"):
         scenario({"real_dag": 1.0}, models={"real_dag*": {"wurk*": "a"}})
 
@@ -275,5 +281,7 @@ def test_eight_models_serve_all_shapes() -> None:
         validate_workload(drawn)
         assert len(drawn.models) == 8
         assert "default" not in drawn.models
+    group = scenario({"real_dag": 1.0}, models={"real_dag": {"work*": "a"}, "real_dag_blast_43": {"work_2": "b"}})
+    assert group.build("eval", 0).models == ("default", "a", "b")
     one = scenario({"real_dag_blast_43": 1.0}, models="stage_models").build("eval", 0)
     assert set(one.models) == {"qwen3-0.6b", "qwen3-4b", "qwen3-32b", "llama-3.1-8b"}

@@ -5,9 +5,10 @@ An application's own module imports ``Application`` from ``applications.base``, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
+from llmsched_gym.errors import suggest
 from llmsched_gym.workloads.applications import (
     code_generation,
     document_merging,
@@ -47,6 +48,13 @@ def drawable() -> dict[str, Application]:
     return {**APPLICATIONS, **FURTHER}
 
 
+def suggest_application(name: str, known: Iterable[str]) -> str:
+    """Describe the known names as `suggest`; shapes and lengths that differ in a number only if such a one is meant."""
+    alike = [one for one in FURTHER if one[-1].isdigit()]
+    members = name.startswith(("real_dag_", "prefix_reuse_"))
+    return suggest(name, [one for one in known if members or one not in alike])
+
+
 def without_groups(mix: Mapping[str, float]) -> dict[str, float]:
     """Return the shares of a mixture with those of groups spread over their members."""
     shares: dict[str, float] = {}
@@ -57,4 +65,4 @@ def without_groups(mix: Mapping[str, float]) -> dict[str, float]:
     return shares
 
 
-__all__ = ["APPLICATIONS", "FURTHER", "GROUPS", "Application", "drawable", "without_groups"]
+__all__ = ["APPLICATIONS", "FURTHER", "GROUPS", "Application", "drawable", "suggest_application", "without_groups"]
