@@ -18,7 +18,7 @@ from llmsched_gym.complaints import from_validation, refused
 from llmsched_gym.config import Config, Real, Whole, beside, read_mapping
 from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.workloads import toy
-from llmsched_gym.workloads.applications import APPLICATIONS
+from llmsched_gym.workloads.applications import GROUPS, drawable, suggest_application, without_groups
 from llmsched_gym.workloads.arrivals import Arrivals, Poisson, Trace
 from llmsched_gym.workloads.generator import generate
 from llmsched_gym.workloads.history import application_history
@@ -27,10 +27,12 @@ from llmsched_gym.workloads.stage_models import (
     first_fault,
     names_path,
     read_assignment,
+    stages_of,
     template_with_models,
     with_stage_models,
 )
 from llmsched_gym.workloads.template import ApplicationTemplate
+from llmsched_gym.workloads.transfer import MAX_RATIO, with_transfer_ratio
 from llmsched_gym.workloads.workload import Workload
 
 SCENARIOS = ("mixed", "predefined", "chain", "planning", "toy", "two_jobs")
@@ -46,7 +48,7 @@ class Scenario(Config):
 
     Attributes:
         name: For tables and manifests.
-        applications: Share of the jobs of each application; empty for a fixed workload.
+        applications: Share of the jobs of each application, or of a group of them; empty for a fixed workload.
         fixed: Instead of applications: a built-in workload ("toy", "two_jobs") that is the same for every seed.
         jobs: Number of jobs to draw; says nothing of a fixed workload (`n_jobs`).
         load: Offered work over capacity of the busiest pool of executors; not with `rate`.
@@ -56,6 +58,8 @@ class Scenario(Config):
         arrivals: Arrival process.
         cluster: Executors.
         token_divisor: Prompts and outputs are divided by it, for engines too slow for the real ones; results say so.
+        transfer_ratio: Outputs are so large that moving them over a link of 2.5 GB/s takes so many times as long as
+            making them (`workloads.transfer`); without, they are text.
     """
 
     name: str = Field(min_length=1, max_length=200)
@@ -68,6 +72,7 @@ class Scenario(Config):
     arrivals: Arrivals = Field(default_factory=Poisson, discriminator="kind")
     cluster: ClusterSpec
     token_divisor: Whole = Field(default=1, ge=1, le=1000)
+    transfer_ratio: Real | None = Field(default=None, ge=0.0, le=MAX_RATIO)
 
     @model_validator(mode="after")
     def _one_source_of_jobs(self) -> Self:
@@ -77,8 +82,8 @@ class Scenario(Config):
         if self.fixed is not None and self.fixed not in _FIXED:
             raise refused("fixed", self.fixed, suggest(self.fixed, _FIXED))
         for name in self.applications:
-            if name not in APPLICATIONS:
-                raise refused("applications", name, suggest(name, APPLICATIONS))
+            if name not in (known := [*drawable(), *GROUPS]):
+                raise refused("applications", name, suggest_application(name, known))
         if self.fixed is None and (self.load is None) == (self.rate is None):
             both = Plain("neither" if self.load is None else "both")
             raise refused("load, rate", both, "either load or rate")
@@ -90,7 +95,7 @@ class Scenario(Config):
     def _templates(self) -> dict[str, ApplicationTemplate]:
         """Return the applications that `models` may name: all that there are, and those of a fixed workload."""
         fixed = () if self.fixed is None else _FIXED[self.fixed]().templates
-        known = {name: application.template for name, application in APPLICATIONS.items()}
+        known = {name: application.template for name, application in drawable().items()}
         return known | {template.name: template for template in fixed}
 
     @property
@@ -128,13 +133,13 @@ class Scenario(Config):
         announce(*job_parts(self.applications))
         parts: list[Part] = [
             (share, self._template(name), shortened_history(application_history(name), self.token_divisor))
-            for name, share in self.applications.items()
+            for name, share in without_groups(self.applications).items()
         ]
         return self.load * min(saturation_rates(cluster or self.cluster, parts).values())
 
     def _template(self, name: str) -> ApplicationTemplate:
         """Return an application whose stages ask for their models."""
-        return template_with_models(APPLICATIONS[name].template, self.models.get(name, {}))
+        return template_with_models(drawable()[name].template, stages_of(self.models, name))
 
     def rate_for(self, cluster: ClusterSpec) -> float | None:
         """Return the rate to `build` with where jobs are to run on `cluster`; None where the workload is fixed."""
@@ -155,12 +160,14 @@ class Scenario(Config):
             return self._as_set(_FIXED[self.fixed]())
         rate = self.arrival_rate() if rate_per_s is None else rate_per_s
         announce(*job_parts(self.applications))
-        drawn = generate(self.name, self.applications, self.arrivals, rate, self.jobs, split, seed)
+        mix = without_groups(self.applications)
+        drawn = generate(self.name, mix, self.arrivals, rate, self.jobs, split, seed, applications=drawable())
         return self._as_set(drawn)
 
     def _as_set(self, drawn: Workload) -> Workload:
-        """Return jobs with what the scenario lays over them: models, and a divisor of tokens."""
-        return shortened(with_stage_models(drawn, self.models), self.token_divisor)
+        """Return jobs with what the scenario lays over them: models, a divisor of tokens, and sizes of outputs."""
+        jobs = shortened(with_stage_models(drawn, self.models), self.token_divisor)
+        return jobs if self.transfer_ratio is None else with_transfer_ratio(jobs, self.transfer_ratio)
 
 
 def load_scenario(given: str | Path | Mapping[str, Any] | Scenario) -> Scenario:

@@ -47,9 +47,10 @@ def all_parts() -> tuple[Part, ...]:
 
 def draw_jobs(application: str) -> None:
     """Draw the jobs of an application, and count its historical means."""
+    from llmsched_gym.workloads.applications import without_groups
     from llmsched_gym.workloads.history import application_history
 
-    application_history(application)
+    application_history(next(iter(without_groups({application: 1.0}))))  # the members of a group share their code
 
 
 def infer() -> None:

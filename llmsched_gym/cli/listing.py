@@ -24,7 +24,7 @@ class List:
         from llmsched_gym.policies.registry import learned_names, policy_class, policy_names
         from llmsched_gym.registration import ENVIRONMENTS
         from llmsched_gym.scenario import SCENARIOS, load_scenario
-        from llmsched_gym.workloads.applications import APPLICATIONS
+        from llmsched_gym.workloads.applications import GROUPS, drawable
 
         policies = {name: policy_class(name) for name in (*policy_names(), *learned_names())}
         scenarios = {name: load_scenario(name) for name in SCENARIOS}
@@ -44,7 +44,8 @@ class List:
                         }
                         for name, p in policies.items()
                     },
-                    "applications": {name: one.template.type for name, one in APPLICATIONS.items()},
+                    "applications": {name: one.template.type for name, one in drawable().items()},
+                    "application_groups": GROUPS,
                     "latency_profiles": list_profiles(),
                 }
             )
@@ -72,7 +73,10 @@ class List:
         print_table(
             "applications",
             ("name", "type", "stages"),
-            [(name, one.template.type, len(one.template.nodes)) for name, one in APPLICATIONS.items()],
+            [
+                *((name, one.template.type, str(len(one.template.nodes))) for name, one in drawable().items()),
+                *((name, f"{len(members)} of these", "-") for name, members in GROUPS.items()),
+            ],
         )
         say("")
         print_table(

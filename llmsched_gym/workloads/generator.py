@@ -80,7 +80,8 @@ def generate(
     for i, app in enumerate(weights):
         application = applications[app]
         turn = np.flatnonzero(which == i)
-        block = application.sample(len(turn), stream(split, seed, f"application/{app}")) if len(turn) else None
+        rng = stream(split, seed, f"application/{application.draws_as or app}")
+        block = application.sample(len(turn), rng) if len(turn) else None
         parts.append(Part(application.template, len(application.prefixes), times[turn], block, turn))
     provenance: dict[str, Any] = {
         "kind": "generated",

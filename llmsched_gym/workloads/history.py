@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.workloads.applications import APPLICATIONS
+from llmsched_gym.workloads.applications import drawable
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.assemble import Part, assemble
 from llmsched_gym.workloads.splits import stream
@@ -139,7 +139,7 @@ def _sum_plans(workload: Workload, app: int, sums: NDArray[np.int64], longest: N
 @lru_cache(maxsize=64)
 def sampled_history(application: Application) -> NDArray[Any]:
     """Historical means of an application, from `HISTORY_JOBS` jobs of the ``profile`` split (read-only)."""
-    block = application.sample(HISTORY_JOBS, stream("profile", 0, f"history/{application.name}"))
+    block = application.sample(HISTORY_JOBS, stream("profile", 0, f"history/{application.stream}"))
     part = Part(application.template, len(application.prefixes), np.zeros(HISTORY_JOBS, dtype=np.int64), block)
     history = compute_history(assemble("history", [part]), 0)
     history.flags.writeable = False
@@ -147,5 +147,5 @@ def sampled_history(application: Application) -> NDArray[Any]:
 
 
 def application_history(name: str) -> NDArray[Any]:
-    """Historical means of one of the benchmark's applications; see `sampled_history`."""
-    return sampled_history(APPLICATIONS[name])
+    """Historical means of one of the package's applications; see `sampled_history`."""
+    return sampled_history(drawable()[name])

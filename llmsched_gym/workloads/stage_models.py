@@ -15,13 +15,14 @@ import numpy as np
 
 from llmsched_gym.config import read_mapping
 from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.workloads.applications import GROUPS, suggest_application
 from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind
 from llmsched_gym.workloads.workload import Workload
 
 Assignment = Mapping[str, Mapping[str, str]]
-"""Application → stage → model. A stage's name may end in ``*``: all LLM stages that begin so. The longest name that
-fits a stage counts, and its exact name before all."""
+"""Application or group → stage → model. Both names may end in ``*``: all applications, and all their LLM stages, that
+begin so. The longest name that fits counts, and a name without a star before all."""
 
 ASSIGNMENTS: Final = ("stage_models",)
 """Names of the assignments that come with the package."""
@@ -68,15 +69,25 @@ def first_fault(assignment: Assignment, templates: Mapping[str, ApplicationTempl
         templates: The applications that it may name.
     """
     for app, stages in assignment.items():
-        if app not in templates:
-            return Fault("models", app, suggest(app, templates))
-        llm = [node.name for node in templates[app].nodes if node.kind is StageKind.LLM]
+        nodes = [node for name, template in templates.items() if _covers(app, name) for node in template.nodes]
+        if not nodes:
+            return Fault("models", app, suggest_application(app, [*templates, *GROUPS]))
+        llm = dict.fromkeys(node.name for node in nodes if node.kind is StageKind.LLM)
         for stage, model in stages.items():
             if not any(_fits(stage, name) for name in llm):
                 return Fault(f"models.{app}", stage, f"an LLM stage, {suggest(stage, llm)}")
             if not isinstance(model, str) or not model:
                 return Fault(f"models.{app}.{stage}", model, "a model's name")
     return None
+
+
+def stages_of(assignment: Assignment, app: str) -> dict[str, str]:
+    """Return what an assignment says of the stages of one application."""
+    found: dict[str, str] = {}
+    for name in sorted(assignment, key=_precedence):
+        if _covers(name, app):
+            found |= assignment[name]
+    return found
 
 
 def template_with_models(template: ApplicationTemplate, stages: Mapping[str, str]) -> ApplicationTemplate:
@@ -89,7 +100,7 @@ def template_with_models(template: ApplicationTemplate, stages: Mapping[str, str
     if not stages:
         return template
     nodes = list(template.nodes)
-    for stage in sorted(stages, key=lambda name: (not name.endswith("*"), len(name))):  # exact names come last
+    for stage in sorted(stages, key=_precedence):
         for i, node in enumerate(nodes):
             if node.kind is StageKind.LLM and _fits(stage, node.name):
                 nodes[i] = replace(node, model=stages[stage])
@@ -107,12 +118,13 @@ def with_stage_models(workload: Workload, assignment: Assignment) -> Workload:
         assignment: Application → stage → model.
 
     Raises:
-        InputError: A stage of one of the workload's applications is none, or not an LLM stage, or a name is empty.
+        InputError: A stage of an application that is named in full is none, or not an LLM stage, or a name is empty.
     """
-    own = {template.name: assignment.get(template.name, {}) for template in workload.templates}
+    own = {template.name: stages_of(assignment, template.name) for template in workload.templates}
     if not any(own.values()):
         return workload
-    fault = first_fault(own, {template.name: template for template in workload.templates})
+    exact = {app: stages for app, stages in assignment.items() if app in own}
+    fault = first_fault(exact, {template.name: template for template in workload.templates})
     if fault is not None:
         raise InputError(f"workload {workload.name}", *fault)
     templates = tuple(template_with_models(template, own[template.name]) for template in workload.templates)
@@ -147,6 +159,16 @@ def ask_by_stage(workload: Workload) -> Workload:
     return replace(longer, models=tuple(name for name, kept in zip(models, used, strict=True) if kept), tasks=tasks)
 
 
-def _fits(stage: str, name: str) -> bool:
-    """Tell whether a stage of an assignment stands for the template's stage of a name."""
-    return name.startswith(stage[:-1]) if stage.endswith("*") else name == stage
+def _covers(given: str, app: str) -> bool:
+    """Tell whether a name in an assignment stands for an application, or for a group with it."""
+    return _fits(given, app) or app in GROUPS.get(given, ())
+
+
+def _fits(given: str, name: str) -> bool:
+    """Tell whether a name in an assignment stands for an application or stage."""
+    return name.startswith(given[:-1]) if given.endswith("*") else name == given
+
+
+def _precedence(name: str) -> tuple[bool, int]:
+    """Order names such that what counts more comes later."""
+    return not name.endswith("*"), len(name)

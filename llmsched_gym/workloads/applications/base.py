@@ -22,11 +22,19 @@ class Application:
         template: The stages and their topology.
         prefixes: Names of the prompt prefixes that all jobs share; positions are the application-local prefix ids.
         sample: ``sample(n, rng)`` draws `n` jobs; the same generator state gives the same jobs.
+        draws_as: Name of the application whose random streams it draws from, its own if empty. Applications that differ
+            in one thing so meet equal jobs but for it.
     """
 
     template: ApplicationTemplate
     prefixes: tuple[str, ...]
     sample: Callable[[int, np.random.Generator], JobBlock]
+    draws_as: str = ""
+
+    @property
+    def stream(self) -> str:
+        """Name of its random streams."""
+        return self.draws_as or self.name
 
     @property
     def name(self) -> str:
