@@ -11,10 +11,17 @@ ENVIRONMENTS: Final = {
     "LLMSched/Predefined-v0": "predefined",
     "LLMSched/Chain-v0": "chain",
     "LLMSched/Planning-v0": "planning",
+    "LLMSched/Hetero8-v0": "hetero8",
+    "LLMSched/Hetero4-v0": "hetero4",
+    "LLMSched/RealDag-v0": "real_dag",
+    "LLMSched/PrefixReuse-v0": "prefix_reuse",
     "LLMSched/Toy-v0": "toy",
     "LLMSched/TwoJobs-v0": "two_jobs",
 }
 """Environment id → scenario name."""
+
+PLACED: Final = frozenset({"hetero8", "hetero4", "real_dag", "prefix_reuse"})
+"""Scenarios where choosing the executor is part of the decision: ``placement="agent"`` unless asked otherwise."""
 
 
 def register_environments() -> None:
@@ -25,5 +32,5 @@ def register_environments() -> None:
                 id=name,
                 entry_point="llmsched_gym.envs.scheduling_env:SchedulingEnv",
                 vector_entry_point="llmsched_gym.envs.vector_env:SchedulingVectorEnv",
-                kwargs={"scenario": scenario},
+                kwargs={"scenario": scenario} | ({"placement": "agent"} if scenario in PLACED else {}),
             )

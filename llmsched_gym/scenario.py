@@ -35,7 +35,18 @@ from llmsched_gym.workloads.template import ApplicationTemplate
 from llmsched_gym.workloads.transfer import MAX_RATIO, with_transfer_ratio
 from llmsched_gym.workloads.workload import Workload
 
-SCENARIOS = ("mixed", "predefined", "chain", "planning", "toy", "two_jobs")
+SCENARIOS = (
+    "mixed",
+    "predefined",
+    "chain",
+    "planning",
+    "hetero8",
+    "hetero4",
+    "real_dag",
+    "prefix_reuse",
+    "toy",
+    "two_jobs",
+)
 """Names of the scenarios that come with the package."""
 
 _Model = Annotated[str, Field(min_length=1, max_length=200)]
