@@ -17,6 +17,7 @@ from llmsched_gym.cluster.state import (
     HOST_STATE,
     JOB_STATE,
     LINK,
+    MEAN,
     POOL_STATE,
     STAGE_STATE,
     TASK_STATE,
@@ -28,6 +29,7 @@ from llmsched_gym.workloads.contents import Contents
 from llmsched_gym.workloads.history import llm_terms
 from llmsched_gym.workloads.links import starts
 from llmsched_gym.workloads.template import StageKind
+from llmsched_gym.workloads.transfer import expected_output_bytes
 from llmsched_gym.workloads.workload import Workload
 
 _NO_LATENCY = LatencyProfile("none", 0, 0, 0, 0)
@@ -127,7 +129,7 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
         links=links,
         pools=_pools(executors, regular_pool + 1),
         first_node=first_node.astype(np.int32),
-        mean_output=np.concatenate([_mean_output(rows) for rows in workload.history]),
+        means=_means(workload),
         # Copies can be written, as all arrays of a state that was copied or unpickled: one type, compiled once.
         children=workload.children.copy(),
         reveals=workload.reveals.copy(),
@@ -137,9 +139,13 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
     )
 
 
-def _mean_output(history: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the tokens that one task of each node generates in the mean."""
-    return history["output_tokens"] / np.maximum(history["n_tasks"], 1.0)
+def _means(workload: Workload) -> NDArray[Any]:
+    """Return the `MEAN` rows of all template nodes, by application."""
+    history = np.concatenate(workload.history)
+    means = np.zeros(len(history), MEAN)
+    means["output_tokens"] = history["output_tokens"] / np.maximum(history["n_tasks"], 1.0)
+    means["output_bytes"] = np.concatenate(expected_output_bytes(workload))
+    return means
 
 
 def _node_pools(workload: Workload) -> NDArray[np.int32]:

@@ -179,6 +179,15 @@ HOST_STATE: Final = np.dtype(
 )
 """One row per engine: a model on an executor."""
 
+MEAN: Final = np.dtype(
+    [
+        ("output_tokens", "f8"),  # of one task
+        ("output_bytes", "f8"),  # of all tasks together, given that it is present
+    ],
+    align=True,
+)
+"""One row per template node: what its stages put out by their historical means."""
+
 LINK: Final = np.dtype([("latency_ns", "i8"), ("ns_per_byte", "f8")], align=True)
 """One entry per pair of locations: (locations, locations)."""
 
@@ -218,8 +227,8 @@ class ClusterState(NamedTuple):
             Without columns where that is of no concern.
         links: (locations, locations) `LINK`; likewise empty.
         pools: (n_pools,) `POOL_STATE`.
-        first_node: (applications,) int32; where the template nodes of each begin in `mean_output`.
-        mean_output: (nodes,) float64; historical mean of the tokens that a task of each node generates.
+        first_node: (applications,) int32; where the template nodes of each begin in `means`.
+        means: (nodes,) `MEAN`.
         children: int32; child lists of the stages.
         reveals: int32; lists of the stages that each stage reveals.
         active: (n_jobs,) int32; jobs in the system, by arrival.
@@ -237,7 +246,7 @@ class ClusterState(NamedTuple):
     links: Rows
     pools: Rows
     first_node: NDArray[np.int32]
-    mean_output: NDArray[np.float64]
+    means: Rows
     children: NDArray[np.int32]
     reveals: NDArray[np.int32]
     active: NDArray[np.int32]

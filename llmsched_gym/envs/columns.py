@@ -139,7 +139,8 @@ class Placement(IntEnum):
 class Residency(IntEnum):
     """Columns of ``models`` (``placement="agent"``, simulator): one row per executor and model of the cluster.
 
-    The models are those that executors serve, in the order in which the cluster file names them.
+    The models are those that executors serve, in the order in which the cluster file names them. Where ``SERVES`` is 0,
+    so is all else.
     """
 
     RESIDENT = 0
@@ -148,6 +149,25 @@ class Residency(IntEnum):
     """1: it is the one that runs."""
     LOADING_S = 2
     """Seconds until it is there."""
+    SERVES = 3
+    """1: the executor serves it."""
+    LOAD_S = 4
+    """Seconds that loading it takes where it is not resident."""
+    STEP_S = 5
+    """Seconds per token that a lone sequence generates there, without context."""
+    PREFILL_S = 6
+    """Seconds per prompt token."""
+
+
+class Ahead(IntEnum):
+    """Columns of ``ahead`` (graph observation with ``placement="agent"``, simulator): one row per row of ``nodes``."""
+
+    MODEL = 0
+    """Column of ``models`` of the model that it asks for; -1 for other stages, and where any model will do."""
+    OUTPUT_TOKENS = 1
+    """Historical mean of the tokens that one of its tasks generates."""
+    OUTPUT_BYTES = 2
+    """Historical mean of the bytes that it leaves for its children, all tasks together, given that it is present."""
 
 
 class System(IntEnum):

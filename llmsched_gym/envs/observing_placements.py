@@ -15,9 +15,10 @@ from llmsched_gym.backends.simulator.loop import Simulation
 from llmsched_gym.backends.simulator.residency import fetch_ns, reload_ns
 from llmsched_gym.backends.simulator.state import engine_at
 from llmsched_gym.cluster.latency import iteration_ps
-from llmsched_gym.cluster.state import ClusterState, Rows
-from llmsched_gym.envs.columns import Placement, Residency
+from llmsched_gym.cluster.state import ClusterState, Rows, StageStatus
+from llmsched_gym.envs.columns import Ahead, Placement, Residency, System
 from llmsched_gym.envs.tables import Tables
+from llmsched_gym.workloads.template import StageKind
 
 _SECONDS: Final = 1e-9  # per nanosecond
 _SECONDS_PER_PS: Final = 1e-12
@@ -33,7 +34,7 @@ def show_placements(state: ClusterState, simulation: Simulation, tables: Tables)
         tables: Both are zeros.
     """
     for e in range(len(state.executors)):
-        _show_models(state, e, tables.models[e])
+        _show_models(state, simulation, e, tables.models[e])
         _expect_ends(state, simulation, e)
     for i in range(min(state.clock[0].ready, len(tables.placements))):
         for e in range(len(state.executors)):
@@ -41,10 +42,14 @@ def show_placements(state: ClusterState, simulation: Simulation, tables: Tables)
 
 
 @kernel
-def _show_models(state: ClusterState, executor: int, models: Rows) -> None:
+def _show_models(state: ClusterState, simulation: Simulation, executor: int, models: Rows) -> None:
     row = state.executors[executor]
     for h in range(row.first_engine, row.first_engine + row.n_engines):
-        host = state.hosts[h]
+        host, latency_ps = state.hosts[h], simulation.engines.rows[h].latency_ps
+        models[host.name, Residency.SERVES] = 1
+        models[host.name, Residency.LOAD_S] = host.load_ns * _SECONDS
+        models[host.name, Residency.STEP_S] = (latency_ps[0] + latency_ps[1]) * _SECONDS_PER_PS
+        models[host.name, Residency.PREFILL_S] = latency_ps[2] * _SECONDS_PER_PS
         models[host.name, Residency.RESIDENT] = host.resident
         if h == row.engine:
             models[host.name, Residency.ACTIVE] = 1
@@ -164,4 +169,28 @@ def _iteration_s(its: Rows, sequences: int, context: float) -> float:
 def _mean_output(state: ClusterState, task: Rows) -> float:
     """Return the historical mean of the tokens that a task of this stage generates."""
     stage = state.stages[task.stage]
-    return state.mean_output[state.first_node[state.jobs[stage.job].app] + stage.node]
+    return state.means[state.first_node[state.jobs[stage.job].app] + stage.node].output_tokens
+
+
+@kernel
+def show_ahead(state: ClusterState, tables: Tables) -> None:
+    """Fill ``ahead``: what a planner needs to know of the stages in ``nodes`` beside what stands there.
+
+    Args:
+        state: The cluster; `show_graph` has shown it.
+        tables: ``ahead`` is zeros.
+    """
+    for i in range(int(tables.system[System.JOB_ROWS])):
+        job = state.jobs[state.active[i]]
+        for s in range(job.first_stage, job.first_stage + job.n_stages):
+            stage = state.stages[s]
+            if stage.row < 0 or stage.row >= int(tables.system[System.NODES]) or stage.status >= StageStatus.DONE:
+                continue
+            shown, mean = tables.ahead[stage.row], state.means[state.first_node[job.app] + stage.node]
+            shown[Ahead.MODEL] = -1
+            for h in range(len(state.hosts)):
+                if stage.kind == StageKind.LLM and state.hosts[h].model == stage.pool:
+                    shown[Ahead.MODEL] = state.hosts[h].name
+                    break
+            shown[Ahead.OUTPUT_TOKENS] = mean.output_tokens
+            shown[Ahead.OUTPUT_BYTES] = mean.output_bytes

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsched_gym.cluster.state import FAR, ClusterState
 from llmsched_gym.workloads.template import StageKind
@@ -21,7 +22,11 @@ def outcome(state: ClusterState) -> dict[str, Any]:
         cluster), ``wait_s`` (mean over its stages of the time between ready and started), ``app``. Totals:
         ``makespan_s`` (first arrival to last completion), ``llm_utilisation`` and ``regular_utilisation`` (busy slot
         time over slots times makespan), ``preemptions``, ``prefix_hit_rate`` (prompt tokens taken from prefix
-        caches), ``decisions``, ``illegal_actions``, ``hidden_candidates``, ``digest``.
+        caches), ``loads`` (dispatches that loaded or activated a model), ``load_s`` (seconds of these, over all
+        executors), ``moved_bytes`` (inputs that came from another location), ``recomputed_tokens`` (prompt tokens that
+        a prefix cache was asked for in vain), ``skew`` (slot time of the busiest LLM executor over that of
+        the mean one), ``longest_wait_s`` (of a stage, ready to started), ``decisions``, ``illegal_actions``,
+        ``hidden_candidates``, ``digest``.
     """
     clock, jobs, stages, tasks = state.clock[0], state.jobs, state.stages, state.tasks
     jct_ns = jobs["finish_ns"] - jobs["arrival_ns"]
@@ -45,11 +50,29 @@ def outcome(state: ClusterState) -> dict[str, Any]:
         "regular_utilisation": _utilisation(state, StageKind.REGULAR, makespan_ns),
         "preemptions": int(tasks["restarts"].sum(dtype=np.int64)),
         "prefix_hit_rate": int(tasks["cached_tokens"].sum(dtype=np.int64)) / max(prompts, 1),
+        "loads": int((tasks["load_ns"] > 0).sum()),
+        "load_s": int(tasks["load_ns"].sum()) * _SECONDS,
+        "moved_bytes": int(tasks["moved_bytes"].sum()),
+        "recomputed_tokens": _recomputed_tokens(tasks[started]),
+        "skew": _skew(state),
+        "longest_wait_s": int((stages["start_ns"][ran] - stages["ready_ns"][ran]).max(initial=0)) * _SECONDS,
         "decisions": int(clock["decisions"]),
         "illegal_actions": int(clock["illegal_actions"]),
         "hidden_candidates": int(clock["hidden_candidates"]),
         "digest": digest(state),
     }
+
+
+def _recomputed_tokens(tasks: NDArray[Any]) -> int:
+    """Count the prompt tokens of prefixes that were computed again: those shared, less those found in a cache."""
+    shared = np.minimum(np.maximum(tasks["app_prefix_tokens"], tasks["job_prefix_tokens"]), tasks["prompt_tokens"])
+    return int(np.maximum(shared - tasks["cached_tokens"], 0).sum(dtype=np.int64))
+
+
+def _skew(state: ClusterState) -> float:
+    """Return the slot time of the busiest LLM executor over that of the mean one; 1 without any."""
+    busy_ns = state.executors["busy_ns"][state.executors["kind"] == StageKind.LLM]
+    return float(busy_ns.max() / busy_ns.mean()) if len(busy_ns) and busy_ns.any() else 1.0
 
 
 def digest(state: ClusterState) -> str:

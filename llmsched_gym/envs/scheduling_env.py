@@ -59,7 +59,8 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
     - ``action_mask`` int8: 1 for legal actions (the same array is ``info["action_mask"]`` and `action_masks`);
     - with ``observation="graph"``: ``nodes`` float32 (M, 14) and ``edges`` int32 (L, 2), the unfinished known stages;
     - with ``placement="agent"`` on the simulator: ``placements`` float32 (N, E, 9), what each candidate would cost on
-      each executor, and ``models`` float32 (E, M, 3), which models are where;
+      each executor, and ``models`` float32 (E, M, 7), which models are where; with ``observation="graph"`` also
+      ``ahead`` float32 (M', 3), a row per row of ``nodes``: models and outputs of the stages to come;
     - with ``privileged=True``: ``truth`` float32 (N, 3), for oracles.
 
     If more stages are ready than ``max_candidates``, those of the oldest jobs are shown and the rest is counted in

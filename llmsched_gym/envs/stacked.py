@@ -138,7 +138,7 @@ def _cluster_at(stack: ClusterState, place: int) -> ClusterState:
         stack.links[place],
         stack.pools[place],
         stack.first_node[place],
-        stack.mean_output[place],
+        stack.means[place],
         stack.children[place],
         stack.reveals[place],
         stack.active[place],
@@ -200,4 +200,5 @@ def tables_at(tables: Tables, place: int) -> Tables:
         tables.truth[place],
         tables.placements[place],
         tables.models[place],
+        tables.ahead[place],
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.state import Rows
-from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, Placement, Residency, System, Truth
+from llmsched_gym.envs.columns import Ahead, Candidate, Executor, Job, Node, Placement, Residency, System, Truth
 from llmsched_gym.envs.one_piece import OnePiece
 from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.workload import Workload
@@ -44,6 +44,7 @@ class Tables(NamedTuple):
         truth: float32 (N, len(Truth)).
         placements: float32 (N, E, len(Placement)).
         models: float32 (E, models, len(Residency)).
+        ahead: float32 (M, len(Ahead)).
     """
 
     candidates: NDArray[np.float32]
@@ -56,6 +57,7 @@ class Tables(NamedTuple):
     truth: NDArray[np.float32]
     placements: NDArray[np.float32]
     models: NDArray[np.float32]
+    ahead: NDArray[np.float32]
 
 
 class Window(NamedTuple):
@@ -146,6 +148,7 @@ class TableShapes:
             "truth": ((window.candidates if self.privileged else 0, len(Truth)), floats),
             "placements": ((0 if self.models is None else window.candidates, self.executors, len(Placement)), floats),
             "models": ((0 if self.models is None else self.executors, self.models or 0, len(Residency)), floats),
+            "ahead": ((window.nodes if self.graph and self.models is not None else 0, len(Ahead)), floats),
         }
 
     @cached_property
@@ -153,7 +156,7 @@ class TableShapes:
         """Names of the tables of an observation."""
         placed = self.models is not None
         optional = {"nodes": self.graph, "edges": self.graph, "truth": self.privileged}
-        optional |= {"placements": placed, "models": placed}
+        optional |= {"placements": placed, "models": placed, "ahead": placed and self.graph}
         return tuple(name for name in self.all if optional.get(name, True))
 
     def space(self) -> spaces.Dict:

@@ -19,7 +19,7 @@ from llmsched_gym.cluster.state import FAR, ClusterState
 from llmsched_gym.envs.actions import count_decision, dispatch_of, write_mask
 from llmsched_gym.envs.columns import Executor, System
 from llmsched_gym.envs.observing import show_beliefs, show_cluster, show_graph, show_truth
-from llmsched_gym.envs.observing_placements import show_placements
+from llmsched_gym.envs.observing_placements import show_ahead, show_placements
 from llmsched_gym.envs.reward import reward
 from llmsched_gym.envs.stacked import EpisodeArrays, episode_at, tables_at
 from llmsched_gym.envs.tables import Tables
@@ -143,6 +143,8 @@ def _step_episode(world: World, turn: Turn, tables: Tables, row: int) -> None:
         show_beliefs(state, episode.beliefs, loop.mean_iteration_s(state, simulation), tables)
     if len(tables.nodes) > 0:
         show_graph(state, episode.beliefs.stages, tables)
+    if len(tables.ahead) > 0:
+        show_ahead(state, tables)
     if len(tables.placements) > 0:
         show_placements(state, simulation, tables)
     if len(tables.truth) > 0:
@@ -173,6 +175,7 @@ def _clear(tables: Tables) -> None:
     tables.truth[: int(system[System.CANDIDATES])] = 0
     tables.placements[: int(system[System.CANDIDATES])] = 0
     tables.models[:] = 0
+    tables.ahead[: int(system[System.NODES])] = 0
     tables.action_mask[:] = 0
     system[:] = 0
 

@@ -30,9 +30,7 @@ def is_all_shared(tasks: Any) -> bool:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@example(
-    Case(seed=1, n_apps=1, n_jobs=4, n_stages=1, spread_ns=10**10, short_of_kv=True)
-)  # recomputes
+@example(Case(seed=1, n_apps=1, n_jobs=4, n_stages=1, spread_ns=10**10, short_of_kv=True))  # recomputes
 @given(cases())
 def test_blocks_in_use_are_those_of_an_engine(case: Case) -> None:
     draft, cluster, _ = case.draw()
