@@ -20,8 +20,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Patch
 
 from llmsched_gym.cluster.state import ClusterState, StageStatus
-from llmsched_gym.cluster.timeline import timeline
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
+from llmsched_gym.export.timeline import timeline
 from llmsched_gym.policies.registry import load_policy
 from llmsched_gym.workloads.files import write_atomic
 from llmsched_gym.workloads.template import ApplicationTemplate, StageKind

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsched_gym.cluster.state import FAR, ClusterState
-from llmsched_gym.cluster.timeline import executor_names, jobs_in_system, ready_tasks, timeline
 from llmsched_gym.export.render import INK, NOW, PALE, SECOND_NS, apart, application_colour
+from llmsched_gym.export.timeline import executor_names, jobs_in_system, model_spans, ready_tasks, timeline
 from llmsched_gym.pictures import in_picture, new_figure, write_figure
 from llmsched_gym.workloads.workload import Workload
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _HATCH: Final = "/////"
+
+_NAME_SHARE: Final = 0.005
+"""Share of the width that a letter of a model's name takes up."""
 
 _ROOM_INCHES: Final = 3.5
 """Lanes as high as this have room for a long name beside them."""
@@ -37,7 +41,7 @@ def gantt_figure(state: ClusterState, workload: Workload, path: str | Path, titl
     """
     from matplotlib import rc_context
 
-    height = min(max(int(state.executors["slots"].sum()) * 0.14, 1.0), 9.0)
+    height = min(max(int(timeline(state, used_lanes_only=True).first_lane[-1]) * 0.14, 1.0), 9.0)
     with rc_context({"hatch.linewidth": 0.6}):
         figure = new_figure(11, height + 3.0)
         lanes, arrivals, queue = figure.subplots(3, sharex=True, height_ratios=[height, 0.2, 1.3])
@@ -64,7 +68,7 @@ def plot_lanes(axes: Axes, state: ClusterState, workload: Workload, height: floa
     from matplotlib.collections import PolyCollection
     from matplotlib.patches import Patch
 
-    spans = timeline(state)
+    spans = timeline(state, used_lanes_only=True)
     lane_inches = height / max(int(spans.first_lane[-1]), 1)
 
     app = state.jobs["app"][state.stages["job"][state.tasks["stage"][spans.task]]]
@@ -87,6 +91,7 @@ def plot_lanes(axes: Axes, state: ClusterState, workload: Workload, height: floa
             )
         )
     bounds = spans.first_lane
+    switching = _plot_models(axes, state, workload, bounds)
     for e in range(len(bounds) - 1):
         axes.axhspan(bounds[e], bounds[e + 1], color=PALE if e % 2 else "#e6e6e6", linewidth=0, zorder=0)
     centres, names = (bounds[:-1] + bounds[1:]) / 2, executor_names(state)
@@ -102,9 +107,30 @@ def plot_lanes(axes: Axes, state: ClusterState, workload: Workload, height: floa
     ]
     handles.append(Patch(facecolor=grey, label="LLM task (a lane per slot)"))
     handles.append(Patch(facecolor=grey, hatch=_HATCH, edgecolor="white", linewidth=0, label="regular task"))
+    if switching:
+        handles.append(Patch(facecolor=INK, alpha=0.8, label="a model is loaded; its name behind"))
     if running.any():
         handles.append(Patch(facecolor=grey, edgecolor=INK, alpha=0.45, label="still running"))
     return handles
+
+
+def _plot_models(axes: Axes, state: ClusterState, workload: Workload, bounds: NDArray[np.int64]) -> bool:
+    """Plot when models are loaded, with the name of each behind; tells whether any executor serves several."""
+    from matplotlib.patches import Rectangle
+
+    spans = model_spans(state)
+    whole_s = max(int(state.clock["now_ns"][0]), 1) / SECOND_NS
+    for e, model, start_ns, ready_ns, end_ns in zip(*(column.tolist() for column in spans), strict=True):
+        start, ready, end = (ns / SECOND_NS for ns in (start_ns, ready_ns, end_ns))
+        low, lanes = int(bounds[e]), int(bounds[e + 1] - bounds[e])
+        axes.add_patch(Rectangle((start, low), ready - start, lanes, facecolor=INK, alpha=0.8, linewidth=0))
+        axes.plot([start, start], [low, low + lanes], color=INK, linewidth=0.6)
+        name = in_picture(workload.models[model])
+        if (end - start) / whole_s > _NAME_SHARE * len(name):
+            foot = (ready + 0.002 * whole_s, low + lanes - 0.3)
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+            axes.text(*foot, name, fontsize=6, color=INK, va="bottom", clip_on=True, bbox=box)
+    return len(spans.executor) > 0
 
 
 def _plot_arrivals(axes: Axes, state: ClusterState, workload: Workload) -> None:

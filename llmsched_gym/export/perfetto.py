@@ -14,11 +14,12 @@ from typing import Any, Final
 import numpy as np
 
 from llmsched_gym.cluster.state import FAR, ClusterState, StageStatus, TaskStatus
-from llmsched_gym.cluster.timeline import (
+from llmsched_gym.export.timeline import (
     Steps,
     Timeline,
     executor_names,
     jobs_in_system,
+    model_spans,
     ready_tasks,
     timeline,
 )
@@ -38,9 +39,10 @@ _KV_SAMPLES: Final = 400
 def write_trace(state: ClusterState, workload: Workload, path: str | Path) -> None:
     """Write an episode as a JSON trace, compressed if the name ends in ``.gz``.
 
-    A process per executor with a thread per slot; a slice per task; an arrow per dependency; counters of jobs in the
-    system, tasks ready and KV tokens per LLM executor; an instant per arrival. Of an unfinished episode, the tasks
-    that run are drawn up to the present time and marked ``unfinished``.
+    A process per executor with a thread per slot; a slice per task, in it one for the time that it waits for its model
+    and its inputs; a thread for the models of an executor that serves several; an arrow per dependency; counters of
+    jobs in the system, tasks ready and KV tokens per LLM executor; an instant per arrival. Of an unfinished episode,
+    the tasks that run are drawn up to the present time and marked ``unfinished``.
 
     Args:
         state: The episode, finished or not.
@@ -73,6 +75,8 @@ def trace_events(state: ClusterState, workload: Workload) -> list[Event]:
     timed = [
         *_slices(state, workload, spans),
         *_arrows(state, spans),
+        *_waits(state, spans),
+        *_models(state, workload),
         *_arrivals(state, workload),
         *_counter("jobs in system", "jobs", jobs_in_system(state)),
         *_counter("ready tasks", "tasks", ready_tasks(state)),
@@ -107,6 +111,9 @@ def _names(state: ClusterState, spans: Timeline) -> list[Event]:
     for e, name in enumerate(executor_names(state)):
         events.append(named("process_name", _pid(e), 0, name=f"{name} executor"))
         events.append(named("process_sort_index", _pid(e), 0, sort_index=e + 1))
+        if state.executors[e]["serves"] != 0:
+            events.append(named("thread_name", _pid(e), _pid(e), name="models"))
+            events.append(named("thread_sort_index", _pid(e), _pid(e), sort_index=-1))
         first = int(spans.first_lane[e])
         for slot in range(int(spans.first_lane[e + 1]) - first):
             tid = _tid(spans, first + slot)
@@ -134,6 +141,7 @@ def _slices(state: ClusterState, workload: Workload, spans: Timeline) -> list[Ev
             "duration_s": _seconds(end_ns - start_ns),
         }
         if stage["kind"] == StageKind.LLM:
+            args["model"] = workload.models[stage["pool"]]
             args |= {key: int(task[key]) for key in ("prompt_tokens", "cached_tokens", "output_tokens", "restarts")}
             for column in ("scheduled_ns", "first_token_ns"):
                 if task[column] != FAR:
@@ -153,6 +161,34 @@ def _slices(state: ClusterState, workload: Workload, spans: Timeline) -> list[Ev
                 "args": args,
             }
         )
+    return events
+
+
+def _waits(state: ClusterState, spans: Timeline) -> list[Event]:
+    """Return a complete event per task that had to wait for its model or its inputs on its executor."""
+    events: list[Event] = []
+    for span, row in enumerate(spans.task.tolist()):
+        task = state.tasks[row]
+        begin, end = _us(task["start_ns"]), _us(min(task["join_ns"], spans.end_ns[span]))
+        if end > begin:
+            args = {"loading_s": _seconds(task["load_ns"]), "moved_bytes": int(task["moved_bytes"])}
+            place = _place(state, spans, span)
+            events.append(
+                {"ph": "X", "name": "wait for model, inputs", "cat": "wait", **place, "ts": begin, "dur": end - begin}
+                | {"args": args}
+            )
+    return events
+
+
+def _models(state: ClusterState, workload: Workload) -> list[Event]:
+    """Return a complete event per time that a model was active, and one in it for its loading."""
+    spans, events = model_spans(state), []
+    for e, model, start_ns, ready_ns, end_ns in zip(*(column.tolist() for column in spans), strict=True):
+        place = {"pid": _pid(e), "tid": _pid(e), "cat": "model", "ph": "X", "ts": _us(start_ns)}
+        name = workload.models[model]
+        events.append(place | {"name": name, "dur": _us(end_ns) - _us(start_ns), "args": {}})
+        if ready_ns > start_ns:
+            events.append(place | {"name": f"load {name}", "dur": _us(ready_ns) - _us(start_ns), "args": {}})
     return events
 
 

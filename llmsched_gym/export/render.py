@@ -1,6 +1,6 @@
 """The schedule so far, as lines for a terminal and as a frame of a video; `gantt.py` has the figure for a page.
 
-Time runs to the right; each slot of each executor has a lane (`llmsched_gym.cluster.timeline`); the colour of a bar
+Time runs to the right; each slot of each executor has a lane (`llmsched_gym.export.timeline`); the colour of a bar
 is the application of its job, and bars of regular tasks are hatched.
 """
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from llmsched_gym.cluster.state import ClusterState
-from llmsched_gym.cluster.timeline import Steps, Timeline, executor_names, jobs_in_system, timeline
 from llmsched_gym.errors import escaped
+from llmsched_gym.export.timeline import Steps, Timeline, executor_names, jobs_in_system, timeline
 from llmsched_gym.workloads.workload import Workload
 
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#b8a800")

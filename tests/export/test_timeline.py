@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from llmsched_gym.cluster.state import FAR, ClusterState
-from llmsched_gym.cluster.timeline import executor_names, jobs_in_system, ready_tasks, timeline
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
+from llmsched_gym.export.timeline import executor_names, jobs_in_system, ready_tasks, timeline
 
 
 def played(scenario: str, decisions: int | None = None, jobs: int | None = None) -> SchedulingEnv:

@@ -33,6 +33,24 @@ class Timeline(NamedTuple):
     first_lane: NDArray[np.int64]
 
 
+class ModelSpans(NamedTuple):
+    """When which model was the active one of executors that serve several, ordered by executor, then by time.
+
+    Attributes:
+        executor: int64 (n,).
+        model: int64 (n,). Pool of its tasks: index into ``Workload.models``.
+        start_ns: int64 (n,). When it was asked for: the dispatch of its first task.
+        ready_ns: int64 (n,). When it was there.
+        end_ns: int64 (n,). When another one was asked for, or the present time.
+    """
+
+    executor: NDArray[np.int64]
+    model: NDArray[np.int64]
+    start_ns: NDArray[np.int64]
+    ready_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+
+
 class Steps(NamedTuple):
     """A number that changes at instants.
 
@@ -45,8 +63,13 @@ class Steps(NamedTuple):
     value: NDArray[np.int64]
 
 
-def timeline(state: ClusterState) -> Timeline:
-    """Assign every task dispatched so far to a lane of its executor: the first one free at its start."""
+def timeline(state: ClusterState, *, used_lanes_only: bool = False) -> Timeline:
+    """Assign every task dispatched so far to a lane of its executor: the first one free at its start.
+
+    Args:
+        state: The episode.
+        used_lanes_only: Leave out lanes that no task is on, but for the first of each executor.
+    """
     tasks = state.tasks
     started = np.flatnonzero(tasks["start_ns"] != FAR)
     start_ns = tasks["start_ns"][started].astype(np.int64)
@@ -57,8 +80,33 @@ def timeline(state: ClusterState) -> Timeline:
     lane = np.zeros(len(started), np.int64)
     lane[by_start] = _first_fit(executor[by_start], start_ns[by_start], finish_ns[by_start], first_lane)
     end_ns = np.minimum(finish_ns, state.clock["now_ns"][0])
+    if used_lanes_only:
+        used = np.ones(len(state.executors), np.int64)
+        np.maximum.at(used, executor, lane - first_lane[executor] + 1)
+        fewer = np.concatenate([[0], np.cumsum(used)])
+        lane += (fewer - first_lane)[executor]
+        first_lane = fewer
     order = np.lexsort((started, end_ns, start_ns, lane))
     return Timeline(started[order], lane[order], start_ns[order], end_ns[order], first_lane)
+
+
+def model_spans(state: ClusterState) -> ModelSpans:
+    """Return when which model was the active one of the executors that serve several."""
+    tasks, now_ns = state.tasks, int(state.clock["now_ns"][0])
+    several = state.executors["serves"][tasks["executor"]] != 0
+    rows = np.flatnonzero((tasks["start_ns"] != FAR) & several)
+    executor = tasks["executor"][rows].astype(np.int64)
+    model = state.stages["pool"][tasks["stage"][rows]].astype(np.int64)
+    start_ns = tasks["start_ns"][rows].astype(np.int64)
+    load_ns = tasks["load_ns"][rows].astype(np.int64)
+    order = np.lexsort((-load_ns, start_ns, executor))  # of several at an instant, the first brought the model
+    executor, model, start_ns, load_ns = executor[order], model[order], start_ns[order], load_ns[order]
+    same = (executor[1:] == executor[:-1]) & (model[1:] == model[:-1])
+    first = np.flatnonzero(np.append(np.ones(min(len(rows), 1), np.bool_), ~same))
+    executor, model, start_ns, load_ns = executor[first], model[first], start_ns[first], load_ns[first]
+    followed = np.append(executor[1:] == executor[:-1], np.zeros(min(len(first), 1), np.bool_))
+    end_ns = np.where(followed, np.append(start_ns[1:], 0)[: len(first)], now_ns)
+    return ModelSpans(executor, model, start_ns, np.minimum(start_ns + load_ns, end_ns), end_ns)
 
 
 @allocating_kernel
@@ -105,4 +153,4 @@ def _steps(time_ns: NDArray[np.int64], changes: NDArray[np.integer]) -> Steps:
 
 def executor_names(state: ClusterState) -> list[str]:
     """Return the executors' names in pictures and traces; the number is the row in observations and actions."""
-    return [f"{'LLM' if row['engine'] >= 0 else 'regular'} {e}" for e, row in enumerate(state.executors)]
+    return [f"{'LLM' if row['n_engines'] > 0 else 'regular'} {e}" for e, row in enumerate(state.executors)]
