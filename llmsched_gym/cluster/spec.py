@@ -133,7 +133,7 @@ class LLMExecutors(Config):
 
     kind: Literal["llm"]
     count: Whole = Field(default=1, ge=1, le=10_000)
-    latency: str = ""
+    latency: str | None = None
     model: str = Field(default=ANY_MODEL, min_length=1, max_length=200)
     max_num_seqs: Whole = Field(default=16, ge=1, le=4096)
     max_num_batched_tokens: Whole = Field(default=2048, ge=1, le=1_000_000)
@@ -153,8 +153,8 @@ class LLMExecutors(Config):
 
     @field_validator("latency")
     @classmethod
-    def _is_a_profile(cls, latency: str) -> str:
-        return _known_profile(latency)
+    def _is_a_profile(cls, latency: str | None) -> str | None:
+        return None if latency is None else _known_profile(latency)
 
     def usable_kv_tokens(self, host: Host) -> int:
         """Most tokens of one sequence that fit in the KV room of a model."""
@@ -168,6 +168,7 @@ class LLMExecutors(Config):
     def hosts(self, catalogue: Mapping[str, ModelFacts]) -> list[Host]:
         """Return the models of each of these executors."""
         if not self.serves:
+            assert self.latency is not None
             return [Host(self.model, self.latency, self.kv_tokens)]
         return [self._host(name, served, catalogue[name]) for name, served in self.serves.items()]
 
@@ -182,7 +183,7 @@ class LLMExecutors(Config):
     @model_validator(mode="after")
     def _one_model_or_several(self) -> Self:
         if not self.serves:
-            if not self.latency:
+            if self.latency is None:
                 raise refused("latency", Plain("nothing"), "a latency profile, or serves")
             for name in ("memory_gb", "load", "resident"):
                 if getattr(self, name):
@@ -415,8 +416,6 @@ class ClusterSpec(Config):
 
 def _known_profile(latency: str) -> str:
     """Return the name of a latency profile, or refuse it."""
-    if not latency:
-        return latency
     try:
         load_profile(latency)
     except InputError as error:
