@@ -124,7 +124,8 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
         stages=stages,
         tasks=tasks,
         executors=(executors := _executors(cluster, workload.models)),
-        hosts=_hosts(cluster, workload.models),
+        hosts=(hosts := _hosts(cluster, workload.models)),
+        host_of=_host_of(executors, hosts, regular_pool + 1),
         inputs=np.zeros((len(stages), len(links := _links(cluster))), np.int64),
         links=links,
         pools=_pools(executors, regular_pool + 1),
@@ -205,6 +206,17 @@ def _hosts(cluster: ClusterSpec, models: tuple[str, ...]) -> NDArray[Any]:
         if host.model in group.resident:
             row["used_ns"] = -group.resident.index(host.model)
     return rows
+
+
+def _host_of(executors: NDArray[Any], hosts: NDArray[Any], n_pools: int) -> NDArray[np.int32]:
+    found = np.full((len(executors), n_pools), -1, np.int32)
+    for e, row in enumerate(executors):
+        for host in range(row["first_engine"], row["first_engine"] + row["n_engines"]):
+            if row["serves"] == 0:
+                found[e] = np.where((row["pools"] >> np.arange(n_pools, dtype=np.uint64)) & np.uint64(1) == 1, host, -1)
+            elif hosts[host]["model"] >= 0:
+                found[e, hosts[host]["model"]] = host
+    return found
 
 
 def _links(cluster: ClusterSpec) -> NDArray[Any]:

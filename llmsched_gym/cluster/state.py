@@ -158,8 +158,7 @@ EXECUTOR_STATE: Final = np.dtype(
         ("serves", "u8"),  # pools that it takes when it holds no task, else only its active model's; 0: `pools` stay
         ("ready_ns", "i8"),  # when its active model is there, or was
         ("free_bytes", "i8"),  # memory that no resident model takes up
-        ("slot_s", "f8"),  # when it is expected to have a free slot, as the latest `placements` say; seconds from then
-        ("drained_s", "f8"),  # likewise: when it is expected to hold no task
+        ("drained_ns", "i8"),  # when the tasks that it holds are expected to be done, as was expected at their dispatch
     ],
     align=True,
 )
@@ -223,6 +222,8 @@ class ClusterState(NamedTuple):
         tasks: (n_tasks,) `TASK_STATE`.
         executors: (n_executors,) `EXECUTOR_STATE`.
         hosts: (n_engines,) `HOST_STATE`.
+        host_of: (n_executors, n_pools) int32; row of the host by which an LLM executor serves the tasks of a pool, now
+            or at another time; -1: it does not.
         inputs: (n_stages, locations) int64; bytes that finished parents have left for a stage, by where they are.
             Without columns where that is of no concern.
         links: (locations, locations) `LINK`; likewise empty.
@@ -242,6 +243,7 @@ class ClusterState(NamedTuple):
     tasks: Rows
     executors: Rows
     hosts: Rows
+    host_of: NDArray[np.int32]
     inputs: NDArray[np.int64]
     links: Rows
     pools: Rows

@@ -132,7 +132,8 @@ class Placement(IntEnum):
     EVICT_S = 7
     """Seconds that loading back all the models would take that have to make room."""
     WAIT_S = 8
-    """Expected seconds until the executor may take it: has a free slot, or is drained of another model's tasks. 0 where
+    """Expected seconds until the executor may take it: is drained of another model's tasks, or has a free slot (as if
+    its tasks ended one after the other until it is drained); by what was expected at the dispatch of its tasks. 0 where
     ``LEGAL``."""
 
 

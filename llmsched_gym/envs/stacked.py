@@ -134,6 +134,7 @@ def _cluster_at(stack: ClusterState, place: int) -> ClusterState:
         stack.tasks[place],
         stack.executors[place],
         stack.hosts[place],
+        stack.host_of[place],
         stack.inputs[place],
         stack.links[place],
         stack.pools[place],

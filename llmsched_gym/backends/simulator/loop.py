@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llmsched_gym._jit import inlined_kernel, kernel
 from llmsched_gym.backends.simulator import engine, readings
 from llmsched_gym.backends.simulator.event_heap import set_event
+from llmsched_gym.backends.simulator.expectations import mean_output, task_s
 from llmsched_gym.backends.simulator.residency import activate, bytes_elsewhere, drain, fetch_ns
 from llmsched_gym.backends.simulator.state import MOVING, EngineConfig, Engines, engine_at, new_engines
 from llmsched_gym.cluster.initial import initial_state
@@ -100,6 +101,7 @@ def dispatch(state: ClusterState, simulation: Simulation, stage: int, executor: 
         started.load_ns = load_ns
         started.moved_bytes = bytes_elsewhere(state, stage, executor)
         started.join_ns = max(now_ns + fetch_ns(state, stage, executor), row.ready_ns)
+        _expect_end(state, simulation, stage, executor, started)
     if row.n_engines == 0:
         row.task = task
         set_event(state.clock[0], simulation.heap, state.executors, executor, started.join_ns + started.duration_ns)
@@ -216,6 +218,19 @@ def _executor_event(state: ClusterState, simulation: Simulation, executor: int) 
         _join(state, simulation, executor)
     _follow_engine(state, simulation, executor)
     return count > 0
+
+
+@kernel
+def _expect_end(state: ClusterState, simulation: Simulation, stage: int, executor: int, task: Rows) -> None:
+    """Take a task that an executor has just been given into account in when it is expected to be drained."""
+    row = state.executors[executor]
+    if row.n_engines == 0:
+        expected_ns = state.stages[stage].task_work_ns
+    else:
+        its = simulation.engines.rows[row.engine]
+        expected_s = task_s(its, row.running, task.prompt_tokens, 0, mean_output(state, stage))
+        expected_ns = int(expected_s * 1e9)
+    row.drained_ns = max(row.drained_ns, task.join_ns + expected_ns)
 
 
 @kernel

@@ -35,9 +35,7 @@ def activate(state: ClusterState, engines: Engines, executor: int, model: int) -
     if row.serves == 0:
         return 0
     now_ns = state.clock[0].now_ns
-    wanted = row.first_engine
-    while state.hosts[wanted].model != model:
-        wanted += 1
+    wanted = state.host_of[executor, model]
     host = state.hosts[wanted]
     delay_ns = 0
     if wanted != row.engine:
@@ -95,7 +93,8 @@ def drain(state: ClusterState, executor: int) -> None:
     """Let an executor that serves several models and holds no task any more take those of any of them."""
     row = state.executors[executor]
     if row.serves != 0 and row.running == 0:
-        state.hosts[row.engine].used_ns = state.clock[0].now_ns
+        row.drained_ns = state.clock[0].now_ns
+        state.hosts[row.engine].used_ns = row.drained_ns
         set_pools(state, executor, row.serves)
 
 
