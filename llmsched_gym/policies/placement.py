@@ -109,11 +109,9 @@ def residency(obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         float32 (n, E, len(Residency)): zeros where no model would.
     """
     models = obs["placements"][rows, :, Placement.MODEL].astype(np.intp)
-    serves = (models >= 0) & (obs["placements"][rows, :, Placement.SERVES] != 0)
-    if not serves.any():
-        return np.zeros((*models.shape, len(Residency)), np.float32)
-    found = obs["models"][np.arange(models.shape[1]), models]
-    return np.where(serves[..., None], found, np.float32(0.0))
+    executors = models.shape[1]
+    none = np.zeros((executors, 1, len(Residency)), np.float32)
+    return np.concatenate((obs["models"], none), axis=1)[np.arange(executors), models]  # column -1 is that of no model
 
 
 def check_state(policy: str, state: object) -> State:

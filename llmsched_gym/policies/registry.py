@@ -187,7 +187,9 @@ def load_policy(spec: str, **params: Any) -> Policy:
 
 def _halves(target: str) -> tuple[str, str] | None:
     """Return the names of an order and a placement that are joined; None if there is but one name."""
-    if "+" not in target or Path(target.rpartition(":")[0]).is_file():  # a plus in the path of a file
+    location, _, attribute = target.rpartition(":")
+    in_path = "+" not in attribute and Path(location).is_file()
+    if "+" not in target or in_path:
         return None
     names = target.split("+")
     if len(names) != 2 or not all(names):
@@ -268,7 +270,8 @@ def _find_factory(spec: str, target: str, known: Mapping[str, str]) -> tuple[Cal
     location, separator, attribute = target.rpartition(":")
     if not separator:
         allowed = f"module:factory, path.py:factory, or {suggest(target, known)}"
-        raise InputError("policy", "name", target, allowed)
+        half = target != spec.partition("?")[0]
+        raise InputError("policy", f"{spec}, name" if half else "name", target, allowed)
     if not attribute:
         raise InputError("policy", f"{spec}, factory", Plain("nothing"), "a policy class or function after the colon")
     is_file = location.endswith(".py")

@@ -27,28 +27,31 @@ class Static(PlacementRule):
     name = "static"
 
     def reset(self, info: Mapping[str, Any]) -> None:
-        """Forget where models were in the last episode."""
+        """Forget the homes of the last episode."""
         del info
-        self._first: NDArray[np.bool_] | None = None  # (E, M): resident as the episode begins
+        self._homes: NDArray[np.bool_] | None = None
 
     def cost(self, obs: Observation, rows: NDArray[np.intp]) -> Costs:
         """Rate homes by the number of their tasks."""
-        if self._first is None:
-            self._first = np.asarray(obs["models"][..., Residency.RESIDENT] != 0)
-        return np.where(_homes(obs, rows, self._first), tasks_held(obs, rows), np.inf)
+        models = obs["placements"][rows, :, Placement.MODEL].astype(np.intp)
+        if self._homes is None:
+            self._homes = _first_homes(obs)
+        for i in np.flatnonzero(~self._homes.any(axis=0)[models.max(axis=1)]):
+            serves = obs["placements"][rows[i], :, Placement.SERVES] != 0
+            model = models[i].max()
+            self._homes[_run_of(model, self._homes.shape[1] - 1, serves), model] = True
+        return np.where(self._homes[np.arange(models.shape[1]), models], tasks_held(obs, rows), np.inf)
 
 
-def _homes(obs: Observation, rows: NDArray[np.intp], first: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which executors are homes of the model of each row, bool (n, E)."""
-    shown = obs["placements"][rows]
-    serves = shown[..., Placement.SERVES] != 0
-    model = shown[..., Placement.MODEL].astype(np.intp).max(axis=1)
-    llm, models = (model >= 0)[:, None], first.shape[1]
-    if not llm.any():
-        return serves
-    there = serves & first[:, model].T
-    place, places = np.cumsum(serves, axis=1) - 1, serves.sum(axis=1)
-    begin = model * places // models
-    end = np.maximum(begin + 1, (model + 1) * places // models)
-    run = serves & (place >= begin[:, None]) & (place < end[:, None])
-    return np.where(llm, np.where(there.any(axis=1)[:, None], there, run), serves)
+def _first_homes(obs: Observation) -> NDArray[np.bool_]:
+    """Return which executors are homes of which models as the episode begins, bool (E, models + 1); last: of none."""
+    resident = obs["models"][..., Residency.RESIDENT] != 0
+    return np.concatenate((resident, np.ones((len(resident), 1), np.bool_)), axis=1)
+
+
+def _run_of(model: int, models: int, serves: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the executors, of those that serve a model, that fall to it if all models get equal runs of them."""
+    places = np.flatnonzero(serves)
+    begin = model * len(places) // models
+    end = max(begin + 1, (model + 1) * len(places) // models)
+    return places[begin:end]
