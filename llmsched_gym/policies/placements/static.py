@@ -36,7 +36,8 @@ class Static(PlacementRule):
         models = obs["placements"][rows, :, Placement.MODEL].astype(np.intp)
         if self._homes is None:
             self._homes = _first_homes(obs)
-        for i in np.flatnonzero(~self._homes.any(axis=0)[models.max(axis=1)]):
+        settled = np.logical_or.reduce(self._homes, axis=0)
+        for i in np.flatnonzero(~settled[models.max(axis=1)]):  # of models met for the first time
             serves = obs["placements"][rows[i], :, Placement.SERVES] != 0
             model = models[i].max()
             self._homes[_run_of(model, self._homes.shape[1] - 1, serves), model] = True
