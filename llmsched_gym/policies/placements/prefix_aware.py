@@ -32,6 +32,7 @@ class PrefixAware(PlacementRule):
         """Rate by the negative score."""
         shown, load = obs["placements"][rows], tasks_held(obs, rows)
         prompt = np.maximum(obs["candidates"][rows, Candidate.PROMPT_TOKENS], 1.0)
-        mean = load.mean(axis=1, where=shown[..., Placement.LEGAL] != 0)[:, None]
+        legal = shown[..., Placement.LEGAL]
+        mean = ((load * legal).sum(axis=1) / legal.sum(axis=1))[:, None]
         excess = (load - mean) / np.maximum(mean, 1.0)
         return self.beta * excess - shown[..., Placement.CACHED_TOKENS] / prompt[:, None]
