@@ -122,7 +122,7 @@ class Compare:
             if self.backend != "simulator":
                 raise InputError("--ray", "", self.backend, "the simulator: real servers serve one episode at a time")
         specs = policy_names() if self.policies is None else parse_names("--policies", self.policies)
-        find_contestants(specs)
+        find_contestants(specs, served=self.backend != "simulator")
         serving = served_options(
             self.backend, self.servers, self.no_stream, self.request_timeout_s, self.give_up_s, self.tools
         )

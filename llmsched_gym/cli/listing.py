@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from llmsched_gym.cli.console import print_json, print_table, say
 from llmsched_gym.cli.options import Json
 
+if TYPE_CHECKING:
+    from llmsched_gym.policies.base import Policy
+
 
 @dataclass(frozen=True)
 class List:
-    """List environments, scenarios, policies, applications and latency profiles.
+    """List environments, scenarios, policies, placements, applications and latency profiles.
 
     Attributes:
         as_json: Print one JSON object.
@@ -21,12 +25,20 @@ class List:
     def run(self) -> int:
         """Print the names."""
         from llmsched_gym.cluster.latency import list_profiles, load_profile
-        from llmsched_gym.policies.registry import learned_names, policy_class, policy_names
+        from llmsched_gym.policies.registry import (
+            joint_names,
+            learned_names,
+            placement_names,
+            policy_class,
+            policy_names,
+            rule_class,
+        )
         from llmsched_gym.registration import ENVIRONMENTS
         from llmsched_gym.scenario import SCENARIOS, load_scenario
         from llmsched_gym.workloads.applications import GROUPS, drawable
 
-        policies = {name: policy_class(name) for name in (*policy_names(), *learned_names())}
+        policies = {name: policy_class(name) for name in (*policy_names(), *joint_names(), *learned_names())}
+        placements = {name: _about(rule_class(name)) for name in placement_names()}
         scenarios = {name: load_scenario(name) for name in SCENARIOS}
         if self.as_json:
             print_json(
@@ -39,11 +51,13 @@ class List:
                         name: {
                             "privileged": p.privileged,
                             "observation": p.observation,
+                            "placement": p.placement,
                             "needs": _needs(name),
                             "about": _about(p),
                         }
                         for name, p in policies.items()
                     },
+                    "placements": placements,
                     "applications": {name: one.template.type for name, one in drawable().items()},
                     "application_groups": GROUPS,
                     "latency_profiles": list_profiles(),
@@ -64,11 +78,10 @@ class List:
         print_table(
             "policies",
             ("name", "sees", "needs", "about"),
-            [
-                (name, f"{p.observation}, truth" if p.privileged else p.observation, _needs(name) or "-", _about(p))
-                for name, p in policies.items()
-            ],
+            [(name, _sees(p), _needs(name) or "-", _about(p)) for name, p in policies.items()],
         )
+        say("")
+        print_table("placements (srtf+mct: that order, this placement)", ("name", "about"), placements.items())
         say("")
         print_table(
             "applications",
@@ -89,6 +102,11 @@ class List:
 
 def _about(policy: type) -> str:
     return (policy.__doc__ or "").strip().split("\n")[0]
+
+
+def _sees(policy: type[Policy]) -> str:
+    extras = {"placements": policy.placement == "agent", "truth": policy.privileged}
+    return ", ".join((policy.observation, *(name for name, seen in extras.items() if seen)))
 
 
 def _needs(policy: str) -> str | None:

@@ -62,7 +62,7 @@ class Validate:
         from llmsched_gym.evaluation.runner import find_contestants
         from llmsched_gym.evaluation.store import write_json
 
-        find_contestants(policies)
+        find_contestants(policies, served=True)
         with needs_vllm_extra():
             from llmsched_gym.backends.vllm.options import ServedOptions
             from llmsched_gym.envs.serving import Serving

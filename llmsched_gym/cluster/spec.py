@@ -192,7 +192,7 @@ class LLMExecutors(Config):
                     )
             return self
         for name in ("latency", "model", "kv_tokens"):
-            if name in self.model_fields_set:
+            if getattr(self, name) != type(self).model_fields[name].default:  # a dump names the defaults too
                 raise refused(name, getattr(self, name), "no value beside serves, which says it for each model")
         if self.whole_prefixes:
             raise refused("whole_prefixes", True, "no value: only the environments of version 0 have it")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmsched_gym.errors import InputError
-from llmsched_gym.evaluation.episode import find_policy
+from llmsched_gym.evaluation.episode import check_served, find_policy
 from llmsched_gym.policies.registry import Loaded, is_learned, loads_told, policy_names
 from llmsched_gym.user_code.containment import contained
 from llmsched_gym.user_code.dependencies import Dependencies, dependencies
@@ -41,13 +41,17 @@ class Contestant:
 
 
 @contained()
-def find_contestants(specs: Sequence[str]) -> tuple[Contestant, ...]:
+def find_contestants(specs: Sequence[str], *, served: bool = False) -> tuple[Contestant, ...]:
     """Load every policy once, to know that all of them exist before the first episode runs.
 
     A built-in policy is labelled by its spec, any other one by its ``name``, or by its spec where names coincide.
 
+    Args:
+        specs: What `load_policy` takes.
+        served: Whether they meet real servers.
+
     Raises:
-        InputError: None is given, one is given twice, or one cannot be found.
+        InputError: None is given, one is given twice, one cannot be found, or one cannot run on real servers.
         RunError: One fails while it is loaded.
     """
     if not specs:
@@ -59,6 +63,8 @@ def find_contestants(specs: Sequence[str]) -> tuple[Contestant, ...]:
     for spec in specs:
         with loads_told() as loads:
             policy = find_policy(spec)
+        if served:
+            check_served(spec, policy.placement)
         found.append((spec, policy, _dependencies(loads)))
     labels = [spec if spec in policy_names() else policy.name for spec, policy, _ in found]
     return tuple(
@@ -85,16 +91,16 @@ def _dependencies(loads: Sequence[Loaded]) -> Dependencies:
     """Find what a policy depends on.
 
     Args:
-        loads: Itself, and before it the policies that it loaded.
+        loads: Itself, and before it the policies that it loaded, or is joined of.
     """
     modules: dict[str, None] = {}
     files: dict[Path, None] = {}
     packages: set[str] = set()
-    for policy, module, arguments in loads:
+    for policy, module, arguments, _ in loads:
         modules |= {module: None} | {above.__module__: None for above in type(policy).__mro__}
         files |= {Path(source): None for source in policy.sources} | dict.fromkeys(_named_files(arguments))
         packages |= set(_LEARNED_ON) if is_learned(policy) else set()
-    return dependencies(modules, files, packages, nested=len(loads) > 1)
+    return dependencies(modules, files, packages, nested=len(loads) > 1 + loads[-1].halves)
 
 
 def _named_files(value: Any) -> Iterator[Path]:

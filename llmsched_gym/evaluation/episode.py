@@ -16,11 +16,11 @@ from llmsched_gym._code.ahead import announce
 from llmsched_gym._code.parts import BOUND, episode_parts, policy_part
 from llmsched_gym.envs.arguments import read_action
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
-from llmsched_gym.errors import EpisodeLost, InputError, RunError
+from llmsched_gym.errors import EpisodeLost, InputError, Plain, RunError
 from llmsched_gym.evaluation.metrics import episode_metrics
 from llmsched_gym.evaluation.setting import Setting
-from llmsched_gym.policies.base import Policy
-from llmsched_gym.policies.registry import learned_names, load_policy, policy_class, policy_names
+from llmsched_gym.policies.base import PlacementMode, Policy
+from llmsched_gym.policies.registry import is_built_in, load_policy, shows_graph
 from llmsched_gym.user_code.containment import contained
 from llmsched_gym.user_code.faults import told
 
@@ -45,25 +45,41 @@ def find_policy(spec: str) -> Policy:
 
 
 def make_env(setting: Setting, policy: Policy, seed: int, serving: Serving | None = None) -> SchedulingEnv:
-    """Return the environment in which a policy is evaluated: its observation mode, and nothing hidden by a window.
+    """Return the environment in which a policy is evaluated: its observation and placement, nothing hidden by a window.
 
     Args:
         setting: Jobs, cluster and load.
         policy: What it is built for.
         seed: Seed of the jobs.
         serving: The open servers of a setting that has real ones.
+
+    Raises:
+        InputError: The policy chooses executors, and there are real servers.
     """
+    if serving is not None:
+        check_served(policy.name, policy.placement)
     return SchedulingEnv(
         setting.scenario,
         workload=setting.workload(seed),
         observation=policy.observation,
         privileged=policy.privileged,
+        placement=policy.placement,
         max_candidates=None,
         max_jobs=None,
         profiler=setting.profiler,
         soft_evidence=setting.soft_evidence,
         served=serving,
     )
+
+
+def check_served(policy: str, placement: PlacementMode) -> None:
+    """Check that a policy can run on real servers.
+
+    Raises:
+        InputError: It chooses executors by what a placement would cost, which only the simulator tells.
+    """
+    if placement == "agent":
+        raise InputError("policy", policy, Plain("a policy that chooses executors"), "the simulator, no real servers")
 
 
 @contained()
@@ -152,8 +168,8 @@ def announce_episodes(setting: Setting, specs: Iterable[str], workers: int | Non
         specs: Policies.
         workers: Most processes that may compile; default: one per core.
     """
-    ours = [name for spec in specs if _is_ours(name := spec.partition("?")[0])]
-    graph = any(policy_class(name).observation == "graph" for name in ours)
+    ours = [spec.partition("?")[0] for spec in specs if is_built_in(spec)]
+    graph = any(map(shows_graph, ours))
     applications = dict.fromkeys((*example_setting().scenario.applications, *setting.scenario.applications))
     announce(*episode_parts(applications, profiler=True, graph=graph), BOUND, *map(policy_part, ours), helpers=workers)
 
@@ -161,13 +177,9 @@ def announce_episodes(setting: Setting, specs: Iterable[str], workers: int | Non
 @lru_cache
 def warm_up(spec: str) -> None:
     """Compile, or load from the cache, what an episode of a built-in policy needs, so that none of it is timed."""
-    if _is_ours(spec.partition("?")[0]):
+    if is_built_in(spec):
         policy = load_policy(spec)
         play(make_env(example_setting(), policy, 0), policy, spec, 0)
-
-
-def _is_ours(policy: str) -> bool:
-    return policy in policy_names() or policy in learned_names()
 
 
 def example_setting(*, profiler: bool = True) -> Setting:

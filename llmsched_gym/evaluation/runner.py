@@ -126,7 +126,7 @@ def compare(
     progress = progress or Silent()
     processes = 1 if setting.serving is not None else workers or os.cpu_count() or 1
     started = time.perf_counter()
-    contestants = find_contestants(policies)
+    contestants = find_contestants(policies, served=setting.serving is not None)
     comparison = Comparison(setting, tuple(seeds), contestants)
     with _serving(setting) as serving:
         comparison.servers = None if serving is None else serving.describe() | {"tool_sources": setting.tool_sources()}

@@ -132,7 +132,7 @@ def validate(
         InputError: The folder holds another validation, or a file cannot be read or written.
         RunError: A policy failed, or no server is left.
     """
-    contestants = {one.spec: one for one in find_contestants(policies)}
+    contestants = {one.spec: one for one in find_contestants(policies, served=True)}
     validation = Validation(setting.workload(seed), setting.scenario.cluster, tuple(policies))
     store = RunFolder(folder, {**setting.describe(), "seed": seed, "validated_on": serving.describe()})
     store.claim()

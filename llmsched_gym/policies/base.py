@@ -17,6 +17,8 @@ Observation = Mapping[str, NDArray[Any]]
 
 ObservationMode = Literal["table", "graph"]
 
+PlacementMode = Literal["least_loaded", "agent"]
+
 _NUMBERS: Final = "fiub"
 """Kinds of arrays that can be ranked."""
 
@@ -31,6 +33,8 @@ class Policy(ABC):
         name: Name in tables and figures.
         privileged: True if it reads ``truth``, what no real scheduler could know; marked in every table.
         observation: Observation mode that the environment must be built with.
+        placement: "agent" if its actions choose the executor too (`SchedulingEnv`): ``i * E + e`` then dispatches row
+            ``i`` to executor ``e`` of ``E``. Only the simulator can tell such a policy what a placement would cost.
         sources: Files beside its code that its decisions depend on, such as weights, or folders of such. What it
             imports need not be named; what it reads, or runs under a name made at run time, is known from here alone
             (docs/policies.md).
@@ -39,6 +43,7 @@ class Policy(ABC):
     name: str
     privileged: bool = False
     observation: ObservationMode = "table"
+    placement: PlacementMode = "least_loaded"
     sources: tuple[Path, ...] = ()
 
     def reset(self, info: Mapping[str, Any]) -> None:
@@ -73,15 +78,21 @@ class PriorityPolicy(Policy):
         """
 
     def act(self, obs: Observation) -> int:
-        """Choose the dispatch with the smallest key.
+        """Choose the dispatch with the smallest key."""
+        mask = obs["action_mask"]
+        rows = np.flatnonzero(mask[:-1])
+        return self.first(obs, rows) if rows.size else len(mask) - 1
+
+    def first(self, obs: Observation, rows: NDArray[np.intp]) -> int:
+        """Return the row of the smallest key.
+
+        Args:
+            obs: The observation.
+            rows: int (n,), n >= 1. Rows of ``obs["candidates"]``, ascending.
 
         Raises:
             ValueError: What `key` returned is not one number per row.
         """
-        mask = obs["action_mask"]
-        rows = np.flatnonzero(mask[:-1])
-        if rows.size == 0:
-            return len(mask) - 1
         if rows.size == 1:
             return int(rows[0])
         keys = self.key(obs, rows)

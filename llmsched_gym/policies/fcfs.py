@@ -5,13 +5,20 @@ The default of most serving systems. Work-conserving: a later job uses a slot th
 
 from __future__ import annotations
 
-from llmsched_gym.policies.base import Observation, Policy
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsched_gym.policies.base import Observation, PriorityPolicy
 
 
-class FCFS(Policy):
+class FCFS(PriorityPolicy):
     """Dispatches the first legal candidate row, since rows are in order of arrival."""
 
     name = "fcfs"
+
+    def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Rank by the row."""
+        return rows.astype(np.float32)
 
     def act(self, obs: Observation) -> int:
         """Return the first legal action; waiting is the last one."""

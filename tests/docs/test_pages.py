@@ -18,7 +18,7 @@ from llmsched_gym.cli.parsing import _types
 from llmsched_gym.evaluation.report import rows, write_report
 from llmsched_gym.evaluation.runner import compare
 from llmsched_gym.evaluation.setting import Setting
-from llmsched_gym.policies.registry import learned_names, policy_names
+from llmsched_gym.policies.registry import joint_names, learned_names, placement_names, policy_names
 from llmsched_gym.registration import ENVIRONMENTS
 
 README_LINES = 120
@@ -154,7 +154,8 @@ def test_options_in_prose_exist() -> None:
 
 def test_every_policy_is_explained() -> None:
     text = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
-    assert all(f"| `{policy}` |" in text for policy in (*policy_names(), *learned_names()))
+    names = (*policy_names(), *joint_names(), *placement_names(), *learned_names())
+    assert all(f"| `{policy}` |" in text for policy in names)
 
 
 def test_every_verb_is_explained() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
+from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, Placement, Residency, System, Truth
 
 Row = Mapping[str, float]
 ROWS, JOB_ROWS = 8, 6
@@ -60,6 +60,49 @@ def observe() -> Callable[..., dict[str, NDArray[Any]]]:
             "nodes": table(Node, nodes, len(nodes) + 3),
             "edges": edge_rows,
             "truth": table(Truth, truth, ROWS),
+        }
+
+    return build
+
+
+@pytest.fixture
+def place() -> Callable[..., dict[str, NDArray[Any]]]:
+    """Builder of observations of an environment with ``placement="agent"``.
+
+    ``cells`` has a row per candidate and a cell per executor: None where it never serves the candidate, else columns of
+    `Placement`; such a cell is legal and of model 0 unless it says otherwise, and illegal if it has a ``wait_s``.
+    ``models`` has a row per executor and a cell per model: "" absent, "r" resident, "a" active.
+    """
+
+    def build(
+        candidates: Sequence[Row],
+        cells: Sequence[Sequence[Row | None]],
+        *,
+        jobs: Sequence[Row] = (),
+        executors: Sequence[Row] = (),
+        models: Sequence[Sequence[str]] = (),
+        can_wait: bool = True,
+    ) -> dict[str, NDArray[Any]]:
+        width = len(cells[0])
+        placements = np.zeros((ROWS, width, len(Placement)), np.float32)
+        placements[: len(cells), :, Placement.MODEL] = -1
+        for row, one in zip(placements, cells, strict=False):
+            filled = [{} if c is None else {"legal": "wait_s" not in c, "serves": 1, "model": 0, **c} for c in one]
+            served = [cell is not None for cell in one]
+            row[served] = table(Placement, filled, width)[served]
+        held = models or [[""]] * width
+        residency = np.zeros((width, len(held[0]), len(Residency)), np.float32)
+        residency[..., Residency.RESIDENT] = [[cell in ("r", "a") for cell in row] for row in held]
+        residency[..., Residency.ACTIVE] = [[cell == "a" for cell in row] for row in held]
+        system = {"jobs": len(jobs), "job_rows": len(jobs), "candidates": len(candidates)}
+        return {
+            "candidates": table(Candidate, candidates, ROWS),
+            "jobs": table(Job, jobs, JOB_ROWS),
+            "executors": table(Executor, executors, width),
+            "system": table(System, [system], 1)[0],
+            "action_mask": np.append(placements[..., Placement.LEGAL].ravel() != 0, can_wait).astype(np.int8),
+            "placements": placements,
+            "models": residency,
         }
 
     return build

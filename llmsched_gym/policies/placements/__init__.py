@@ -1,0 +1,1 @@
+"""Placements: rules that pick the executor that a task goes to, one file each."""
