@@ -266,7 +266,12 @@ def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -
 
 @kernel
 def kv_share(state: ClusterState, simulation: Simulation, executor: int) -> float:
-    """Return the share of KV blocks that running sequences hold on an LLM executor, as vLLM's ``kv_cache_usage``."""
+    """Return the share of KV blocks that running sequences hold on an LLM executor, as vLLM's ``kv_cache_usage``.
+
+    It is that of the active model; 0 before the first is.
+    """
+    if state.executors[executor].engine < 0:
+        return 0.0
     its = engine_at(simulation.engines, state.executors[executor].engine)
     return readings.used_blocks(its, state.clock[0].now_ns) / its.row[0].total_blocks
 
