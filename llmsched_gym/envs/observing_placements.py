@@ -13,7 +13,7 @@ from llmsched_gym.backends.simulator import readings
 from llmsched_gym.backends.simulator.kv_cache import cached_blocks
 from llmsched_gym.backends.simulator.loop import Simulation
 from llmsched_gym.backends.simulator.residency import fetch_ns, reload_ns
-from llmsched_gym.backends.simulator.state import engine_at
+from llmsched_gym.backends.simulator.state import Engine, engine_at
 from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.state import ClusterState, Rows
 from llmsched_gym.envs.columns import Placement, Residency
@@ -67,7 +67,7 @@ def _expect_ends(state: ClusterState, simulation: Simulation, executor: int) -> 
         return
     engine = engine_at(simulation.engines, row.engine)
     its = engine.row[0]
-    step_s = _iteration_s(its, row.running, 0.0)
+    step_s = _iteration_s(engine, now_ns, row.running, 0.0)
     step = its.iterations - its.flying + readings.ended_at(its, now_ns)
     first_s, last_s = 1e30, 0.0
     for k in range(its.running + its.waiting_len):
@@ -126,7 +126,7 @@ def _show_placement(state: ClusterState, simulation: Simulation, s: int, executo
             cached = cached_blocks(engine, task) * engine.row[0].block_size
         batch = row.running + 1 if h == row.engine else 1
         output = _mean_output(state, task)
-        step_s = _iteration_s(engine.row[0], batch, task.prompt_tokens + 0.5 * output)
+        step_s = _iteration_s(engine, state.clock[0].now_ns, batch, task.prompt_tokens + 0.5 * output)
         prefill_s = max(task.prompt_tokens - cached, 1) * engine.row[0].latency_ps[2] * _SECONDS_PER_PS
         shown[Placement.CACHED_TOKENS] = cached
         shown[Placement.TASK_S] = output * step_s + prefill_s
@@ -152,12 +152,11 @@ def _host_of(state: ClusterState, row: Rows, pool: int) -> int:
 
 
 @kernel
-def _iteration_s(its: Rows, sequences: int, context: float) -> float:
+def _iteration_s(engine: Engine, now_ns: int, sequences: int, context: float) -> float:
     """Return how long an iteration takes with so many sequences, and so much context beside that of those present."""
-    _, present = readings.present_decodes(its)
-    return iteration_ps(its.latency_ps, sequences, 0, present, 0) * _SECONDS_PER_PS + (
-        its.latency_ps[3] * context * _SECONDS_PER_PS
-    )
+    latency_ps = engine.row[0].latency_ps
+    _, present = readings.present_decodes(engine, now_ns)
+    return (iteration_ps(latency_ps, sequences, 0, present, 0) + latency_ps[3] * context) * _SECONDS_PER_PS
 
 
 @kernel

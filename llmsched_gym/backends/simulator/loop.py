@@ -303,7 +303,8 @@ def mean_iteration_s(state: ClusterState, simulation: Simulation) -> float:
     for e in range(len(state.executors)):
         row = state.executors[e].engine
         if row >= 0:
-            n_decode, context = readings.present_decodes(rows[row])
+            its = engine_at(simulation.engines, row)
+            n_decode, context = readings.present_decodes(its, state.clock[0].now_ns)
             total_ps += iteration_ps(rows[row].latency_ps, max(n_decode, 1), 0, context, 0)
             active += 1
     return total_ps * 1e-12 / max(active, 1)
