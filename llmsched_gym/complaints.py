@@ -60,7 +60,8 @@ def from_validation(source: object, error: ValidationError, kind: Any, given: An
         case "union_tag_invalid" | "union_tag_not_found":
             return _about_the_kind(source, shown, _kinds_at(kind, path), value)
         case _ if path[-1:] == ["[key]"]:
-            shown, allowed = shown[:-2], "text as a name"
+            keys = [key for one in _kinds_at(kind, path[:-2]) for key in _keys(one)]
+            shown, allowed = shown[:-2], _allowed(keys, value).replace("text", "text as a name", 1)
         case _:
             allowed = _allowed(_kinds_at(kind, path), value)
     return InputError(source, ".".join(shown), value, allowed)
@@ -124,6 +125,13 @@ def _inside(kind: Any, part: str | int) -> Iterator[Any]:
         yield from _arms(arguments[0] if arguments[-1] is Ellipsis else arguments[part])
 
 
+def _keys(kind: Any) -> Iterator[Any]:
+    """Return the type of the names in a mapping of names."""
+    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if get_origin(bare) is dict:
+        yield get_args(bare)[0]
+
+
 def _tags(kind: Any) -> tuple[str, ...]:
     bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     fields = bare.model_fields if isinstance(bare, type) and issubclass(bare, BaseModel) else {}
@@ -156,6 +164,8 @@ def _described(kind: Any, value: Any) -> str:
         return ("a whole number" if bare is int else "a number") + _range(marks)
     if bare is str:
         return "text" + (" that is not empty" if marks.get("min_length") else "") + _length(marks, "characters")
+    if origin is tuple and get_args(bare)[-1] is not Ellipsis:
+        return f"a list of {len(get_args(bare))}"
     if origin in (tuple, list):
         return "a list" + (f" of at least {marks['min_length']}" if "min_length" in marks else "")
     return "a mapping"

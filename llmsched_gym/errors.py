@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _MOST_LISTED: Final = 30
+_MOST_LISTED_LETTERS: Final = 400
 _LIKELY_LISTED: Final = 5
 _MOST_DIGITS: Final = 100
 
@@ -74,12 +75,12 @@ class EpisodeLost(RunError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """Describe the known names and the one meant, begun or misspelt ("one of a, b, c; did you mean a?").
 
-    Of many names only those most like `name` are listed.
+    Of many names, or long ones, only those most like `name` are listed.
     """
     names = sorted(known)
     begun = [known_name for known_name in names if name and known_name.startswith(name)]
     close = begun or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if len(names) > _MOST_LISTED:
+    if len(names) > _MOST_LISTED or sum(map(len, names)) > _MOST_LISTED_LETTERS:
         likely = difflib.get_close_matches(name, names, n=_LIKELY_LISTED, cutoff=0)
         listing = f"one of {len(names)} names, such as {', '.join(likely)}"
     else:

@@ -18,7 +18,7 @@ EDGES: tuple[int, ...] = (-HUGE, -1, 0, HUGE)
 """Numbers that most fields do not take."""
 
 Field = tuple[tuple[str | int, ...], type, dict[str, float]]
-"""Where a number stands in a model, whether it is an int or a float, and its limits (gt, ge, lt, le)."""
+"""Where a number stands in a model, whether it is an int or a float, and its limits (gt, ge, lt, le; text: or text)."""
 
 
 def number_fields(kind: Any, place: tuple[str | int, ...] = (), limits: dict[str, float] | None = None) -> list[Field]:
@@ -31,8 +31,9 @@ def _numbers(kind: Any, place: tuple[str | int, ...], limits: dict[str, float]) 
     if origin is Annotated:
         yield from _numbers(arguments[0], place, limits | _limits(arguments[1:]))
     elif origin in (Union, UnionType):
+        or_text = {"text": 1.0} if any(arm is str or get_args(arm)[:1] == (str,) for arm in arguments) else {}
         for arm in arguments:
-            yield from _numbers(arm, place, limits)
+            yield from _numbers(arm, place, limits | or_text)
     elif origin is tuple:
         yield from _numbers(arguments[0], (*place, 0), {})
     elif origin is dict:
@@ -67,4 +68,5 @@ def takes(number: float, limits: dict[str, float]) -> bool:
 def bad_values(kind: type, limits: dict[str, float]) -> list[Any]:
     """Return values that a field does not take."""
     fractions = [1.5] if kind is int else []
-    return [*NO_NUMBERS, *fractions, *(edge for edge in EDGES if not takes(edge, limits))]
+    values = [*NO_NUMBERS, *fractions, *(edge for edge in EDGES if not takes(edge, limits))]
+    return [value for value in values if not ("text" in limits and isinstance(value, str) and value)]

@@ -6,10 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from llmsched_gym._jit import kernel
 from llmsched_gym.cluster.latency import LatencyProfile, load_profile, names_file
@@ -23,7 +33,18 @@ MAX_MODELS = 63
 """Most models of a workload: a mask of 64 bits says which pools an executor serves, and one is the regular pool."""
 
 
-Location = Annotated[Whole, Field(ge=0, le=1_000_000)] | Annotated[str, Field(min_length=1, max_length=200)]
+def _one_complaint(given: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Complain once about a location, not once about each kind that it could be of."""
+    try:
+        return check(given)
+    except ValidationError:
+        raise PydanticCustomError("no_location", "not a location") from None
+
+
+Location = Annotated[
+    Annotated[Whole, Field(ge=0, le=1_000_000)] | Annotated[str, Field(min_length=1, max_length=200)],
+    WrapValidator(_one_complaint),
+]
 """A place between which links run: a number or a name."""
 
 
@@ -65,7 +86,7 @@ class Loading(Config):
     """
 
     overhead_s: Real = Field(default=0.0, ge=0.0, le=1e5)
-    gb_per_s: Real = Field(gt=0.0, le=1e6)
+    gb_per_s: Real = Field(ge=1e-3, le=1e6)
 
 
 class Link(Config):
@@ -78,7 +99,7 @@ class Link(Config):
     """
 
     between: tuple[Location, Location]
-    gb_per_s: Real = Field(gt=0.0, le=1e6)
+    gb_per_s: Real = Field(ge=1e-6, le=1e6)
     latency_s: Real = Field(default=0.0, ge=0.0, le=1e4)
 
 
@@ -99,6 +120,10 @@ class Host:
     kv_tokens: int
     bytes: int = 0
     load_ns: int = 0
+
+
+_OF_ONE: Final = ("latency", "model", "kv_tokens")
+_OF_SEVERAL: Final = ("memory_gb", "gpus", "resident", "load", "activate_s")
 
 
 class LLMExecutors(Config):
@@ -185,28 +210,37 @@ class LLMExecutors(Config):
         if not self.serves:
             if self.latency is None:
                 raise refused("latency", Plain("nothing"), "a latency profile, or serves")
-            for name in ("memory_gb", "load", "resident"):
-                if getattr(self, name):
-                    raise refused(
-                        name, getattr(self, name), "no value: only executors that serve several models have it"
-                    )
+            for name in _OF_SEVERAL:
+                if name in self.model_fields_set and getattr(self, name) != type(self).model_fields[name].get_default():
+                    allowed = "no value: only executors that serve several models have it"
+                    raise refused(name, to_jsonable_python(getattr(self, name)), allowed)
             return self
-        for name in ("latency", "model", "kv_tokens"):
+        for name in _OF_ONE:
             if getattr(self, name) != type(self).model_fields[name].default:  # a dump names the defaults too
                 raise refused(name, getattr(self, name), "no value beside serves, which says it for each model")
         if self.whole_prefixes:
             raise refused("whole_prefixes", True, "no value: only the environments of version 0 have it")
         if ANY_MODEL in self.serves:
-            raise refused("serves", ANY_MODEL, "names of models of the catalogue")
+            raise refused("serves", ANY_MODEL, f"names of models: {ANY_MODEL} stands for any of them")
         for name in ("memory_gb", "load"):
             if getattr(self, name) is None:
                 raise refused(name, Plain("nothing"), "a value: executors that serve several models have it")
+        for name, served in self.serves.items():
+            if served.kv_tokens < self.block_size:
+                allowed = f"at least block_size = {self.block_size}"
+                raise refused(f"serves.{name}.kv_tokens", served.kv_tokens, allowed)
         for position, name in enumerate(self.resident):
             if name not in self.serves:
                 raise refused("resident", name, f"models that it serves: {', '.join(self.serves)}")
             if name in self.resident[:position]:
                 raise refused("resident", name, "each model once")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the fields that such executors may not have, so that what is written can be read."""
+        left_out = _OF_ONE if self.serves else ("serves", *_OF_SEVERAL)
+        return {name: value for name, value in dump(self).items() if name not in left_out}
 
     @model_validator(mode="after")
     def _decodes_fit_in_an_iteration(self) -> Self:
@@ -252,9 +286,8 @@ class ClusterSpec(Config):
                 continue
             for name in group.serves:
                 if name not in self.models:
-                    raise refused(
-                        f"executors.{i}.serves", name, f"a model of the catalogue: {suggest(name, self.models)}"
-                    )
+                    known = suggest(name, self.models) if self.models else "models lists none"
+                    raise refused(f"executors.{i}.serves", name, f"a model of the catalogue: {known}")
             sizes = {host.model: host.bytes for host in group.hosts(self.models)}
             room, most = group.memory_bytes, f"at most memory_gb * gpus = {group.memory_bytes / 1e9:g} GB"
             for name, size in sizes.items():
@@ -354,8 +387,16 @@ class ClusterSpec(Config):
         """Return the cluster with that many LLM executors: as many as there are servers.
 
         Raises:
-            InputError: There is not one group of LLM executors to change, nor are there groups of that many in all.
+            InputError: There is not one group of LLM executors to change, nor are there groups of that many in all; or
+                executors serve several models, or there are links, as no server knows of either.
         """
+        if self.serves_several or self.links:
+            field = "executors" if self.serves_several else "links"
+            found = Plain(
+                "executors that serve several models" if self.serves_several else f"{len(self.links)} of them"
+            )
+            allowed = "one model per executor, and no links: servers are real"
+            raise InputError(f"cluster {self.name}", field, found, allowed)
         if sum(group.count for group in self.llm) == count:
             return self
         if len(self.llm) != 1:
@@ -406,12 +447,15 @@ class ClusterSpec(Config):
             serving = self.serving(m, workload.models)
             if not serving:
                 missing = Plain(f"no executor with model {model}")
-                raise InputError(source, "executors.model", missing, f"one that serves workload {workload.name}")
+                field = "executors.serves" if self.serves_several else "executors.model"
+                raise InputError(source, field, missing, f"one that serves workload {workload.name}")
             need = longest - 1
-            room = min(group.usable_kv_tokens(host) for group, host in serving)
+            group, host = min(serving, key=lambda one: one[0].usable_kv_tokens(one[1]))
+            room = group.usable_kv_tokens(host)
             if need > room:
                 what = f"the longest prompt with its output in workload {workload.name}"
-                raise InputError(source, "executors.kv_tokens", room, f"at least {need} usable tokens: {what}")
+                field = f"executors.serves.{model}.kv_tokens" if group.serves else "executors.kv_tokens"
+                raise InputError(source, field, room, f"at least {need} usable tokens: {what}")
 
 
 def _known_profile(latency: str) -> str:

@@ -158,6 +158,7 @@ EXECUTOR_STATE: Final = np.dtype(
         ("serves", "u8"),  # pools that it takes when it holds no task, else only its active model's; 0: `pools` stay
         ("ready_ns", "i8"),  # when its active model is there, or was
         ("free_bytes", "i8"),  # memory that no resident model takes up
+        ("context_tokens", "i8"),  # prompt and generated tokens of the sequences that decode, at the latest observation
         ("drained_ns", "i8"),  # when the tasks that it holds are expected to be done, as was expected at their dispatch
     ],
     align=True,

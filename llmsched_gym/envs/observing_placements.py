@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from llmsched_gym._jit import kernel
+from llmsched_gym.backends.simulator import readings
 from llmsched_gym.backends.simulator.expectations import SECONDS_PER_PS, mean_output, task_s
 from llmsched_gym.backends.simulator.kv_cache import cached_blocks
 from llmsched_gym.backends.simulator.loop import Simulation
@@ -33,6 +34,10 @@ def show_placements(state: ClusterState, simulation: Simulation, tables: Tables)
     """
     for e in range(len(state.executors)):
         _show_models(state, simulation, e, tables.models[e])
+        row = state.executors[e]
+        if row.engine >= 0:
+            its = engine_at(simulation.engines, row.engine)
+            _, row.context_tokens = readings.present_decodes(its, state.clock[0].now_ns)
     for i in range(min(state.clock[0].ready, len(tables.placements))):
         s = state.ready[i]
         pool, output = state.stages[s].pool, 0.0
@@ -84,9 +89,10 @@ def _show_placement(
         task = state.tasks[stage.first_task + stage.started_tasks]
         engine = engine_at(simulation.engines, h)
         cached = cached_blocks(engine, task) * engine.row[0].block_size if host.resident == 1 else 0
-        batch = row.running + 1 if h == row.engine else 1
+        active = h == row.engine
+        batch, context = row.running + 1 if active else 1, row.context_tokens if active else 0
         shown[Placement.CACHED_TOKENS] = cached
-        shown[Placement.TASK_S] = task_s(engine.row[0], batch, task.prompt_tokens, cached, output)
+        shown[Placement.TASK_S] = task_s(engine.row[0].latency_ps, batch, context, task, cached, output)
     shown[Placement.SERVES] = 1
     shown[Placement.FETCH_S] = fetch_ns(state, s, executor) * _SECONDS
     drained_s = max(row.drained_ns - state.clock[0].now_ns, 1) * _SECONDS

@@ -14,7 +14,6 @@ from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.envs.served_episode import ServedEpisode
 from llmsched_gym.envs.tables import Tables
 from llmsched_gym.envs.transition import Rules
-from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.profiler.profiler import Profiler
 from llmsched_gym.workloads.workload import Workload
 
@@ -36,9 +35,6 @@ class Serving:
     """
 
     def __init__(self, options: ServedOptions, cluster: ClusterSpec, log_dir: Path | None = None) -> None:
-        if cluster.serves_several or cluster.links:
-            found = Plain("executors that serve several models" if cluster.serves_several else "links")
-            raise InputError(f"cluster {cluster.name}", "executors", found, "one model per executor: servers are real")
         self.options = options
         self.cluster = cluster.with_llm_executors(len(options.servers))
         self._log_dir = log_dir

@@ -187,6 +187,9 @@ def _show_engines(state: ClusterState, simulation: Simulation, tokens: NDArray[n
         if state.executors[e].engine >= 0:
             tables.executors[e, Executor.KV_USED] = loop.kv_share(state, simulation, e)
             tables.executors[e, Executor.DECODED_TOKENS] = loop.count_tokens(state, simulation, e, tokens)
+        else:  # arrays that are used again may hold what an earlier episode had here
+            tables.executors[e, Executor.KV_USED] = 0.0
+            tables.executors[e, Executor.DECODED_TOKENS] = 0.0
 
 
 @inlined_kernel

@@ -44,6 +44,19 @@ TRACE = {
         }
     ],
 }
+MODELS = {
+    "name": "models",
+    "models": {"small": {"weights_gb": 1, "kv_kib_per_token": 1}},
+    "executors": [
+        {
+            "kind": "llm",
+            "memory_gb": 4,
+            "serves": {"small": {"latency": "llama-2-7b-h100", "kv_tokens": 1000}},
+            "load": {"gb_per_s": 1},
+        },
+        {"kind": "regular"},
+    ],
+}
 REQUESTS = "request_id,arrival_s,prompt_tokens,output_tokens\n0,0.0,100,10\n1,0.5,200,20\n"
 
 
@@ -69,6 +82,11 @@ class Files:
         groups = [dict(group) for group in CLUSTER["executors"]]
         groups[index].update(changes)
         return self.text("cluster.yaml", yaml.safe_dump({**CLUSTER, "executors": groups}))
+
+    def models(self, **changes: Any) -> str:
+        """Write a cluster whose executors serve several models, with some fields of theirs changed."""
+        groups = [MODELS["executors"][0] | changes, MODELS["executors"][1]]
+        return self.text("models.yaml", yaml.safe_dump({**MODELS, "executors": groups}))
 
     def trace(self, change: Callable[[Any], Any] = lambda trace: None) -> str:
         """Write a job trace, changed in place."""
@@ -252,6 +270,22 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     "no executor for the tools": (
         lambda f: compare("--jobs", "3", "--seeds", "0", "--cluster", f.cluster(1, **CLUSTER["executors"][0]))(f),
         "executors",
+    ),
+    "model larger than its executor": (
+        lambda f: compare("--cluster", f.models(memory_gb=0.5))(f),
+        "models.yaml: executors.0.serves: got 1.00102 GB of weights and KV room of small; expected at most",
+    ),
+    "resident model that nobody knows": (
+        lambda f: compare("--cluster", f.models(resident=["smal"]))(f),
+        "models.yaml: executors.0.resident: got 'smal'; expected models that it serves: small",
+    ),
+    "applications without models on executors with several": (
+        lambda f: compare("--jobs", "3", "--seeds", "0", "--cluster", f.models())(f),
+        "cluster models: executors.serves: got no executor with model default",
+    ),
+    "executors with several models on real servers": (
+        lambda f: compare("--cluster", f.models(), "--backend", "vllm", "--servers", "http://127.0.0.1:9")(f),
+        "cluster models: executors: got executors that serve several models; expected one model per executor",
     ),
     # workload files and job traces
     "workload that is missing": (compare("--workload", "nowhere.workload"), "nowhere.workload"),

@@ -21,13 +21,26 @@ from tyro.conf import Positional
 from llmsched_gym.cli import _VERBS, main
 from llmsched_gym.cli.options import Range
 from llmsched_gym.cluster.latency import ATTENTION, COEFFICIENTS
-from llmsched_gym.cluster.spec import LLMExecutors, RegularExecutors
+from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors, RegularExecutors
 from llmsched_gym.scenario import Scenario
 from llmsched_gym.workloads.arrivals import Arrivals
 from llmsched_gym.workloads.jobtrace_schema import HistoryRecord, JobTrace
 
 CLUSTER: dict[str, Any] = {
     "executors": [{"kind": "llm", "latency": "llama-2-7b-h100"}, {"kind": "regular"}],
+}
+MODELS: dict[str, Any] = {
+    "models": {"small": {"weights_gb": 1, "kv_kib_per_token": 1}},
+    "executors": [
+        {
+            "kind": "llm",
+            "memory_gb": 4,
+            "serves": {"small": {"latency": "llama-2-7b-h100", "kv_tokens": 1000}},
+            "load": {"gb_per_s": 1},
+        },
+        {"kind": "regular", "location": "tools"},
+    ],
+    "links": [{"between": [0, "tools"], "gb_per_s": 1}],
 }
 SCENARIO: dict[str, Any] = {
     "name": "tiny",
@@ -128,9 +141,20 @@ GROUP_FIELDS = [
     pytest.param(index, *field, id=dotted((model.__name__, *field[0])))
     for index, model in enumerate((LLMExecutors, RegularExecutors))
     for field in number_fields(model)
+    if field[0][0] not in ("serves", "load")
+]
+MODELS_FIELDS = [
+    (tuple("small" if part == "*" else part for part in place), kind, limits)
+    for place, kind, limits in number_fields(ClusterSpec)
+    if place[-1] not in RegularExecutors.model_fields and place != ("executors", 0, "kv_tokens")
 ]
 TRACE_FIELDS = number_fields(JobTrace)
-FIELDS: list[Any] = [*SCENARIO_FIELDS, *TRACE_FIELDS, *(case.values[1:] for case in (*ARRIVAL_FIELDS, *GROUP_FIELDS))]
+FIELDS: list[Any] = [
+    *SCENARIO_FIELDS,
+    *MODELS_FIELDS,
+    *TRACE_FIELDS,
+    *(case.values[1:] for case in (*ARRIVAL_FIELDS, *GROUP_FIELDS)),
+]
 
 
 @pytest.mark.parametrize(("place", "kind", "limits"), named(SCENARIO_FIELDS))
@@ -164,6 +188,17 @@ def test_numbers_of_a_cluster(
         file.write_text(yaml.safe_dump(with_value(CLUSTER, field, value)))
         line = told("workload", "generate", "--cluster", str(file), "-o", str(tmp_path / "out"))
         check(line, "cluster.yaml", dotted(field))
+
+
+@pytest.mark.parametrize(("place", "kind", "limits"), named(MODELS_FIELDS))
+def test_numbers_of_a_cluster_with_models_and_links(
+    place: tuple[str | int, ...], kind: type, limits: dict[str, float], tmp_path: Path, told: Told
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    for value in bad_values(kind, limits):
+        file.write_text(yaml.safe_dump(with_value(MODELS, place, value)))
+        line = told("workload", "generate", "--cluster", str(file), "-o", str(tmp_path / "out"))
+        check(line, "cluster.yaml", dotted(place))
 
 
 @pytest.mark.parametrize(("place", "kind", "limits"), named(TRACE_FIELDS))
@@ -271,6 +306,10 @@ def test_numbers_of_options(
     for text in texts:
         line = told(*name.split(), *needed(verb, option), f"{flag}={text}")
         check(line, f"llmsched-gym {name}", flag)
+
+
+def test_a_cluster_with_good_numbers_is_taken() -> None:
+    assert ClusterSpec.model_validate(MODELS).serves_several
 
 
 def test_there_are_enough_cases() -> None:

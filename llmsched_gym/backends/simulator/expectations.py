@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llmsched_gym._jit import kernel
-from llmsched_gym.backends.simulator import readings
 from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.state import ClusterState, Rows
 
@@ -20,17 +22,16 @@ def mean_output(state: ClusterState, s: int) -> float:
 
 
 @kernel
-def task_s(engine_row: Rows, batch: int, prompt: int, cached: int, output: float) -> float:
+def task_s(latency_ps: NDArray[np.int64], batch: int, context: int, task: Rows, cached: int, output: float) -> float:
     """Return the expected seconds of a task, from when it joins an engine to its end.
 
     Args:
-        engine_row: `ENGINE` row.
+        latency_ps: int64 (5,), `LatencyProfile.coefficients_ps` of the engine.
         batch: Sequences that share an iteration, this one included.
-        prompt: Tokens of its prompt.
-        cached: Of these, tokens that it finds in the prefix cache.
+        context: Prompt and generated tokens of those that decode now.
+        task: `TASK_STATE` row.
+        cached: Tokens of its prompt that it finds in the prefix cache.
         output: Tokens that it generates in the mean.
     """
-    latency_ps = engine_row.latency_ps
-    _, present = readings.present_decodes(engine_row)
-    step_ps = iteration_ps(latency_ps, batch, 0, present, 0) + latency_ps[3] * (prompt + 0.5 * output)
-    return (output * step_ps + max(prompt - cached, 1) * latency_ps[2]) * SECONDS_PER_PS
+    step_ps = iteration_ps(latency_ps, batch, 0, context, 0) + latency_ps[3] * (task.prompt_tokens + 0.5 * output)
+    return (output * step_ps + max(task.prompt_tokens - cached, 1) * latency_ps[2]) * SECONDS_PER_PS

@@ -227,8 +227,9 @@ def _expect_end(state: ClusterState, simulation: Simulation, stage: int, executo
     if row.n_engines == 0:
         expected_ns = state.stages[stage].task_work_ns
     else:
-        its = simulation.engines.rows[row.engine]
-        expected_s = task_s(its, row.running, task.prompt_tokens, 0, mean_output(state, stage))
+        its = engine_at(simulation.engines, row.engine)
+        _, context = readings.present_decodes(its, state.clock[0].now_ns)
+        expected_s = task_s(its.row[0].latency_ps, row.running, context, task, 0, mean_output(state, stage))
         expected_ns = int(expected_s * 1e9)
     row.drained_ns = max(row.drained_ns, task.join_ns + expected_ns)
 
@@ -281,7 +282,12 @@ def _follow_engine(state: ClusterState, simulation: Simulation, executor: int) -
 
 @kernel
 def kv_share(state: ClusterState, simulation: Simulation, executor: int) -> float:
-    """Return the share of KV blocks that running sequences hold on an LLM executor, as vLLM's ``kv_cache_usage``."""
+    """Return the share of KV blocks that running sequences hold on an LLM executor, as vLLM's ``kv_cache_usage``.
+
+    It is that of the active model; 0 before the first is.
+    """
+    if state.executors[executor].engine < 0:
+        return 0.0
     its = engine_at(simulation.engines, state.executors[executor].engine)
     return readings.used_blocks(its, state.clock[0].now_ns) / its.row[0].total_blocks
 
@@ -313,7 +319,8 @@ def mean_iteration_s(state: ClusterState, simulation: Simulation) -> float:
     for e in range(len(state.executors)):
         row = state.executors[e].engine
         if row >= 0:
-            n_decode, context = readings.present_decodes(rows[row])
+            its = engine_at(simulation.engines, row)
+            n_decode, context = readings.present_decodes(its, state.clock[0].now_ns)
             total_ps += iteration_ps(rows[row].latency_ps, max(n_decode, 1), 0, context, 0)
             active += 1
     return total_ps * 1e-12 / max(active, 1)

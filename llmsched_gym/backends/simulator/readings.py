@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,8 +30,23 @@ def used_blocks(engine: Engine, now_ns: int) -> int:
 
 
 @kernel
-def present_decodes(row: Any) -> tuple[int, int]:
-    """Return how many sequences of an engine row decode at present, and their prompt and generated tokens."""
+def present_decodes(engine: Engine, now_ns: int) -> tuple[int, int]:
+    """Return how many sequences of an engine decode at present, and their prompt and generated tokens.
+
+    Without asynchronous scheduling they are those of the first iteration of the segment that runs: it begins where
+    something is seen. With it, one may begin where a last token is in flight, which nobody knows of real requests; so
+    they are those of the iteration that runs now.
+    """
+    row = engine.row[0]
+    if row.async_scheduling == 1:
+        step = row.iterations - row.flying + ended_at(row, now_ns)
+        decodes, context = 0, 0
+        for k in range(row.decoding):
+            sequence = engine.running[k]
+            if sequence.join_step <= step:
+                decodes += 1
+                context += step + sequence.base
+        return decodes, context
     if row.event_ns != FAR:
         return row.now.n_decode, row.now.decode_context
     return row.decoding, row.context_tokens
