@@ -154,9 +154,9 @@ def _host_of(state: ClusterState, row: Rows, pool: int) -> int:
 @kernel
 def _iteration_s(engine: Engine, now_ns: int, sequences: int, context: float) -> float:
     """Return how long an iteration takes with so many sequences, and so much context beside that of those present."""
-    latency_ps: Rows = engine.row[0].latency_ps
+    latency_ps = engine.row[0].latency_ps
     _, present = readings.present_decodes(engine, now_ns)
-    return (iteration_ps(latency_ps, sequences, 0, present, 0) + latency_ps[3] * context) * _SECONDS_PER_PS
+    return float(iteration_ps(latency_ps, sequences, 0, present, 0) + latency_ps[3] * context) * _SECONDS_PER_PS
 
 
 @kernel
