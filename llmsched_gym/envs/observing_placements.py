@@ -154,13 +154,15 @@ def _host_of(state: ClusterState, row: Rows, pool: int) -> int:
 @kernel
 def _iteration_s(engine: Engine, now_ns: int, sequences: int, context: float) -> float:
     """Return how long an iteration takes with so many sequences, and so much context beside that of those present."""
-    latency_ps = engine.row[0].latency_ps
+    its: Rows = engine.row[0]
     _, present = readings.present_decodes(engine, now_ns)
-    return float(iteration_ps(latency_ps, sequences, 0, present, 0) + latency_ps[3] * context) * _SECONDS_PER_PS
+    own_ps: float = its.latency_ps[3] * context
+    return (iteration_ps(its.latency_ps, sequences, 0, present, 0) + own_ps) * _SECONDS_PER_PS
 
 
 @kernel
 def _mean_output(state: ClusterState, task: Rows) -> float:
     """Return the historical mean of the tokens that a task of this stage generates."""
     stage = state.stages[task.stage]
-    return state.mean_output[state.first_node[state.jobs[stage.job].app] + stage.node]
+    node: int = state.first_node[state.jobs[stage.job].app] + stage.node
+    return state.mean_output[node]
