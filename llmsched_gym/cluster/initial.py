@@ -311,9 +311,10 @@ def _fill_stages(
         job = jobs[source.job]
         node = first_node[job.app] + source.node
         stage.pool = pools[node]
+        # What is expected must not tell which model a job that differs from others will ask for, nor whether it will.
+        mean = expected[min(max(stage.pool, 0), len(expected) - 1), node]
         if stage.pool < -1:
             stage.pool = given_tasks[source.first_task].model if source.n_tasks > 0 else 0
-        mean = expected[min(max(stage.pool, 0), len(expected) - 1), node]
         stage.task_work_ns = mean.task_work_ns
         stage.stage_work_ns = mean.stage_work_ns
         stage.stage_duration_ns = mean.stage_duration_ns

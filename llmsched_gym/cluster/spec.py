@@ -216,7 +216,7 @@ class LLMExecutors(Config):
                     raise refused(name, to_jsonable_python(getattr(self, name)), allowed)
             return self
         for name in _OF_ONE:
-            if getattr(self, name) != type(self).model_fields[name].default:  # a dump names the defaults too
+            if name in self.model_fields_set:
                 raise refused(name, getattr(self, name), "no value beside serves, which says it for each model")
         if self.whole_prefixes:
             raise refused("whole_prefixes", True, "no value: only the environments of version 0 have it")

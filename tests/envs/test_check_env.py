@@ -30,7 +30,9 @@ EXPECTED_WARNINGS = (
     r".*A Box observation space (minimum|maximum) value is (-)?infinity.*",
     # Stable-Baselines3 would rather have vectors; its MultiInput policies flatten tables themselves.
     # It takes a table with three axes for an image that it does not like.
-    r"It seems that your observation (placements|models) is an image",
+    r"It seems that your observation (space )?(placements|models) is an image",
+    r"The minimal resolution for an image is 36x36",
+    r"Treating image space as channels-",
     r".*has an unconventional shape \(neither an image, nor a 1D vector\).*",
 )
 
