@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from llmsched_gym.cluster.spec import LLMExecutors
+from llmsched_gym.cluster.executors import LLMExecutors
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.llmsched import SCORES
 from llmsched_gym.policies.registry import learned_names, policy_names

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from plain_engine import PlainEngine, Request
 
 from llmsched_gym.backends.simulator.loop import engine_config
-from llmsched_gym.cluster.spec import ClusterSpec, Host, LLMExecutors
+from llmsched_gym.cluster.executors import Host, LLMExecutors
+from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload
 

@@ -30,8 +30,9 @@ from llmsched_gym.calibration.latency_fit import fit_to_table
 from llmsched_gym.calibration.latency_table import IterationTable, design, least_squares
 from llmsched_gym.calibration.probes import Probe, Prober, context_near
 from llmsched_gym.calibration.readings import Progress, Readings, summarise, take_readings
+from llmsched_gym.cluster.executors import LLMExecutors
 from llmsched_gym.cluster.latency import LatencyProfile
-from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
+from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.scenario import Scenario
 from llmsched_gym.workloads.contents import COLUMNS

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
+from llmsched_gym.cluster.executors import LLMExecutors
 from llmsched_gym.cluster.latency import LatencyProfile, expected_ps, iteration_ps
-from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
+from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import (
     CLOCK,
     EXECUTOR_STATE,

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsched_gym.cluster.executors import LLMExecutors
 from llmsched_gym.cluster.latency import LatencyProfile, expected_ps, load_profile
-from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors
+from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.workloads.template import ANY_MODEL, ApplicationTemplate, StageKind
 
 Part = tuple[float, ApplicationTemplate, NDArray[Any]]

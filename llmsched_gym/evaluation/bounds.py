@@ -52,8 +52,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import allocating_kernel
+from llmsched_gym.cluster.executors import Host, LLMExecutors
 from llmsched_gym.cluster.latency import load_profile
-from llmsched_gym.cluster.spec import ClusterSpec, Host, LLMExecutors
+from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.workloads import detmath
 from llmsched_gym.workloads.template import StageKind
 from llmsched_gym.workloads.workload import Workload

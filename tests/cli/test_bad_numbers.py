@@ -20,8 +20,9 @@ from tyro.conf import Positional
 
 from llmsched_gym.cli import _VERBS, main
 from llmsched_gym.cli.options import Range
+from llmsched_gym.cluster.executors import LLMExecutors, RegularExecutors
 from llmsched_gym.cluster.latency import ATTENTION, COEFFICIENTS
-from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors, RegularExecutors
+from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.scenario import Scenario
 from llmsched_gym.workloads.arrivals import Arrivals
 from llmsched_gym.workloads.jobtrace_schema import HistoryRecord, JobTrace

@@ -15,7 +15,8 @@ from pydantic_core import PydanticUndefined
 from llmsched_gym.backends import replay
 from llmsched_gym.backends.vllm.launch_spec import LaunchSpec
 from llmsched_gym.calibration import latency_table
-from llmsched_gym.cluster.spec import ClusterSpec, LLMExecutors, RegularExecutors
+from llmsched_gym.cluster.executors import LLMExecutors, RegularExecutors
+from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.policies.llmsched import LLMSched
 from llmsched_gym.profiler.store import load_profile
 from llmsched_gym.scenario import Scenario, load_scenario

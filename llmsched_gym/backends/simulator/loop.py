@@ -18,10 +18,11 @@ from llmsched_gym.backends.simulator.event_heap import set_event
 from llmsched_gym.backends.simulator.expectations import mean_output, task_s
 from llmsched_gym.backends.simulator.residency import activate, bytes_elsewhere, drain, fetch_ns
 from llmsched_gym.backends.simulator.state import MOVING, EngineConfig, Engines, engine_at, new_engines
+from llmsched_gym.cluster.executors import Host, LLMExecutors
 from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.latency import iteration_ps, load_profile
 from llmsched_gym.cluster.lifecycle import arrive, can_dispatch, finish_task, is_over, least_loaded, start_task
-from llmsched_gym.cluster.spec import ClusterSpec, Host, LLMExecutors
+from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, ClusterState, Rows
 from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.workload import Workload
