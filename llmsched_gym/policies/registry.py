@@ -53,6 +53,9 @@ _LEARNED: Final = {
 }
 """The same for policies that need the extra ``learn``."""
 
+_JOINT: Final = {"fate": "fate:Fate"}
+"""The same for policies that choose a stage and its executor at once."""
+
 
 def policy_names() -> tuple[str, ...]:
     """Return the short names of the policies that always run, in the order in which tables list them."""
@@ -66,7 +69,7 @@ def learned_names() -> tuple[str, ...]:
 
 def policy_class(name: str) -> type[Policy]:
     """Return the class behind a short name; learned ones too, without what they need to run."""
-    module_name, attribute = (_POLICIES | _LEARNED)[name].split(":")
+    module_name, attribute = (_POLICIES | _LEARNED | _JOINT)[name].split(":")
     return getattr(importlib.import_module(f"{_PACKAGE}.{module_name}"), attribute)
 
 
@@ -147,11 +150,11 @@ def _check_policy(spec: str, policy: Any) -> None:
 
 def _find_factory(spec: str, target: str) -> tuple[Callable[..., Any], str]:
     """Return the factory, and the name of the module that it was found in."""
-    if target in _POLICIES or target in _LEARNED:
+    if target in _POLICIES | _LEARNED | _JOINT:
         return policy_class(target), f"{_PACKAGE}.{target}"
     location, separator, attribute = target.rpartition(":")
     if not separator:
-        allowed = f"module:factory, path.py:factory, or {suggest(target, _POLICIES | _LEARNED)}"
+        allowed = f"module:factory, path.py:factory, or {suggest(target, _POLICIES | _LEARNED | _JOINT)}"
         raise InputError("policy", "name", target, allowed)
     if not attribute:
         raise InputError("policy", f"{spec}, factory", Plain("nothing"), "a policy class or function after the colon")
