@@ -12,8 +12,8 @@ number of devices, and lets CP-SAT choose. None of its equations is public, henc
   that everything is worth starting.
 - *Choice*: a set packing (`llmsched_gym.policies.set_packing`) by CP-SAT or greedily. What residency gains or loses is
   counted once for an executor and the model that it takes up.
-- *Waiting*: an executor that cannot take a stage now is a candidate too, at the cost of waiting for it. If it is chosen,
-  the executor starts nothing of another model meanwhile, and so drains. A stage waits no longer than the best that it
+- *Waiting*: an executor that cannot take a stage now is a candidate too, at the cost of waiting for it. If it is
+  chosen, the executor starts nothing of another model meanwhile, and so drains. A stage waits no longer than the best that it
   could have instead would take (as one rents skis); then only what may start at once is left to choose from.
 - *The plan* is followed as long as nothing but its own dispatches happens.
 
@@ -29,7 +29,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.envs.columns import Candidate, Executor, Placement, Residency, System
+from llmsched_gym.envs.columns import Candidate, Executor, Placement, System
 from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.policies import fate_horizon
 from llmsched_gym.policies.base import Observation, ObservationMode, Policy
@@ -191,7 +191,7 @@ class Fate(Policy):
     def _allowed(self, frontier: Frontier) -> NDArray[np.bool_]:
         """Return the executors that each stage may be planned for, bool (N, E)."""
         legal = frontier.legal
-        now = np.where(legal, frontier.cost_s(1), np.inf).min(axis=1)
+        now = np.where(legal, frontier.cost_s(np.ones(1, np.int64)), np.inf).min(axis=1)
         patient = frontier.ready_s < now  # no legal one: infinite
         return np.where(patient[:, None], frontier.serves, legal)
 

@@ -1,4 +1,4 @@
-"""The ready frontier of a planner: what each ready stage would cost on each executor, and the candidates to choose from.
+"""The ready frontier of a planner: what each ready stage would cost where, and the candidates to choose from.
 
 Costs are state-conditional: they are read from ``placements``, which tells what the executors' present state makes of
 them. For k tasks of a stage on one executor,
@@ -16,6 +16,7 @@ larger shards on quicker executors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Final
 
@@ -67,39 +68,42 @@ class Frontier:
     running: Ints
     drained_s: Floats
 
-    @property
+    @cached_property
     def legal(self) -> NDArray[np.bool_]:
         """Where its next task may be dispatched now, bool (N, E)."""
         return self.shown[..., Placement.LEGAL] > 0
 
-    @property
+    @cached_property
     def serves(self) -> NDArray[np.bool_]:
         """Where it may be at all, bool (N, E)."""
         return self.model >= 0
 
-    @property
+    @cached_property
     def prefill_s(self) -> Floats:
         """Seconds of prefill of one task, (N, E)."""
         per_token = self.models[np.arange(len(self.free)), self.model, Residency.PREFILL_S]
         return np.maximum(self.prompt[:, None] - self.shown[..., Placement.CACHED_TOKENS], 1.0) * per_token
 
-    def cost_s(self, tasks: Ints | int) -> Floats:
+    def cost_s(self, tasks: Ints) -> Floats:
         """Return the seconds until so many tasks of each stage would be over on each executor.
 
         Args:
-            tasks: int (N,), (N, E) or one number.
+            tasks: int (..., N, E) or what can be broadcast to that.
 
         Returns:
-            float64 (N, E): infinite where it is not served.
+            float64 (..., N, E): infinite where it is not served.
         """
-        count = np.broadcast_to(
-            np.asarray(tasks).reshape(len(self.rows), -1) if np.ndim(tasks) else tasks, self.model.shape
-        )
+        begin_s, task_s, prefill_s, slots = self._costs
+        rounds = -(-tasks // slots)
+        return np.where(self.serves, begin_s + rounds * task_s + np.maximum(tasks - 1, 0) * prefill_s, np.inf)
+
+    @cached_property
+    def _costs(self) -> tuple[Floats, Floats, Floats, Ints]:
+        """Seconds until tasks begin, of one task, of one prefill, (N, E); and slots, at least 1."""
         shown = self.shown
         begin = shown[..., Placement.WAIT_S] + np.maximum(shown[..., Placement.LOAD_S], shown[..., Placement.FETCH_S])
-        rounds = -(-count // np.maximum(np.where(self.legal, self.free, self.free + self.running), 1))
-        cost = begin + rounds * shown[..., Placement.TASK_S] + np.maximum(count - 1, 0) * self.prefill_s
-        return np.where(self.serves, cost, np.inf)
+        slots = np.maximum(np.where(self.legal, self.free, self.free + self.running), 1)
+        return begin, shown[..., Placement.TASK_S], self.prefill_s, slots
 
 
 def look(obs: Observation, most: int = MOST_STAGES) -> Frontier:
@@ -152,29 +156,22 @@ def enumerate_candidates(frontier: Frontier, allowed: NDArray[np.bool_], shards:
         shards: Most executors that one stage is split among.
     """
     n, executors = frontier.model.shape
-    whole = np.where(allowed, frontier.cost_s(frontier.waiting), np.inf)
-    order = np.argsort(whole, axis=1, kind="stable")[:, :MOST_CANDIDATES]
-    lines = np.arange(n)[:, None]
-    stages, shares, costs = [], [], []
-    for k in range(order.shape[1]):
-        share = np.zeros((n, executors), np.int64)
-        share[lines[:, 0], order[:, k]] = frontier.waiting
-        stages.append(np.arange(n))
-        shares.append(share)
-        costs.append(whole[lines[:, 0], order[:, k]])
-    for size in range(2, min(shards, order.shape[1]) + 1):
-        base, more = frontier.waiting // size, frontier.waiting % size
-        for picked in combinations(range(min(_SPLIT_AMONG, order.shape[1])), size):
-            share = np.zeros((n, executors), np.int64)
-            for position, k in enumerate(picked):
-                share[lines[:, 0], order[:, k]] = base + (position < more)
-            cost = np.where(share > 0, np.where(allowed, frontier.cost_s(share), np.inf), 0.0).max(axis=1)
-            stages.append(np.arange(n))
-            shares.append(share)
-            costs.append(np.where(frontier.waiting >= size, cost, np.inf))
-    stage, share, cost = np.concatenate(stages), np.concatenate(shares), np.concatenate(costs)
-    found = np.flatnonzero(np.isfinite(cost))
-    found = found[np.lexsort((found, cost[found], stage[found]))]
-    place = np.arange(len(found)) - np.searchsorted(stage[found], stage[found])
-    found = found[place < MOST_CANDIDATES]
-    return Candidates(stage[found], share[found], cost[found])
+    each = np.arange(n)
+    waiting = frontier.waiting
+    order = np.argsort(np.where(allowed, frontier.cost_s(waiting[:, None]), np.inf), axis=1, kind="stable")
+    order = order[:, :MOST_CANDIDATES]
+    groups = [(k,) for k in range(order.shape[1])]
+    for size in range(2, min(shards, order.shape[1], int(waiting.max(initial=0))) + 1):
+        groups += combinations(range(min(_SPLIT_AMONG, order.shape[1])), size)
+    share = np.zeros((len(groups), n, executors), np.int64)
+    for i, group in enumerate(groups):
+        for position, k in enumerate(group):
+            share[i, each, order[:, k]] = (waiting + len(group) - 1 - position) // len(group)
+    cost = np.where(share > 0, np.where(allowed, frontier.cost_s(share), np.inf), 0.0).max(axis=2)
+    sizes = np.array([len(group) for group in groups])
+    cost[sizes[:, None] > waiting] = np.inf
+    cheapest = np.argsort(cost, axis=0, kind="stable")[:MOST_CANDIDATES].T
+    stage, group = np.repeat(each, cheapest.shape[1]), cheapest.ravel()
+    found = np.isfinite(cost[group, stage])
+    stage, group = stage[found], group[found]
+    return Candidates(stage, share[group, stage], cost[group, stage])

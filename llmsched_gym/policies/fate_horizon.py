@@ -23,7 +23,6 @@ from itertools import combinations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Ahead, Node, Placement, Residency, System
 from llmsched_gym.policies.base import Observation
@@ -154,6 +153,8 @@ def reach(frontier: Frontier, demand: Demand) -> Reach:
 def opening_s(frontier: Frontier, demand: Demand, soon: Reach, tail: float) -> Floats:
     """Return what residency gains by each executor taking up each model, float64 (E, M); losses are negative.
 
+    It is worked out for models that the frontier asks for.
+
     Args:
         frontier: The stages.
         demand: What is asked for.
@@ -166,9 +167,9 @@ def opening_s(frontier: Frontier, demand: Demand, soon: Reach, tail: float) -> F
     best, second = ranked[0], ranked[1] if len(ranked) > 1 else np.full_like(ranked[0], _FAR_S)
     gains = np.zeros(cost.shape)
     models = frontier.models
-    for e, m in sorted({(e, m) for e, m in np.argwhere(models[..., Residency.SERVES] > 0).tolist()}):
-        if models[e, m, Residency.RESIDENT] > 0:
-            continue
+    columns = np.broadcast_to(np.arange(cost.shape[0]), frontier.model.shape)
+    asked = (frontier.model >= 0) & (at_model(frontier, Residency.RESIDENT) <= 0)
+    for e, m in sorted(set(zip(columns[asked].tolist(), frontier.model[asked].tolist(), strict=True))):
         gains[e, m] += wanted[m] * max(best[m] - soon.run_s[e, m], 0.0)
         for victim in _victims(frontier, e, m):
             elsewhere = second[victim] if cost[e, victim] <= best[victim] else best[victim]
@@ -201,7 +202,7 @@ def locality_s(frontier: Frontier, demand: Demand, candidates: Candidates, gb_pe
     seconds = demand.output_bytes / (gb_per_s * 1e9)
     here = demand.children @ (frontier.models[..., Residency.RESIDENT] > 0).T
     taken = np.take_along_axis(demand.children, np.maximum(frontier.model, 0), axis=1)
-    already = _at_model(frontier, Residency.RESIDENT) > 0
+    already = at_model(frontier, Residency.RESIDENT) > 0
     stays = here + np.where(already | ~frontier.serves, 0.0, taken)
     s = candidates.stage
     part = candidates.share / np.maximum(candidates.share.sum(axis=1, keepdims=True), 1)
@@ -242,6 +243,6 @@ def reachability_s(frontier: Frontier, demand: Demand, soon: Reach, candidates: 
     return total
 
 
-def _at_model(frontier: Frontier, column: Residency) -> Floats:
+def at_model(frontier: Frontier, column: Residency) -> Floats:
     """Return what ``models`` tells of the model that would serve each stage on each executor, (N, E)."""
     return frontier.models[np.arange(len(frontier.free)), np.maximum(frontier.model, 0), column]

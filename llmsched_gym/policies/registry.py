@@ -53,7 +53,7 @@ _LEARNED: Final = {
 }
 """The same for policies that need the extra ``learn``."""
 
-_JOINT: Final = {"fate": "fate:Fate"}
+_JOINT: Final = {"fate": "fate:Fate", "foresight": "foresight:Foresight"}
 """The same for policies that choose a stage and its executor at once."""
 
 
