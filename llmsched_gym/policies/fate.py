@@ -13,8 +13,9 @@ number of devices, and lets CP-SAT choose. None of its equations is public, henc
 - *Choice*: a set packing (`llmsched_gym.policies.set_packing`) by CP-SAT or greedily. What residency gains or loses is
   counted once for an executor and the model that it takes up.
 - *Waiting*: an executor that cannot take a stage now is a candidate too, at the cost of waiting for it. If it is
-  chosen, the executor starts nothing of another model meanwhile, and so drains. A stage waits no longer than the best that it
-  could have instead would take (as one rents skis); then only what may start at once is left to choose from.
+  chosen, the executor starts nothing of another model meanwhile, and so drains. A stage has had this choice once it
+  has been ready for as long as the best that it could have at once would take (as one rents skis): then only what may
+  start at once is left to choose from.
 - *The plan* is followed as long as nothing but its own dispatches happens.
 
 Assumed besides: tools have no state worth planning, so that tool tasks go to free executors in order of arrival, where
@@ -208,7 +209,7 @@ class Fate(Policy):
             if "locality" in self.terms:
                 future += fate_horizon.locality_s(frontier, demand, candidates, self.gb_per_s)
             if "prefix" in self.terms:
-                future += fate_horizon.prefix_s(frontier, demand, candidates)
+                future += fate_horizon.prefix_s(frontier, demand, soon, candidates)
             if "reachability" in self.terms:
                 future -= fate_horizon.reachability_s(frontier, demand, soon, candidates)
         weight = self.urgency(obs, frontier.rows)[s]

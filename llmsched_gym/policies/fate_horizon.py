@@ -6,13 +6,12 @@ stage that asks for a model, discounted by gamma to the hop. Four terms follow f
 - *residency*: what each later stage would need at best to be loaded and run somewhere, before and after an executor
   takes up a model; what it evicts for that is read from the reload seconds that ``placements`` shows;
 - *locality*: what a child need not fetch, if it finds its model where its parent ran;
-- *prefix*: prompt tokens of the parent that a child with the same model need not compute again;
+- *prefix*: prompt tokens of the parent that a child with the same model need not compute again, if it stays;
 - *reachability*: how much later the best executor for each later stage of others could be had, if it is held.
 
 Assumed: a link carries ``gb_per_s`` (links are not in the observation); a child's prompt begins with its parent's; a
-child runs where its parent ran if its model is resident there, and the model's mean prefill tells what that saves; each
-model will be asked for once more, one hop beyond the horizon; later stages come when those before them are expected
-to be over, one stage after another.
+child fetches nothing if its model is resident where its parent ran; each model will be asked for once more, one hop
+beyond the horizon; later stages come when those before them are expected to be over, one stage after another.
 """
 
 from __future__ import annotations
@@ -205,23 +204,32 @@ def locality_s(frontier: Frontier, demand: Demand, candidates: Candidates, gb_pe
     already = at_model(frontier, Residency.RESIDENT) > 0
     stays = here + np.where(already | ~frontier.serves, 0.0, taken)
     s = candidates.stage
-    part = candidates.share / np.maximum(candidates.share.sum(axis=1, keepdims=True), 1)
-    return (part * stays[s]).sum(axis=1) * seconds[s]
+    return (_parts(candidates) * stays[s]).sum(axis=1) * seconds[s]
 
 
-def prefix_s(frontier: Frontier, demand: Demand, candidates: Candidates) -> Floats:
-    """Return the prefill that children need not do again, float64 (C,)."""
-    serves = frontier.models[..., Residency.SERVES]
-    mean = frontier.models[..., Residency.PREFILL_S].sum(axis=0) / np.maximum(serves.sum(axis=0), 1)
-    asked = np.take_along_axis(demand.children, np.maximum(frontier.model, 0), axis=1)
-    cached = np.where(frontier.serves, frontier.shown[..., Placement.CACHED_TOKENS], 0.0)
-    order = np.sort(cached, axis=1)
-    most, next_most = order[:, -1:], order[:, -2:-1] if cached.shape[1] > 1 else np.zeros((len(cached), 1))
-    elsewhere = np.where(cached == most, next_most, most)
-    gained = np.maximum(frontier.prompt[:, None] - elsewhere, 0.0) * asked * mean[np.maximum(frontier.model, 0)]
+def prefix_s(frontier: Frontier, demand: Demand, soon: Reach, candidates: Candidates) -> Floats:
+    """Return the prefill that children need not do again, float64 (C,).
+
+    A child with the same model either stays or goes where it is over sooner, so that a prefix on a slow executor is
+    worth less than its prefill.
+    """
+    model, serves = np.maximum(frontier.model, 0), frontier.serves
+    executors = np.arange(model.shape[1])
+    missing_s = np.where(serves, frontier.prefill_s, 0.0)
+    run_s = soon.run_s[executors, model]
+    anew_s = np.where(serves, soon.load_s[executors, model] + run_s + missing_s, _FAR_S)
+    ranked = np.sort(anew_s, axis=1)
+    next_s = ranked[:, 1:2] if len(executors) > 1 else np.full((len(model), 1), _FAR_S)
+    elsewhere_s = np.where(np.arange(len(executors)) == anew_s.argmin(axis=1)[:, None], next_s, ranked[:, :1])
+    gained_s = np.minimum(elsewhere_s, run_s + missing_s) - np.minimum(elsewhere_s, run_s)
+    gained_s *= np.take_along_axis(demand.children, model, axis=1)
     s = candidates.stage
-    part = candidates.share / np.maximum(candidates.share.sum(axis=1, keepdims=True), 1)
-    return (part * gained[s]).sum(axis=1)
+    return (_parts(candidates) * gained_s[s]).sum(axis=1)
+
+
+def _parts(candidates: Candidates) -> Floats:
+    """Return the share of a stage's tasks that each executor has, (C, E)."""
+    return candidates.share / np.maximum(candidates.share.sum(axis=1, keepdims=True), 1)
 
 
 def reachability_s(frontier: Frontier, demand: Demand, soon: Reach, candidates: Candidates) -> Floats:

@@ -1,27 +1,32 @@
-"""Foresight: plans as `fate` does, by what the profiler believes of stages that are not revealed yet. **Ours.**
+"""Foresight: plans as `fate` does, by what the profiler believes of stages that are not revealed yet.
 
-What differs from `llmsched_gym.policies.fate`, and why:
+This one is ours. What differs from `llmsched_gym.policies.fate`, and why:
 
 - *Presence.* `fate` takes the graph as it is listed: a stage that a job may turn out not to need counts as any other.
-  Here each counts by the probability that it comes, estimated as the posterior work of the stage over the work of one of
-  its tasks, at most 1. Keeping a model for a stage that one job in ten needs is worth a tenth.
+  Here each counts by the probability that it comes, estimated as the posterior work of the stage over the work of one
+  of its tasks, at most 1. Keeping a model for a stage that one job in ten needs is worth a tenth.
 - *Order.* `fate` values the seconds of all jobs alike. Here those of jobs that are expected to be over soon weigh more,
   since mean completion times gain most by these: a weight mean / (mean + remaining), by the posterior mean of the slot
-  time to come, over the jobs present. Tools start tasks in the order of the same, as ``srtf`` and ``llmsched`` do.
+  time to come, over the jobs present. Tasks start in the order of the same, as ``srtf`` and ``llmsched`` choose them.
 
 Nothing else does: candidates, costs, terms, packing and waiting are the same, so that the two compare. Without a
-profiler, historical means take the place of the posterior.
+profiler, historical means take the place of the posterior. Jobs beyond the window weigh least.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from llmsched_gym.cluster.state import StageStatus
-from llmsched_gym.envs.columns import Candidate, Job, Node, System
+from llmsched_gym.envs.columns import Job, Node, System
 from llmsched_gym.policies.base import Observation, job_column
 from llmsched_gym.policies.fate import Fate
 from llmsched_gym.policies.fate_frontier import Floats, Ints
+
+_LEAST_S: Final = 1e-3
+_LEAST_WEIGHT: Final = 0.05
 
 
 class Foresight(Fate):
@@ -42,15 +47,11 @@ class Foresight(Fate):
     def urgency(self, obs: Observation, rows: Ints) -> Floats:
         """Return the weight of each candidate row, float64 (n,)."""
         jobs = obs["jobs"][: int(obs["system"][System.JOB_ROWS])]
-        mean = float(_remaining_s(jobs).mean())
-        of_rows = _remaining_s(obs["jobs"])[obs["candidates"][rows, Candidate.JOB].astype(np.intp)]
-        return mean / np.maximum(mean + of_rows, 1e-9)
+        mean = float(jobs[:, Job.POSTERIOR_S].mean())
+        remaining = job_column(obs, rows, Job.POSTERIOR_S).astype(np.float64)
+        return np.maximum(mean / np.maximum(mean + remaining, _LEAST_S), _LEAST_WEIGHT)
 
     def order(self, obs: Observation) -> Ints:
         """Return the candidate rows, those of jobs that are over soonest first."""
         rows = np.arange(int(obs["system"][System.CANDIDATES]))
         return np.argsort(job_column(obs, rows, Job.POSTERIOR_S), kind="stable")
-
-
-def _remaining_s(jobs: Floats) -> Floats:
-    return np.maximum(jobs[:, Job.POSTERIOR_S].astype(np.float64), 1e-3)

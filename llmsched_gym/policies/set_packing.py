@@ -31,8 +31,8 @@ SOLVER: Final = {
     "cp_model_presolve": False,
     "linearization_level": 2,
 }
-"""Settings of CP-SAT. One worker and a limit in operations, not in seconds, repeat on one machine. The linear relaxation
-of a packing is nearly whole, and problems of this size gain less by presolving than it takes."""
+"""Settings of CP-SAT. One worker and a limit in operations, not in seconds, repeat on one machine. The linear
+relaxation of a packing is nearly whole, and problems of this size gain less by presolving than it takes."""
 
 
 @dataclass(frozen=True)
