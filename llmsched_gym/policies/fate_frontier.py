@@ -160,7 +160,7 @@ def enumerate_candidates(frontier: Frontier, allowed: NDArray[np.bool_], shards:
     waiting = frontier.waiting
     order = np.argsort(np.where(allowed, frontier.cost_s(waiting[:, None]), np.inf), axis=1, kind="stable")
     order = order[:, :MOST_CANDIDATES]
-    groups = [(k,) for k in range(order.shape[1])]
+    groups: list[tuple[int, ...]] = [(k,) for k in range(order.shape[1])]
     for size in range(2, min(shards, order.shape[1], int(waiting.max(initial=0))) + 1):
         groups += combinations(range(min(_SPLIT_AMONG, order.shape[1])), size)
     share = np.zeros((len(groups), n, executors), np.int64)

@@ -86,7 +86,7 @@ def pack_greedily(packing: Packing) -> NDArray[np.bool_]:
     uses = packing.model >= 0
     gains = np.where(uses, packing.opening[columns, packing.model], 0)
     size = np.maximum(uses.sum(axis=1), 1)
-    left = np.ones(len(chosen), np.bool_)
+    left = (packing.tasks <= packing.room).all(axis=1)
     room = packing.room.copy()
     worth = (packing.value + gains.sum(axis=1)) / size
     while left.any():
