@@ -63,6 +63,8 @@ _JOINT: Final = {
     "max_min": "max_min:MaxMin",
     "sufferage": "sufferage:Sufferage",
     "etf": "etf:ETF",
+    "fate": "fate:Fate",
+    "foresight": "foresight:Foresight",
 }
 """The same for policies that choose a stage and its executor at once."""
 
