@@ -77,7 +77,7 @@ class Fate(Policy):
 
     name = "fate"
     observation: ObservationMode = "graph"
-    placement: Literal["agent"] = "agent"
+    placement = "agent"
 
     def __init__(
         self,
