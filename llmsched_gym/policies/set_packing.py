@@ -35,6 +35,10 @@ SOLVER: Final = {
 relaxation of a packing is nearly whole, and problems of this size gain less by presolving than it takes."""
 
 
+MOST_SOLVED: Final = 2000
+"""Candidates times executors that the solver gets at once: it needs about as long for 400 on 5 as for 120 on 16."""
+
+
 @dataclass(frozen=True)
 class Packing:
     """A problem: C candidates on E executors, M models. Values are whole milliseconds.
@@ -73,21 +77,28 @@ class Packing:
         return bool(one_model.all() and fits.all() and np.bincount(self.stage[chosen], minlength=1).max() <= 1)
 
 
-def pack_greedily(packing: Packing) -> NDArray[np.bool_]:
+def pack_greedily(packing: Packing, start: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """Choose by density: whatever still fits and is worth most per executor, one after another.
 
     Ties go to the first candidate.
 
+    Args:
+        packing: The problem.
+        start: bool (C,). What is chosen already; by default nothing.
+
     Returns:
         bool (C,): which candidates are chosen.
     """
-    chosen = np.zeros(len(packing.stage), np.bool_)
-    columns = np.arange(len(packing.room))
+    chosen = np.zeros(len(packing.stage), np.bool_) if start is None else start.copy()
     uses = packing.model >= 0
-    gains = np.where(uses, packing.opening[columns, packing.model], 0)
+    gains = np.where(uses, packing.opening[np.arange(len(packing.room)), packing.model], 0)
     size = np.maximum(uses.sum(axis=1), 1)
-    left = (packing.tasks <= packing.room).all(axis=1)
-    room = packing.room.copy()
+    opened = packing.opened(chosen)
+    taken = opened >= 0
+    room = packing.room - packing.tasks[chosen].sum(axis=0)
+    left = (packing.tasks <= room).all(axis=1) & ~np.isin(packing.stage, packing.stage[chosen])
+    left &= ~(uses & taken & (packing.model != opened)).any(axis=1)
+    gains[:, taken] = 0  # who is left asks for the same models there
     worth = (packing.value + gains.sum(axis=1)) / size
     while left.any():
         best = int(np.where(left, worth, -np.inf).argmax())
@@ -99,7 +110,7 @@ def pack_greedily(packing: Packing) -> NDArray[np.bool_]:
         left &= packing.stage != packing.stage[best]
         left &= ~(uses & mine & (packing.model != packing.model[best])).any(axis=1)
         left &= (packing.tasks <= room).all(axis=1)
-        gains[:, mine] = 0  # who is left asks for the same models there
+        gains[:, mine] = 0
         worth = (packing.value + gains.sum(axis=1)) / size
     return chosen
 
@@ -144,28 +155,34 @@ def need_ortools(policy: str) -> Any:
         raise InputError(f"policy {policy}", "planner", Plain(f"cpsat without OR-Tools ({error})"), allowed) from error
 
 
-def pack_optimally(packing: Packing, cp_model: Any) -> NDArray[np.bool_] | None:
+def pack_optimally(packing: Packing, cp_model: Any, most: int | None = None) -> NDArray[np.bool_] | None:
     """Choose by CP-SAT.
 
-    Between equal objectives, earlier candidates win: each value is scaled by more than all that the ties add.
+    Between equal objectives, earlier candidates win: each value is scaled by more than all that the ties add. If there
+    are more candidates than the solver is quick with, it gets the first stages, the others are packed greedily around
+    what it chooses, and a greedy packing of all is kept if it is better.
 
     Args:
         packing: The problem.
         cp_model: What `need_ortools` returned.
+        most: Candidates that the solver gets, up to those of one stage more; default: by `MOST_SOLVED`.
 
     Returns:
         bool (C,): which candidates are chosen; None if the solver found no solution within its limit.
     """
-    n, executors = packing.model.shape
+    executors = packing.model.shape[1]
+    if most is None:
+        most = max(MOST_SOLVED // int((packing.model >= 0).any(axis=0).sum()), 1)
+    n = int(np.searchsorted(packing.stage, packing.stage[min(most, len(packing.stage)) - 1], side="right"))
     scale = n * n + 1
     model = cp_model.CpModel()
     take = [model.new_bool_var("") for _ in range(n)]
-    weights = (packing.value * scale + np.arange(n, 0, -1)).tolist()
+    weights = (packing.value[:n] * scale + np.arange(n, 0, -1)).tolist()
     terms, coefficients = list(take), list(weights)
-    for rows in np.split(np.arange(n), np.flatnonzero(np.diff(packing.stage)) + 1):
+    for rows in np.split(np.arange(n), np.flatnonzero(np.diff(packing.stage[:n])) + 1):
         model.add_at_most_one([take[c] for c in rows.tolist()])
     for e in range(executors):
-        users = np.flatnonzero(packing.model[:, e] >= 0)
+        users = np.flatnonzero(packing.model[:n, e] >= 0)
         asked = np.unique(packing.model[users, e]).tolist()
         opening = packing.opening[e]
         opened = []
@@ -173,10 +190,13 @@ def pack_optimally(packing: Packing, cp_model: Any) -> NDArray[np.bool_] | None:
             gain = int(opening[m])
             if len(asked) == 1 and gain == 0:
                 continue
-            group = [take[c] for c in users[packing.model[users, e] == m].tolist()]
             opens = model.new_bool_var("")
             opened.append(opens)
-            model.add_max_equality(opens, group) if gain > 0 else [model.add_implication(one, opens) for one in group]
+            group = users[packing.model[users, e] == m]
+            for rows in np.split(group, np.flatnonzero(np.diff(packing.stage[group])) + 1):
+                model.add_at_most_one([take[c] for c in rows.tolist()] + [opens.negated()])  # none without opening
+            if gain > 0:
+                model.add_bool_or([take[c] for c in group.tolist()] + [opens.negated()])
             if gain:
                 terms.append(opens)
                 coefficients.append(gain * scale)
@@ -194,4 +214,8 @@ def pack_optimally(packing: Packing, cp_model: Any) -> NDArray[np.bool_] | None:
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None
-    return np.array([solver.boolean_value(one) for one in take], np.bool_)
+    chosen = np.zeros(len(packing.stage), np.bool_)
+    chosen[:n] = [solver.boolean_value(one) for one in take]
+    if n == len(chosen):
+        return chosen
+    return max(pack_greedily(packing, chosen), pack_greedily(packing), key=packing.objective)

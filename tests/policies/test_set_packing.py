@@ -59,6 +59,16 @@ def test_the_solver_finds_the_best_packing_and_greedy_finds_none_better(seed: in
         assert packing.objective(obvious) == best
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 8))
+def test_what_the_solver_does_not_get_is_packed_around_what_it_chose(seed: int, most: int) -> None:
+    packing = random_packing(seed)
+    chosen = pack_optimally(packing, need_ortools("test"), most)
+    assert chosen is not None
+    assert packing.is_feasible(chosen)
+    assert packing.objective(chosen) >= packing.objective(pack_greedily(packing))
+
+
 def simple(value: list[int], model: list[list[int]], **changes: NDArray[np.int64]) -> Packing:
     uses = np.array(model)
     parts = {
