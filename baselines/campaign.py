@@ -41,10 +41,19 @@ _DIGITS: Final = 5
 _COMMITS: Final = "commits.json"
 
 
-def run_cells(cells: Sequence[Cell], folder: Path, workers: int, progress: Progress) -> list[dict[str, Any]]:
+def run_cells(
+    cells: Sequence[Cell], folder: Path, workers: int, progress: Progress, columns: Sequence[str] = COLUMNS
+) -> list[dict[str, Any]]:
     """Run comparisons; return one row per episode, in the order of the cells.
 
     One task is all policies on one seed of a cell, so that a worker draws its jobs once.
+
+    Args:
+        cells: The comparisons.
+        folder: Where finished episodes are kept.
+        workers: Processes.
+        progress: Told of each task.
+        columns: What to keep of an episode.
 
     Raises:
         InputError: A policy or setting is not possible.
@@ -67,7 +76,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, workers: int, progress: Progr
         head = {"part": cell.part, "factor": cell.factor, "value": cell.value}
         specs = [contestant.spec for contestant in comparison.contestants for _ in comparison.seeds]
         for spec, row in zip(specs, rows(comparison), strict=True):
-            kept = {name: _short(row[name]) for name in COLUMNS} | {"policy": spec}
+            kept = {name: _short(row[name]) for name in columns} | {"policy": spec}
             per_application = {}
             if cell.part == "workloads":
                 per_application = {name: _short(row[name]) for name in row if name.startswith("mean_jct_s_")}

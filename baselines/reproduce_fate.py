@@ -1,0 +1,151 @@
+"""Holds FATE-style planning against other placements on clusters of several models; fills in docs/fate.md.
+
+    python baselines/reproduce_fate.py [--quick] [--part NAME ...] [--workers N] [-o FOLDER]
+
+Finished episodes are kept in FOLDER and never run again, so an interrupted run goes on where it stopped. A full run
+freezes its results in baselines/reference/ and fills in the tables of docs/fate.md; a quick one, with few jobs and
+seeds, does both in FOLDER. ``--part report`` only writes, from what is frozen. Needs the extra ``plan`` (OR-Tools).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from campaign import COLUMNS, commits, freeze, run_cells, thaw
+from grid import Cell
+from page_tables import fill, table
+
+from llmsched_gym.cli.console import EpisodeProgress, note
+from llmsched_gym.errors import InputError, Plain, RunError
+from llmsched_gym.evaluation.setting import Setting
+from llmsched_gym.evaluation.statistics import Interval, relative
+from llmsched_gym.evaluation.store import write_text
+from llmsched_gym.training import commit
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+REFERENCE: Final = ROOT / "baselines" / "reference"
+PAGE: Final = ROOT / "docs" / "fate.md"
+
+NORMALISER: Final = "round_robin"
+ORDERS: Final = ("fcfs", "srtf+mct")
+PLACEMENTS: Final = ("round_robin", "least_loaded", "static", "sticky", "mct", "prefix_aware", "kv_router")
+JOINT: Final = ("min_min", "max_min", "sufferage", "etf")
+HEURISTICS: Final = (*ORDERS, *PLACEMENTS, *JOINT)
+FATE: Final = "fate"
+ABLATIONS: Final = (
+    "fate?planner=greedy",
+    "fate?horizon=0",
+    "fate?shards=1",
+    *(f"fate?without={term}" for term in ("residency", "locality", "prefix", "reachability")),
+)
+OURS: Final = "foresight"
+SCENARIOS: Final = {
+    "real_dag": (*HEURISTICS, FATE, *ABLATIONS, OURS),
+    "hetero8": (*HEURISTICS, FATE, OURS),
+    "hetero4": (*HEURISTICS, FATE, OURS),
+    "prefix_reuse": (*HEURISTICS, FATE, OURS),
+}
+"""Each is a part, with what plays in it."""
+
+METRICS: Final = {"makespan_s": "makespan", "p95_jct_s": "P95 JCT", "mean_jct_s": "mean JCT"}
+KEPT: Final = (*COLUMNS, "p95_jct_s", "makespan_s")
+JOBS: Final = 60
+SEEDS: Final = 20
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few jobs and seeds, everything inside FOLDER")
+    parser.add_argument("--part", action="append", choices=(*SCENARIOS, "report"), help="default: all of them")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: one per core")
+    parser.add_argument("-o", "--output", type=Path, default=Path("results/fate"), metavar="FOLDER")
+    arguments = parser.parse_args(argv)
+    frozen = arguments.output / "reference" if arguments.quick else REFERENCE
+    page = arguments.output / "fate.md" if arguments.quick else PAGE
+    jobs, seeds, source = (10, 2, commit()) if arguments.quick else (JOBS, SEEDS, commit())
+    try:
+        for part in arguments.part or SCENARIOS:
+            if part != "report":
+                cell = Cell(part, "", "", Setting.make(part, jobs=jobs), SCENARIOS[part], tuple(range(seeds)))
+                with EpisodeProgress() as progress:
+                    found = run_cells([cell], arguments.output / "episodes", arguments.workers, progress, KEPT)
+                freeze(frozen / f"fate_{part}.csv", found, source)
+        write_page(frozen, page)
+    except (InputError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    note(f"results in {frozen}, tables in {page}")
+    return 0
+
+
+def write_page(frozen: Path, page: Path) -> None:
+    """Fill in the tables of the page from frozen results.
+
+    Raises:
+        InputError: There are no results of some part, or a file cannot be written.
+    """
+    makers: dict[str, Callable[[], Iterable[str]]] = {}
+    for part in SCENARIOS:
+        rows = thaw(frozen / f"fate_{part}.csv")
+        if not rows:
+            raise InputError(frozen / f"fate_{part}.csv", "", Plain("no results"), f"run --part {part} first")
+        source = commits(frozen)[f"fate_{part}.csv"]
+        makers[f"fate_{part}"] = partial(_ratios, part, rows, SCENARIOS[part], source)
+        if part == "real_dag":
+            makers["fate_ablations"] = partial(_beside, rows, FATE, ABLATIONS, source, part)
+        makers[f"foresight_{part}"] = partial(_beside, rows, FATE, (OURS,), source, part)
+    write_text(page, fill(PAGE.read_text(encoding="utf-8"), makers))
+
+
+def _values(rows: Sequence[dict[str, Any]], policy: str, metric: str) -> np.ndarray[Any, Any]:
+    """Return a metric of a policy by seed."""
+    found = sorted((row["seed"], row[metric]) for row in rows if row["policy"] == policy)
+    return np.array([value for _, value in found])
+
+
+def _ratios(part: str, rows: Sequence[dict[str, Any]], policies: Sequence[str], source: str) -> list[str]:
+    """Return a table of all policies relative to the normaliser, the shortest makespan first."""
+    found: dict[str, list[Interval]] = {
+        policy: [relative(_values(rows, policy, name), _values(rows, NORMALISER, name)) for name in METRICS]
+        for policy in policies
+    }
+    order = sorted(policies, key=lambda policy: found[policy][0].mid)
+    seconds = {name: _values(rows, NORMALISER, name).mean() for name in METRICS}
+    body = [[f"`{policy}`", *map(_text, found[policy])] for policy in order]
+    heads = [f"{head} ({NORMALISER}: {seconds[name]:.3g} s)" for name, head in METRICS.items()]
+    return [*table(["policy", *heads], body), "", _label(part, rows, source)]
+
+
+def _beside(
+    rows: Sequence[dict[str, Any]], reference: str, policies: Sequence[str], source: str, part: str
+) -> list[str]:
+    """Return a table of policies relative to a reference on the same jobs; above 1 they are worse."""
+    body = [
+        [f"`{policy}`", *(_text(relative(_values(rows, policy, n), _values(rows, reference, n))) for n in METRICS)]
+        for policy in policies
+    ]
+    heads = [f"{head} over that of `{reference}`" for head in METRICS.values()]
+    return [*table(["policy", *heads], body), "", _label(part, rows, source)]
+
+
+def _text(found: Interval) -> str:
+    ends = "" if found.low is None or found.high is None else f" [{found.low:.3f}, {found.high:.3f}]"
+    return f"{found.mid:.3f}{ends}"
+
+
+def _label(part: str, rows: Sequence[dict[str, Any]], source: str) -> str:
+    seeds = len({row["seed"] for row in rows})
+    what = f"{part}: {rows[0]['jobs']:.0f} jobs at nominal load {rows[0]['load']:g}, {seeds} seeds"
+    return f"*{what}; geometric means with 95 % intervals paired by seed. Commit `{source}`: `--part {part}`.*"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
