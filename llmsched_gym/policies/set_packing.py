@@ -35,8 +35,8 @@ SOLVER: Final = {
 relaxation of a packing is nearly whole, and problems of this size gain less by presolving than it takes."""
 
 
-MOST_SOLVED: Final = 2000
-"""Candidates times executors that the solver gets at once: it needs about as long for 400 on 5 as for 120 on 16."""
+MOST_SOLVED: Final = 1400
+"""Candidates times executors that the solver gets at once: with more, its time grows far beyond that of all else."""
 
 
 @dataclass(frozen=True)
