@@ -10,7 +10,7 @@ import pytest
 
 import llmsched_gym
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
-from llmsched_gym.registration import ENVIRONMENTS
+from llmsched_gym.registration import ENVIRONMENTS, PLACED
 from llmsched_gym.scenario import SCENARIOS
 
 
@@ -25,7 +25,9 @@ def test_an_id_makes_its_scenario(name: str, scenario: str) -> None:
     env = gym.make(name, max_candidates=5).unwrapped
     assert isinstance(env, SchedulingEnv)
     assert env.scenario.name == scenario
-    assert env.action_space == gym.spaces.Discrete(6)
+    assert (scenario in PLACED) == env.scenario.cluster.serves_several
+    choices = env.cluster.n_executors if scenario in PLACED else 1
+    assert env.action_space == gym.spaces.Discrete(5 * choices + 1)
     spec = gym.spec(name)
     assert isinstance(spec.entry_point, str)  # a class would break spec.to_json
     assert spec.max_episode_steps is None

@@ -95,7 +95,8 @@ def _show_placement(
         shown[Placement.TASK_S] = task_s(engine.row[0].latency_ps, batch, context, task, cached, output)
     shown[Placement.SERVES] = 1
     shown[Placement.FETCH_S] = fetch_ns(state, s, executor) * _SECONDS
-    drained_s = max(row.drained_ns - state.clock[0].now_ns, 1) * _SECONDS
+    overdue_ns = 1 if row.n_engines > 0 else 0  # a batch takes at least that long until something can have changed
+    drained_s = max(row.drained_ns - state.clock[0].now_ns, overdue_ns) * _SECONDS
     if (row.pools >> stage.pool) & 1 == 0:
         shown[Placement.WAIT_S] = drained_s
     elif row.running == row.slots:

@@ -199,6 +199,11 @@ def check_models(shadow: Shadow, models: NDArray[Any]) -> None:
         for one in executor.models:
             column = names.index(one.host.model)
             expected[e, column, Residency.RESIDENT] = one.engine is not None
+            latency = load_profile(one.host.latency)
+            expected[e, column, Residency.SERVES] = 1
+            expected[e, column, Residency.LOAD_S] = seconds(one.host.load_ns)
+            expected[e, column, Residency.STEP_S] = (latency.iteration_ps + latency.decode_ps) * 1e-12
+            expected[e, column, Residency.PREFILL_S] = latency.prefill_ps * 1e-12
             if one is executor.active:
                 expected[e, column, Residency.ACTIVE] = 1
                 expected[e, column, Residency.LOADING_S] = seconds(max(executor.ready_ns - shadow.now_ns, 0))
@@ -281,7 +286,8 @@ def test_executors_with_one_model_show_it_as_resident_and_active() -> None:
     env = SchedulingEnv("mixed", jobs=3, placement="agent", profiler=False)
     observation, _ = env.reset(seed=0)
     llm = env.episode.state.executors["n_engines"] > 0
-    assert observation["models"][llm].tolist() == [[[1.0, 1.0, 0.0]]] * int(llm.sum())
+    shown = observation["models"][llm][..., : Residency.LOAD_S]
+    assert shown.tolist() == [[[1.0, 1.0, 0.0, 1.0]]] * int(llm.sum())
     assert not observation["models"][~llm].any()
     for column in (Placement.LOAD_S, Placement.EVICT_S, Placement.FETCH_S):
         assert not observation["placements"][:, :, column].any()

@@ -200,6 +200,7 @@ def test_no_cluster_and_no_window_make_an_action_illegal(
         cluster=CLUSTER | {"executors": tight},
         workload=setting(6).workload(1),
         placement=policy.placement,
+        observation=policy.observation,
         privileged=policy.privileged,
         max_candidates=window,
         max_jobs=window,

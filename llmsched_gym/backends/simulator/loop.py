@@ -102,7 +102,7 @@ def dispatch(state: ClusterState, simulation: Simulation, stage: int, executor: 
         started.load_ns = load_ns
         started.moved_bytes = bytes_elsewhere(state, stage, executor)
         started.join_ns = max(now_ns + fetch_ns(state, stage, executor), row.ready_ns)
-        _expect_end(state, simulation, stage, executor, started)
+    _expect_end(state, simulation, stage, executor, started)
     if row.n_engines == 0:
         row.task = task
         set_event(state.clock[0], simulation.heap, state.executors, executor, started.join_ns + started.duration_ns)
@@ -208,6 +208,7 @@ def _executor_event(state: ClusterState, simulation: Simulation, executor: int) 
         task = row.task
         row.task = -1
         finish_task(state, task, now_ns)
+        drain(state, executor)
         return True
     count = 0
     if simulation.engines.rows[row.engine].event_ns == now_ns:

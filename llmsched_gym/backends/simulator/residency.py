@@ -90,10 +90,12 @@ def reload_ns(state: ClusterState, executor: int, needed: int) -> int:
 
 @kernel
 def drain(state: ClusterState, executor: int) -> None:
-    """Let an executor that serves several models and holds no task any more take those of any of them."""
+    """Take note if an executor holds no task any more; one that serves several models can then take those of any."""
     row = state.executors[executor]
-    if row.serves != 0 and row.running == 0:
-        row.drained_ns = state.clock[0].now_ns
+    if row.running > 0:
+        return
+    row.drained_ns = state.clock[0].now_ns
+    if row.serves != 0:
         state.hosts[row.engine].used_ns = row.drained_ns
         set_pools(state, executor, row.serves)
 
