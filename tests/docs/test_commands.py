@@ -40,7 +40,6 @@ NOT_RUN: Final = {
     r"make (vllm|bench|lint|\.venv/dev)": "installs, measures, or checks style: the target is looked up",
     r"tensorboard .*": "serves until it is stopped",
     r"python -m (vllm|pytest)\b.*": "a server, these tests",
-    r"python -m llmsched_gym\.calibration\.shipped_profiles\b.*": "needs raw data",
     r"python (agents|baselines|benchmarks)/.*": "minutes to hours, tests of its own run it: options are looked up",
     r"llmsched-gym compile": "minutes, and tests/compiled runs its parts: options are read",
     r"llmsched-gym (calibrate|validate) .*": "needs servers: options are read",
