@@ -1,4 +1,4 @@
-"""A small cluster whose executors serve several models in turn, and a scenario on it."""
+"""Small clusters whose executors serve models in turn, and a scenario on one of them."""
 
 from __future__ import annotations
 
@@ -46,3 +46,19 @@ SCENARIO: Final[dict[str, Any]] = {
     "models": "stage_models",
     "cluster": CLUSTER,
 }
+
+LEAST: Final[dict[str, Any]] = {
+    "name": "models",
+    "models": {"small": {"weights_gb": 1, "kv_kib_per_token": 1}},
+    "executors": [
+        {
+            "kind": "llm",
+            "memory_gb": 4,
+            "serves": {"small": {"latency": "llama-2-7b-h100", "kv_tokens": 1000}},
+            "load": {"gb_per_s": 1},
+        },
+        {"kind": "regular", "location": "tools"},
+    ],
+    "links": [{"between": [0, "tools"], "gb_per_s": 1}],
+}
+"""As few fields as such a cluster can have."""

@@ -84,6 +84,11 @@ class ClusterSpec(Config):
         return tuple(dict.fromkeys(group.location for group in self.executors))
 
     @property
+    def _hosts(self) -> list[Host]:
+        """Every model of each group of LLM executors."""
+        return [host for group in self.llm for host in group.hosts(self.models)]
+
+    @property
     def engines(self) -> list[tuple[LLMExecutors, Host]]:
         """Every model on every LLM executor, each with the group of the executor: one engine each, in this order."""
         return [(group, host) for group in self.llm for _ in range(group.count) for host in group.hosts(self.models)]
@@ -111,12 +116,12 @@ class ClusterSpec(Config):
     @property
     def latencies(self) -> list[str]:
         """The latency profiles of its executors, each once."""
-        return list(dict.fromkeys(host.latency for group in self.llm for host in group.hosts(self.models)))
+        return list(dict.fromkeys(host.latency for host in self._hosts))
 
     @property
     def model_names(self) -> tuple[str, ...]:
         """The models that executors serve, in the order in which the file names them."""
-        return tuple(dict.fromkeys(host.model for group in self.llm for host in group.hosts(self.models)))
+        return tuple(dict.fromkeys(host.model for host in self._hosts))
 
     @property
     def serves_several(self) -> bool:
@@ -131,7 +136,7 @@ class ClusterSpec(Config):
         """
         if not self.llm:
             return None
-        hosts = [host for group in self.llm for host in group.hosts(self.models)]
+        hosts = self._hosts
         serving = [host for host in hosts if host.model == model] if self.serves_several else []
         return load_profile((serving or hosts)[0].latency)
 

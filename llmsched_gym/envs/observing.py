@@ -182,9 +182,19 @@ def show_graph(state: ClusterState, stage_beliefs: Rows, tables: Tables) -> None
             nodes[first_node:n_nodes] = 0.0
             edges[first_edge:n_edges] = 0
             n_nodes, n_edges = first_node, first_edge
+            _take_off(state, i, int(system[System.JOB_ROWS]))
             break
     system[System.NODES] = n_nodes
     system[System.EDGES] = n_edges
+
+
+@kernel
+def _take_off(state: ClusterState, first: int, end: int) -> None:
+    """Note that stages of jobs that are left out have no row, whichever they had in an earlier observation."""
+    for i in range(first, end):
+        job = state.jobs[state.active[i]]
+        for s in range(job.first_stage, job.first_stage + job.n_stages):
+            state.stages[s].row = -1
 
 
 @inlined_kernel

@@ -15,7 +15,7 @@ from llmsched_gym.backends.simulator.kv_cache import cached_blocks
 from llmsched_gym.backends.simulator.loop import Simulation
 from llmsched_gym.backends.simulator.residency import fetch_ns, reload_ns
 from llmsched_gym.backends.simulator.state import engine_at
-from llmsched_gym.cluster.state import ClusterState, Rows, StageStatus
+from llmsched_gym.cluster.state import ClusterState, Rows
 from llmsched_gym.envs.columns import Ahead, Placement, Residency, System
 from llmsched_gym.envs.tables import Tables
 from llmsched_gym.workloads.template import StageKind
@@ -117,7 +117,7 @@ def show_ahead(state: ClusterState, tables: Tables) -> None:
         job = state.jobs[state.active[i]]
         for s in range(job.first_stage, job.first_stage + job.n_stages):
             stage = state.stages[s]
-            if stage.row < 0 or stage.row >= int(tables.system[System.NODES]) or stage.status >= StageStatus.DONE:
+            if stage.row < 0:
                 continue
             shown, mean = tables.ahead[stage.row], state.means[state.first_node[job.app] + stage.node]
             shown[Ahead.MODEL] = -1

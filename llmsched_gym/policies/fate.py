@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Candidate, Executor, Placement, System
 from llmsched_gym.errors import InputError, suggest
+from llmsched_gym.numbers import real_number, whole_number
 from llmsched_gym.policies import fate_horizon
 from llmsched_gym.policies.base import Observation, ObservationMode, Policy
 from llmsched_gym.policies.fate_frontier import (
@@ -43,6 +44,8 @@ from llmsched_gym.policies.fate_frontier import (
     enumerate_candidates,
     look,
 )
+from llmsched_gym.policies.frontier import soonest
+from llmsched_gym.policies.placement import completion_s, legal_placements
 from llmsched_gym.policies.set_packing import Packing, need_ortools, pack_greedily, pack_obviously, pack_optimally
 from llmsched_gym.workloads.template import StageKind
 
@@ -152,8 +155,7 @@ class Fate(Policy):
             (row of the job, template node, executor, number of tasks), in the order in which they start.
         """
         self.plans += 1
-        starts = [(row, *rest) for row, *rest in self._llm_starts(obs)]
-        starts += _tool_starts(obs, self.order(obs))
+        starts = self._llm_starts(obs) + _tool_starts(obs, self.order(obs))
         table = obs["candidates"]
         return [(int(table[r, Candidate.JOB]), int(table[r, Candidate.NODE]), e, k) for r, e, k in starts]
 
@@ -234,14 +236,16 @@ class Fate(Policy):
         return chosen
 
     def _whole(self, field: str, value: Any, least: int, most: int) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        number = whole_number(value)
+        if number is None or not least <= number <= most:
             raise InputError(f"policy {self.name}", field, value, f"a whole number from {least} to {most}")
-        return value
+        return number
 
     def _real(self, field: str, value: Any, least: float, most: float) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        number = real_number(value)
+        if number is None or not least <= number <= most:
             raise InputError(f"policy {self.name}", field, value, f"a number from {least:g} to {most:g}")
-        return float(value)
+        return number
 
 
 def _ms(seconds: Floats) -> NDArray[np.int64]:
@@ -268,13 +272,12 @@ def _is_cut(obs: Observation) -> bool:
 
 def _soonest(obs: Observation) -> int:
     """Return the legal dispatch that is over first; the last action if there is none."""
-    mask = obs["action_mask"]
-    actions = np.flatnonzero(mask[:-1])
-    if actions.size == 0:
-        return len(mask) - 1
-    shown = obs["placements"].reshape(-1, len(Placement))[actions]
-    cost = np.maximum(shown[:, Placement.LOAD_S], shown[:, Placement.FETCH_S]) + shown[:, Placement.TASK_S]
-    return int(actions[cost.argmin()])
+    rows, legal = legal_placements(obs)
+    if rows.size == 0:
+        return len(obs["action_mask"]) - 1
+    executors, seconds = soonest(completion_s(obs, rows), legal)
+    i = int(seconds.argmin())
+    return int(rows[i] * legal.shape[1] + executors[i])
 
 
 def _tool_starts(obs: Observation, order: Ints) -> list[tuple[int, int, int]]:

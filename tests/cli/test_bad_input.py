@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hetero import LEAST
 
 from llmsched_gym.cli import main
 
@@ -44,19 +45,6 @@ TRACE = {
         }
     ],
 }
-MODELS = {
-    "name": "models",
-    "models": {"small": {"weights_gb": 1, "kv_kib_per_token": 1}},
-    "executors": [
-        {
-            "kind": "llm",
-            "memory_gb": 4,
-            "serves": {"small": {"latency": "llama-2-7b-h100", "kv_tokens": 1000}},
-            "load": {"gb_per_s": 1},
-        },
-        {"kind": "regular"},
-    ],
-}
 REQUESTS = "request_id,arrival_s,prompt_tokens,output_tokens\n0,0.0,100,10\n1,0.5,200,20\n"
 
 
@@ -85,8 +73,8 @@ class Files:
 
     def models(self, **changes: Any) -> str:
         """Write a cluster whose executors serve several models, with some fields of theirs changed."""
-        groups = [MODELS["executors"][0] | changes, MODELS["executors"][1]]
-        return self.text("models.yaml", yaml.safe_dump({**MODELS, "executors": groups}))
+        groups = [LEAST["executors"][0] | changes, LEAST["executors"][1]]
+        return self.text("models.yaml", yaml.safe_dump({**LEAST, "executors": groups}))
 
     def trace(self, change: Callable[[Any], Any] = lambda trace: None) -> str:
         """Write a job trace, changed in place."""

@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 from bad_values import EDGES, Field, bad_values, number_fields
+from hetero import LEAST
 from tyro.conf import Positional
 
 from llmsched_gym.cli import _VERBS, main
@@ -29,19 +30,6 @@ from llmsched_gym.workloads.jobtrace_schema import HistoryRecord, JobTrace
 
 CLUSTER: dict[str, Any] = {
     "executors": [{"kind": "llm", "latency": "llama-2-7b-h100"}, {"kind": "regular"}],
-}
-MODELS: dict[str, Any] = {
-    "models": {"small": {"weights_gb": 1, "kv_kib_per_token": 1}},
-    "executors": [
-        {
-            "kind": "llm",
-            "memory_gb": 4,
-            "serves": {"small": {"latency": "llama-2-7b-h100", "kv_tokens": 1000}},
-            "load": {"gb_per_s": 1},
-        },
-        {"kind": "regular", "location": "tools"},
-    ],
-    "links": [{"between": [0, "tools"], "gb_per_s": 1}],
 }
 SCENARIO: dict[str, Any] = {
     "name": "tiny",
@@ -197,7 +185,7 @@ def test_numbers_of_a_cluster_with_models_and_links(
 ) -> None:
     file = tmp_path / "cluster.yaml"
     for value in bad_values(kind, limits):
-        file.write_text(yaml.safe_dump(with_value(MODELS, place, value)))
+        file.write_text(yaml.safe_dump(with_value(LEAST, place, value)))
         line = told("workload", "generate", "--cluster", str(file), "-o", str(tmp_path / "out"))
         check(line, "cluster.yaml", dotted(place))
 
@@ -310,7 +298,7 @@ def test_numbers_of_options(
 
 
 def test_a_cluster_with_good_numbers_is_taken() -> None:
-    assert ClusterSpec.model_validate(MODELS).serves_several
+    assert ClusterSpec.model_validate(LEAST).serves_several
 
 
 def test_there_are_enough_cases() -> None:

@@ -21,9 +21,10 @@ from llmsched_gym.backends.simulator import loop
 from llmsched_gym.cluster.latency import load_profile
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import FAR, TaskStatus
-from llmsched_gym.envs.columns import Placement, Residency
+from llmsched_gym.envs.columns import Ahead, Node, Placement, Residency, System
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.workloads.template import StageKind
+from llmsched_gym.workloads.transfer import expected_output_bytes
 from llmsched_gym.workloads.workload import Workload
 
 SEEDS = range(40)
@@ -291,3 +292,29 @@ def test_executors_with_one_model_show_it_as_resident_and_active() -> None:
     assert not observation["models"][~llm].any()
     for column in (Placement.LOAD_S, Placement.EVICT_S, Placement.FETCH_S):
         assert not observation["placements"][:, :, column].any()
+
+
+def test_ahead_tells_of_the_stages_in_nodes_also_where_jobs_do_not_fit() -> None:
+    env = SchedulingEnv(
+        "hetero4", jobs=30, load=5.0, placement="agent", observation="graph", profiler=False, max_candidates=1
+    )
+    observation, _ = env.reset(seed=0)
+    workload = env.workload
+    tokens = [rows["output_tokens"] / np.maximum(rows["n_tasks"], 1.0) for rows in workload.history]
+    sizes = expected_output_bytes(workload)
+    names = env.cluster.model_names
+    cut, over = 0, False
+    while not over:
+        count = int(observation["system"][System.NODES])
+        listed = len(np.unique(observation["nodes"][:count, Node.JOB]))
+        cut += listed < observation["system"][System.JOB_ROWS]
+        expected = np.zeros_like(observation["ahead"])
+        for row in range(count):
+            app, node = observation["nodes"][row, [Node.APP, Node.NODE]].astype(int)
+            model = workload.node_models[app][node]
+            expected[row, Ahead.MODEL] = names.index(workload.models[model]) if model >= 0 else -1
+            expected[row, Ahead.OUTPUT_TOKENS] = tokens[app][node]
+            expected[row, Ahead.OUTPUT_BYTES] = sizes[app][node]
+        np.testing.assert_array_equal(observation["ahead"], expected)
+        observation, _, over, _, _ = env.step(int(observation["action_mask"].argmax()))
+    assert cut > 0

@@ -10,6 +10,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sameness import assert_same
 
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.envs.vector_env import SchedulingVectorEnv
@@ -25,22 +26,6 @@ def pair(num_envs: int, mode: AutoresetMode, **settings: Any) -> tuple[Schedulin
         return SchedulingEnv(**settings)
 
     return native, SyncVectorEnv([make] * num_envs, autoreset_mode=mode)
-
-
-def assert_same(one: Any, other: Any) -> None:
-    """Compare what both environments return, whatever it is made of."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            assert_same(one[key], other[key])
-    elif isinstance(one, tuple) or (isinstance(one, np.ndarray) and one.dtype == object):
-        for left, right in zip(one, other, strict=True):
-            assert_same(left, right)
-    elif isinstance(one, np.ndarray):
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other)
-    else:
-        assert one == other
 
 
 def random_legal(masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:

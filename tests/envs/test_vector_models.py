@@ -12,6 +12,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 from random_workloads import Case, random_model_cluster, with_models
+from sameness import assert_same
 
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.envs.columns import Executor
@@ -40,21 +41,6 @@ def arguments(seed: int) -> dict[str, Any]:
 def random_actions(masks: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
     """Legal actions, waiting among them."""
     return (rng.random(masks.shape) * masks).argmax(axis=1)
-
-
-def assert_same(one: Any, other: Any) -> None:
-    """Compare what environments return, whatever it is made of."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            assert_same(one[key], other[key])
-    elif isinstance(one, tuple) or (isinstance(one, np.ndarray) and one.dtype == object):
-        for left, right in zip(one, other, strict=True):
-            assert_same(left, right)
-    elif isinstance(one, np.ndarray):
-        np.testing.assert_array_equal(one, other)
-    else:
-        assert one == other
 
 
 @pytest.mark.parametrize("copies", [True, False])
