@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from llmsched_gym.errors import InputError, Plain, RunError, escaped, suggest
 from llmsched_gym.interrupts import PROGRAM, raise_interrupts
@@ -69,10 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         return _end(": ".join(["interrupted", *map(str, interrupt.args)]), 1)
     except BrokenPipeError:  # the reader of our output is gone (`| head`)
-        _drop_output()
+        _drop(sys.stdout)
         return 1
     except OSError as error:
-        _drop_output()
+        _drop(sys.stdout)
         where = "standard output" if error.filename is None else error.filename
         return _end(f"failed: {where}: {error.strerror or error}", 1)
 
@@ -82,8 +82,10 @@ def _interrupt(*_: object) -> None:
 
 
 def _end(last_words: str, code: int) -> int:
-    with suppress(OSError):
-        print(escaped(last_words), file=sys.stderr)
+    try:
+        print(escaped(last_words), file=sys.stderr, flush=True)
+    except OSError:
+        _drop(sys.stderr)
     return code
 
 
@@ -99,10 +101,10 @@ def _mend_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _drop_output() -> None:
-    """Keep Python from complaining once more when it writes at exit what could not be written."""
+def _drop(stream: TextIO) -> None:
+    """Keep Python from complaining, by its exit code too, when it writes at exit what could not be written."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _dispatch(words: list[str]) -> int:

@@ -31,8 +31,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Candidate, Executor, Placement, System
-from llmsched_gym.errors import InputError, suggest
-from llmsched_gym.numbers import real_number, whole_number
 from llmsched_gym.policies import fate_horizon
 from llmsched_gym.policies.base import Observation, ObservationMode, Policy
 from llmsched_gym.policies.fate_frontier import (
@@ -45,6 +43,7 @@ from llmsched_gym.policies.fate_frontier import (
     look,
 )
 from llmsched_gym.policies.frontier import soonest
+from llmsched_gym.policies.parameters import choice, real, whole
 from llmsched_gym.policies.placement import completion_s, legal_placements
 from llmsched_gym.policies.set_packing import Packing, need_ortools, pack_greedily, pack_obviously, pack_optimally
 from llmsched_gym.workloads.template import StageKind
@@ -91,14 +90,13 @@ class Fate(Policy):
         gamma: float = 0.8,
         gb_per_s: float = 23.0,
     ) -> None:
-        self.horizon = self._whole("horizon", horizon, 0, 16)
-        self.shards = self._whole("shards", shards, 1, 4)
-        self.gamma = self._real("gamma", gamma, 0.0, 1.0)
-        self.gb_per_s = self._real("gb_per_s", gb_per_s, 1e-6, 1e6)
-        if planner not in get_args(Planner):
-            raise InputError(f"policy {self.name}", "planner", planner, suggest(str(planner), get_args(Planner)))
-        if without is not None and without not in get_args(Term):
-            raise InputError(f"policy {self.name}", "without", without, suggest(str(without), get_args(Term)))
+        self.horizon = whole(self.name, "horizon", horizon, 0, 16)
+        self.shards = whole(self.name, "shards", shards, 1, 4)
+        self.gamma = real(self.name, "gamma", gamma, 0.0, 1.0)
+        self.gb_per_s = real(self.name, "gb_per_s", gb_per_s, 1e-6, 1e6)
+        choice(self.name, "planner", planner, get_args(Planner))
+        if without is not None:
+            choice(self.name, "without", without, get_args(Term))
         self.terms = frozenset(get_args(Term)) - {without} if horizon else frozenset()
         self._cp_model = need_ortools(self.name) if planner == "cpsat" else None
         self.reset({})
@@ -234,18 +232,6 @@ class Fate(Policy):
             self.fallbacks += 1
             chosen = pack_greedily(packing)
         return chosen
-
-    def _whole(self, field: str, value: Any, least: int, most: int) -> int:
-        number = whole_number(value)
-        if number is None or not least <= number <= most:
-            raise InputError(f"policy {self.name}", field, value, f"a whole number from {least} to {most}")
-        return number
-
-    def _real(self, field: str, value: Any, least: float, most: float) -> float:
-        number = real_number(value)
-        if number is None or not least <= number <= most:
-            raise InputError(f"policy {self.name}", field, value, f"a number from {least:g} to {most:g}")
-        return number
 
 
 def _ms(seconds: Floats) -> NDArray[np.int64]:

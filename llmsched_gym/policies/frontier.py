@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.policies.base import Observation, Policy
-from llmsched_gym.policies.placement import State, check_state, completion_s, legal_placements
+from llmsched_gym.policies.parameters import choice
+from llmsched_gym.policies.placement import STATES, State, completion_s, legal_placements
 
 
 class FrontierPolicy(Policy):
@@ -28,7 +29,7 @@ class FrontierPolicy(Policy):
     placement = "agent"
 
     def __init__(self, state: str = "aware") -> None:
-        self.state: State = check_state(self.name, state)
+        self.state: State = choice(self.name, "state", state, STATES)
 
     @abstractmethod
     def pick(

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Candidate, Job
-from llmsched_gym.errors import InputError, suggest
 from llmsched_gym.policies.base import Observation, Policy, job_column
+from llmsched_gym.policies.parameters import choice, real
 from llmsched_gym.profiler.features import INTERVAL
 
 SCORES = {
@@ -67,11 +67,10 @@ class LLMSched(Policy):
         score: Literal["sum", "product", "rate"] = "sum",
         interval: float = 0.3,
     ) -> None:
-        _check_share("epsilon", epsilon, 1.0)
-        _check_share("sampling_ratio", sampling_ratio, 1.0)
-        _check_share("interval", interval, INTERVAL)
-        if score not in SCORES:
-            raise InputError("policy llmsched", "score", score, suggest(str(score), SCORES))
+        real("llmsched", "epsilon", epsilon, 0.0, 1.0)
+        real("llmsched", "sampling_ratio", sampling_ratio, 0.0, 1.0)
+        real("llmsched", "interval", interval, 0.0, INTERVAL)
+        choice("llmsched", "score", score, SCORES)
         self.epsilon = epsilon
         self.sampling_ratio = sampling_ratio
         self.reduction = SCORES[score]
@@ -133,8 +132,3 @@ def overlap_groups(low: Floats, high: Floats) -> NDArray[np.intp]:
     groups = np.zeros(len(low), dtype=np.intp)
     groups[order[1:]] = np.cumsum(low[order[1:]] > reached[:-1])
     return groups
-
-
-def _check_share(field: str, value: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= most:
-        raise InputError("policy llmsched", field, value, f"a number from 0 to {most:g}")

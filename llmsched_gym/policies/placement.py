@@ -8,19 +8,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Executor, Placement, Residency, System
-from llmsched_gym.errors import InputError
 from llmsched_gym.policies.base import Observation
 
 Costs = NDArray[Any]
 
 State = Literal["aware", "blind"]
 """Whether expected times count what the state of an executor adds (`start_s`, `completion_s`)."""
+
+STATES: Final[tuple[State, ...]] = ("aware", "blind")
 
 
 class PlacementRule(ABC):
@@ -112,15 +113,3 @@ def residency(obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
     executors = models.shape[1]
     none = np.zeros((executors, 1, len(Residency)), np.float32)
     return np.concatenate((obs["models"], none), axis=1)[np.arange(executors), models]  # column -1 is that of no model
-
-
-def check_state(policy: str, state: object) -> State:
-    """Return `state` if it is one.
-
-    Raises:
-        InputError: It is none.
-    """
-    found = next((one for one in get_args(State) if one == state), None)
-    if found is None:
-        raise InputError(f"policy {policy}", "state", state, " or ".join(get_args(State)))
-    return found

@@ -32,13 +32,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shell(program: Path, words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the program in a shell, which knows redirections."""
+    """Run the program in a shell, which knows redirections, with its streams buffered as they are by default."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
         ["bash", "-c", f"{program} {words}"],
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
         check=False,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -186,9 +187,24 @@ def test_a_stage_without_another_executor_suffers_without_end(place: Any) -> Non
     assert chosen("sufferage", place([LLM, LLM], [[{"task_s": 1}, {"task_s": 90}], [{"task_s": 5}, None]])) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("mct?wait=no", "policy mct: wait: got 'no'; expected true or false"),
+        ("mct?wait=1", "policy mct: wait: got 1; expected true or false"),
+        ("prefix_aware?beta=many", "policy prefix_aware: beta: got 'many'; expected a number from 0"),
+        ("srtf+kv_router?kv_tokens=0", "policy kv_router: kv_tokens: got 0; expected a number from 1"),
+        ("kv_router?overlap_weight=true", "policy kv_router: overlap_weight: got True; expected a number from 0"),
+    ],
+)
+def test_parameters_are_checked(spec: str, told: str) -> None:
+    with pytest.raises(InputError, match=re.escape(told)):
+        load_policy(spec)
+
+
 @pytest.mark.parametrize("name", ["mct", "min_min", "etf", "srtf+mct"])
 def test_unknown_states_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match="state: got 'awake'; expected aware or blind"):
+    with pytest.raises(InputError, match="state: got 'awake'; expected one of aware, blind"):
         load_policy(f"{name}?state=awake")
 
 

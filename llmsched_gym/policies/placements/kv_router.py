@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Candidate, Executor, Placement
 from llmsched_gym.policies.base import Observation
+from llmsched_gym.policies.parameters import real
 from llmsched_gym.policies.placement import Costs, PlacementRule
 
 _BLOCK: Final = 16
@@ -32,7 +33,8 @@ class KVRouter(PlacementRule):
     name = "kv_router"
 
     def __init__(self, overlap_weight: float = 1.0, kv_tokens: float = 65536) -> None:
-        self.overlap_weight, self.kv_tokens = overlap_weight, kv_tokens
+        self.overlap_weight = real(self.name, "overlap_weight", overlap_weight, 0.0, 1e6)
+        self.kv_tokens = real(self.name, "kv_tokens", kv_tokens, 1.0, 1e9)
 
     def cost(self, obs: Observation, rows: NDArray[np.intp]) -> Costs:
         """Rate by blocks."""

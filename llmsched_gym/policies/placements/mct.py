@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Placement
 from llmsched_gym.policies.base import Observation
-from llmsched_gym.policies.placement import Costs, PlacementRule, State, check_state, completion_s
+from llmsched_gym.policies.parameters import choice, flag
+from llmsched_gym.policies.placement import STATES, Costs, PlacementRule, State, completion_s
 
 
 class MCT(PlacementRule):
@@ -25,8 +26,8 @@ class MCT(PlacementRule):
     name = "mct"
 
     def __init__(self, state: str = "aware", wait: bool = False) -> None:
-        self.state: State = check_state(self.name, state)
-        self.wait = wait
+        self.state: State = choice(self.name, "state", state, STATES)
+        self.wait = flag(self.name, "wait", wait)
 
     def cost(self, obs: Observation, rows: NDArray[np.intp]) -> Costs:
         """Rate by the expected completion."""

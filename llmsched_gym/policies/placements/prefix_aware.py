@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Candidate, Placement
 from llmsched_gym.policies.base import Observation
+from llmsched_gym.policies.parameters import real
 from llmsched_gym.policies.placement import Costs, PlacementRule, tasks_held
 
 
@@ -26,7 +27,7 @@ class PrefixAware(PlacementRule):
     name = "prefix_aware"
 
     def __init__(self, beta: float = 1.0) -> None:
-        self.beta = beta
+        self.beta = real(self.name, "beta", beta, 0.0, 1e6)
 
     def cost(self, obs: Observation, rows: NDArray[np.intp]) -> Costs:
         """Rate by the negative score."""
