@@ -37,6 +37,7 @@ def draw(stages: int, executors: int, rng: np.random.Generator) -> dict[str, NDA
     candidates = rng.random((stages, len(Candidate)), np.float32)
     candidates[:, Candidate.JOB] = np.arange(stages)
     candidates[:, Candidate.KIND] = kinds
+    candidates[:, Candidate.TASKS_WAITING] = rng.integers(1, 9, stages)
     candidates[:, Candidate.PROMPT_TOKENS] = np.where(kinds == 0, 1000, 0)
     placements = rng.random((stages, executors, len(Placement)), np.float32)
     legal = serves & (rng.random((stages, executors)) < 0.5)
@@ -57,6 +58,7 @@ def draw(stages: int, executors: int, rng: np.random.Generator) -> dict[str, NDA
     system |= {System.NODES: 2 * stages, System.EDGES: stages}
     executor_rows = rng.integers(0, 9, (executors, len(Executor))).astype(np.float32)
     executor_rows[:, Executor.KV_USED] /= 9
+    executor_rows[:, Executor.SLOTS] = 16
     return {
         "candidates": candidates,
         "jobs": rng.random((stages, len(Job)), np.float32),

@@ -26,13 +26,17 @@ class OnePiece:
 
     def __init__(self, kinds: Iterable[tuple[tuple[int, ...], DTypeLike]]) -> None:
         self._places: list[tuple[tuple[int, ...], np.dtype[Any], int]] = []
+        self._all: list[NDArray[Any] | None] = []  # arrays without elements are made once: there is nothing to share
         self._bytes = 0
         for shape, dtype in kinds:
-            dtype = np.dtype(dtype)
-            self._places.append((shape, dtype, self._bytes))
-            self._bytes += -(-prod(shape) * dtype.itemsize // _CACHE_LINE) * _CACHE_LINE
+            dtype, size = np.dtype(dtype), prod(shape)
+            self._all.append(None if size else np.zeros(shape, dtype))
+            if size:
+                self._places.append((shape, dtype, self._bytes))
+                self._bytes += -(-size * dtype.itemsize // _CACHE_LINE) * _CACHE_LINE
 
     def zeros(self) -> list[NDArray[Any]]:
         """Return new arrays, filled with zeros."""
         memory = np.zeros(self._bytes, np.uint8)
-        return [np.ndarray(shape, dtype, memory, start) for shape, dtype, start in self._places]
+        made = iter([np.ndarray(shape, dtype, memory, start) for shape, dtype, start in self._places])
+        return [next(made) if array is None else array for array in self._all]
