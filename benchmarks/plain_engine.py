@@ -37,6 +37,7 @@ class Request:
     app_prefix_tokens: int = 0
     job_prefix: int = -1
     own_from: int = 0
+    fetched: int = 0  # leading tokens that come from elsewhere, in whole blocks, until it is first admitted
     computed: int = 0  # tokens that have a place in the KV cache, those of iterations in flight included
     generated: int = 0  # tokens that have come out
     promised: int = 0  # tokens that iterations in flight will bring
@@ -228,6 +229,10 @@ class PlainEngine:
             self.launch()
             self.land()
 
+    def cached_tokens(self, request: Request) -> int:
+        """Return how many leading tokens of a request that this engine does not hold are in its cache."""
+        return len(self.pool.hits(request)) * self.config.block_size
+
     # --- one iteration ---
 
     def schedule(self) -> bool:
@@ -321,6 +326,8 @@ class PlainEngine:
         request.blocks = found
         request.hashed = len(found)
         request.computed = len(found) * self.config.block_size
+        if request.fetched > request.computed:
+            self.extend(request, request.fetched - request.computed)
         if request.scheduled_ns is None:
             request.cached = request.computed
         return True
@@ -329,7 +336,7 @@ class PlainEngine:
         """Preempt the last of RUNNING: it restarts in front of WAITING."""
         victim = self.running.pop()
         self.pool.release(victim)
-        victim.computed = victim.promised = 0
+        victim.computed = victim.promised = victim.fetched = 0
         victim.restarts += 1
         self.waiting.appendleft(victim)
         return victim

@@ -130,6 +130,7 @@ class PlainSimulator:
         """Lay out the jobs and the executors."""
         self.rotate = rotate
         self.links = {frozenset(link.between): link for link in cluster.links}
+        self.kv_transfer = cluster.kv_transfer
         models = [workload.models[row["model"]] if row["model"] >= 0 else "" for row in workload.tasks]
         self.output_bytes = workload.tasks["output_bytes"].tolist()
         children, reveals = workload.children.tolist(), workload.reveals.tolist()
@@ -160,6 +161,9 @@ class PlainSimulator:
         self.start_ns = [-1] * len(workload.tasks)
         self.finish_ns = [-1] * len(workload.tasks)
         self.dispatches = 0
+        self.fetched: dict[int, int] = {}
+        """Tokens of KV that tasks fetch."""
+        self.transfers = 0
         self.used_at: dict[int, list[tuple[int, int, int]]] = {}
         """KV blocks in use and in all, and tokens generated so far, on each LLM executor, its active model's, at the
         decisions of an instant."""
@@ -230,10 +234,12 @@ class PlainSimulator:
         executor.running += 1
         self.start_ns[task] = self.now_ns
         self.dispatches += 1
-        there_ns = max([self.now_ns, executor.ready_ns, *self.arrivals_of_inputs(stage, executor)])
+        fetched, kv_ns = self.fetched_kv(task, stage.model, executor) if executor.models else (0, 0)
+        there_ns = max([self.now_ns + kv_ns, executor.ready_ns, *self.arrivals_of_inputs(stage, executor)])
         if not executor.models:
             heapq.heappush(self.events, (there_ns + self.duration_ns[task], number, self.dispatches, task))
         elif there_ns > self.now_ns:
+            self.fetched[task] = fetched
             heapq.heappush(self.events, (there_ns, number, self.dispatches, task))
         else:
             self.submit(number, task)
@@ -249,12 +255,39 @@ class PlainSimulator:
                 arrivals.append(self.now_ns + round(link.latency_s * 1e9) + math.ceil(size * (1.0 / link.gb_per_s)))
         return arrivals
 
-    def submit(self, number: int, task: int) -> None:
-        """Hand a task to the engine of the active model."""
-        executor = self.executors[number]
-        assert executor.engine is not None
+    def fetched_kv(self, task: int, model: str, executor: Executor) -> tuple[int, int]:
+        """Return the tokens that are cached if a task fetches KV, and how long that takes, in ns; 0 if it does not.
+
+        It fetches from where it gains most: prefill time saved less the time of sending.
+        """
+        mine = next(one for one in executor.models if executor.any_model or one.host.model == model)
+        if self.kv_transfer is None or mine.engine is None or not mine.engine.config.prefix_caching:
+            return 0, 0
+        cached, size = mine.engine.cached_tokens(self.request(task)), mine.engine.config.block_size
+        profile = mine.engine.config.profile
+        best, best_gain = (0, 0), 0
+        for other in self.executors:
+            for theirs in other.models:
+                if other is executor or theirs.host.model != mine.host.model or theirs.engine is None:
+                    continue
+                found = theirs.engine.cached_tokens(self.request(task)) // size * size
+                if found <= cached:
+                    continue
+                same_place = other.location == executor.location or not self.links
+                link = self.kv_transfer if same_place else self.links[frozenset((other.location, executor.location))]
+                size_bytes = (found - cached) * mine.host.kv_bytes
+                kv_ns = round(link.latency_s * 1e9) + math.ceil(size_bytes * (1.0 / link.gb_per_s))
+                before = sum(range(cached, found))
+                gain = (found - cached) * profile.prefill_ps + before * profile.attention_ps - kv_ns * 1000
+                if gain > best_gain:
+                    best, best_gain = (found, kv_ns), gain
+        self.transfers += best[0] > 0
+        return best
+
+    def request(self, task: int) -> Request:
+        """Return a task as a request that arrives now."""
         row = self.task_rows[task]
-        request = Request(
+        return Request(
             self.now_ns,
             int(row["prompt_tokens"]),
             int(row["output_tokens"]),
@@ -263,6 +296,13 @@ class PlainSimulator:
             int(row["job_prefix"]),
             int(self.own_from[task]),
         )
+
+    def submit(self, number: int, task: int) -> None:
+        """Hand a task to the engine of the active model."""
+        executor = self.executors[number]
+        assert executor.engine is not None
+        request = self.request(task)
+        request.fetched = self.fetched.get(task, 0)
         executor.requests[request] = task
         executor.engine.submit(request, self.now_ns)
 

@@ -5,9 +5,9 @@
 Compared to the nanosecond: when every task starts and finishes, first come first served. Compared exactly: the KV
 blocks in use and the tokens generated so far on every LLM executor at every decision, as the observation tells them.
 Clusters run short of KV blocks, batch synchronously and asynchronously, with and without prefix caching; jobs reveal,
-skip and plan stages, arrive together, and have tasks that take no time. With ``--models``, executors serve several
-models each, load and evict them, and fetch what lies elsewhere; dispatches go to one executor after the other. Exits
-with 1 if anything differs, and says which clusters.
+skip and plan stages, arrive together, and have tasks that take no time; engines of some clusters fetch KV from each
+other. With ``--models``, executors serve several models each, load and evict them, and fetch outputs that lie
+elsewhere; dispatches go to one executor after the other. Exits with 1 if anything differs, and says which clusters.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Verdict(NamedTuple):
         wrong: How many of them differ.
         preemptions: Sequences that were preempted.
         loads: Dispatches that began to load a model, or to activate it.
+        transfers: Dispatches that fetched KV.
     """
 
     equal: bool
@@ -48,6 +49,7 @@ class Verdict(NamedTuple):
     wrong: int
     preemptions: int
     loads: int
+    transfers: int
 
 
 def random_case(seed: int) -> Case:
@@ -100,7 +102,8 @@ def check(case: Case, *, models: bool = False) -> Verdict:
         observation, _, done, _, info = env.step(action)
     tasks = env.episode.state.tasks
     equal = tasks["start_ns"].tolist() == start_ns and tasks["finish_ns"].tolist() == finish_ns
-    return Verdict(equal, readings, wrong, info["result"]["preemptions"], int((tasks["load_ns"] > 0).sum()))
+    loads = int((tasks["load_ns"] > 0).sum())
+    return Verdict(equal, readings, wrong, info["result"]["preemptions"], loads, plain.transfers)
 
 
 def oldest(mask: NDArray[np.int8], executors: int, dispatches: int) -> int:
@@ -135,6 +138,7 @@ def main() -> None:
         "wrong_readings": sum(one.wrong for one in verdicts.values()),
         "preemptions": sum(one.preemptions for one in verdicts.values()),
         "loads": sum(one.loads for one in verdicts.values()),
+        "transfers": sum(one.transfers for one in verdicts.values()),
         "differ": differ,
     }
     if arguments.json:
@@ -142,7 +146,7 @@ def main() -> None:
     else:
         print(
             f"{found['equal']} of {found['clusters']} clusters equal ({found['preemptions']} preemptions, "
-            f"{found['loads']} loads), "
+            f"{found['loads']} loads, {found['transfers']} transfers of KV), "
             f"{found['wrong_readings']} of {found['readings']} readings of KV blocks and tokens wrong"
         )
         if differ:

@@ -17,7 +17,7 @@ from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.workloads.assemble import Part, assemble
 from llmsched_gym.workloads.block import JobBlock, static_block
 from llmsched_gym.workloads.history import compute_history
-from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, TemplateNode
+from llmsched_gym.workloads.template import ANY_MODEL, ApplicationTemplate, StageKind, TemplateNode
 from llmsched_gym.workloads.validate import validate_workload
 from llmsched_gym.workloads.workload import Workload
 
@@ -176,7 +176,15 @@ def random_cluster(rng: np.random.Generator, *, short_of_kv: bool) -> ClusterSpe
     for group in groups:
         if group["kind"] == "llm":
             group["async_scheduling"] = bool(rng.random() < 0.5)
-    return ClusterSpec.model_validate({"name": "random", "executors": groups})
+    content: dict[str, object] = {"name": "random", "executors": groups}
+    if rng.random() < 0.5:
+        content |= {"models": {ANY_MODEL: {"weights_gb": 1.0, "kv_kib_per_token": 10.0}}} | _kv_transfer(rng)
+    return ClusterSpec.model_validate(content)
+
+
+def _kv_transfer(rng: np.random.Generator) -> dict[str, object]:
+    rate = {"gb_per_s": float(rng.choice([23.0, 450.0, 1e5])), "latency_s": float(rng.choice([0.0, 1e-5]))}
+    return {"kv_transfer": rate}
 
 
 MODELS = ("small", "middle", "large")
@@ -244,7 +252,8 @@ def random_model_cluster(rng: np.random.Generator) -> ClusterSpec:
         for k, a in enumerate(places)
         for b in places[k + 1 :]
     ]
-    return ClusterSpec.model_validate({"name": "random", "models": catalogue, "executors": groups, "links": links})
+    content = {"name": "random", "models": catalogue, "executors": groups, "links": links}
+    return ClusterSpec.model_validate(content | (_kv_transfer(rng) if rng.random() < 0.5 else {}))
 
 
 @dataclass(frozen=True)

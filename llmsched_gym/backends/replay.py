@@ -140,7 +140,7 @@ def _drive(engines: Engines, tasks: Any, order: NDArray[np.int64], submitted: in
             written += 1
             complete(engine, tasks, record.finished)
         while submitted < len(order) and tasks[order[submitted]].start_ns == now:
-            submit(engine, tasks, order[submitted], now)
+            submit(engine, tasks, order[submitted], now, 0)
             submitted += 1
         plan(engine, tasks)
     return submitted, written

@@ -51,6 +51,11 @@ class ModelFacts(Config):
     weights_gb: Real = Field(gt=0.0, le=1e5)
     kv_kib_per_token: Real = Field(gt=0.0, le=1e6)
 
+    @property
+    def kv_bytes(self) -> int:
+        """KV cache per token, in bytes."""
+        return round(self.kv_kib_per_token * 1024)
+
 
 class Served(Config):
     """A model on an executor that serves several.
@@ -81,18 +86,26 @@ class Loading(Config):
     gb_per_s: Real = Field(ge=1e-3, le=1e6)
 
 
-class Link(Config):
-    """What lies between two locations, both ways.
+class Rate(Config):
+    """How long sending takes.
 
     Attributes:
-        between: The two.
         gb_per_s: GB per second.
         latency_s: Seconds, whatever the size.
     """
 
-    between: tuple[Location, Location]
     gb_per_s: Real = Field(ge=1e-6, le=1e6)
     latency_s: Real = Field(default=0.0, ge=0.0, le=1e4)
+
+
+class Link(Rate):
+    """What lies between two locations, both ways.
+
+    Attributes:
+        between: The two.
+    """
+
+    between: tuple[Location, Location]
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,7 @@ class Host:
         kv_tokens: KV room.
         bytes: Memory that it takes up while it is resident, weights and KV room; 0 where memory is of no concern.
         load_ns: How long loading it takes.
+        kv_bytes: KV cache per token; 0 where it is of no concern.
     """
 
     model: str
@@ -112,6 +126,7 @@ class Host:
     kv_tokens: int
     bytes: int = 0
     load_ns: int = 0
+    kv_bytes: int = 0
 
 
 _OF_ONE: Final = ("latency", "model", "kv_tokens")
@@ -186,16 +201,16 @@ class LLMExecutors(Config):
         """Return the models of each of these executors."""
         if not self.serves:
             assert self.latency is not None
-            return [Host(self.model, self.latency, self.kv_tokens)]
+            facts = catalogue.get(self.model)
+            return [Host(self.model, self.latency, self.kv_tokens, kv_bytes=facts.kv_bytes if facts else 0)]
         return [self._host(name, served, catalogue[name]) for name, served in self.serves.items()]
 
     def _host(self, name: str, served: Served, facts: ModelFacts) -> Host:
         assert self.load is not None
-        kv_bytes = round(served.kv_tokens * facts.kv_kib_per_token * 1024)
+        room = round(served.kv_tokens * facts.kv_kib_per_token * 1024)
         load_s = self.load.overhead_s + facts.weights_gb / (self.gpus * self.load.gb_per_s)
-        return Host(
-            name, served.latency, served.kv_tokens, round(facts.weights_gb * 1e9) + kv_bytes, round(load_s * 1e9)
-        )
+        size = round(facts.weights_gb * 1e9) + room
+        return Host(name, served.latency, served.kv_tokens, size, round(load_s * 1e9), facts.kv_bytes)
 
     @model_validator(mode="after")
     def _one_model_or_several(self) -> Self:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.cluster.executors import LLMExecutors
+from llmsched_gym.cluster.executors import LLMExecutors, Rate
 from llmsched_gym.cluster.latency import LatencyProfile, expected_ps, iteration_ps
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.cluster.state import (
@@ -129,6 +129,7 @@ def initial_state(workload: Workload, cluster: ClusterSpec) -> ClusterState:
         host_of=_host_of(executors, hosts, regular_pool + 1),
         inputs=np.zeros((len(stages), len(links := _links(cluster))), np.int64),
         links=links,
+        kv_links=_kv_links(cluster),
         pools=_pools(executors, regular_pool + 1),
         first_node=first_node.astype(np.int32),
         means=_means(workload),
@@ -199,7 +200,7 @@ def _hosts(cluster: ClusterSpec, models: tuple[str, ...]) -> NDArray[Any]:
     engines, names = cluster.engines, cluster.model_names
     rows = np.zeros(len(engines), HOST_STATE)
     for row, (group, host) in zip(rows, engines, strict=True):
-        row["bytes"], row["load_ns"] = host.bytes, host.load_ns
+        row["bytes"], row["kv_bytes"], row["load_ns"] = host.bytes, host.kv_bytes, host.load_ns
         row["activate_ns"] = round(group.activate_s * 1e9)
         row["model"] = models.index(host.model) if host.model in models else -1
         row["name"] = names.index(host.model)
@@ -226,8 +227,22 @@ def _links(cluster: ClusterSpec) -> NDArray[Any]:
     links = np.zeros((places, places), LINK)
     for link in cluster.links:
         a, b = (locations.index(end) for end in link.between)
-        links[a, b] = links[b, a] = (round(link.latency_s * 1e9), 1.0 / link.gb_per_s)
+        links[a, b] = links[b, a] = _link(link)
     return links
+
+
+def _kv_links(cluster: ClusterSpec) -> NDArray[Any]:
+    if cluster.kv_transfer is None:
+        return np.zeros((0, 0), LINK)
+    places = len(cluster.locations)
+    links = np.full((places, places), np.array(_link(cluster.kv_transfer), LINK))
+    if cluster.links:
+        np.copyto(links, _links(cluster), where=~np.eye(places, dtype=np.bool_))
+    return links
+
+
+def _link(link: Rate) -> tuple[int, float]:
+    return round(link.latency_s * 1e9), 1.0 / link.gb_per_s
 
 
 def _pools(executors: NDArray[Any], n_pools: int) -> NDArray[Any]:

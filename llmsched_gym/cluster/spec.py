@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.cluster.executors import Host, Link, LLMExecutors, ModelFacts, RegularExecutors
+from llmsched_gym.cluster.executors import Host, Link, LLMExecutors, ModelFacts, Rate, RegularExecutors
 from llmsched_gym.cluster.latency import LatencyProfile, load_profile, names_file
 from llmsched_gym.complaints import from_validation, refused
 from llmsched_gym.config import Config, beside, read_mapping
@@ -31,12 +31,15 @@ class ClusterSpec(Config):
         executors: Groups of equal executors; their order is the order of executors in observations.
         models: The catalogue: what each model that is served in turn with others takes up.
         links: Between any two locations. Without any, where something lies is of no concern.
+        kv_transfer: How engines of one model get what another one has cached of a prompt; without it, they do not.
+            Between locations with links, the links say how long it takes.
     """
 
     name: str = Field(default="cluster", min_length=1, max_length=200)
     executors: tuple[Annotated[LLMExecutors | RegularExecutors, Field(discriminator="kind")], ...] = Field(min_length=1)
     models: dict[Annotated[str, Field(min_length=1, max_length=200)], ModelFacts] = Field(default_factory=dict)
     links: tuple[Link, ...] = ()
+    kv_transfer: Rate | None = None
 
     @model_validator(mode="after")
     def _models_are_known_and_fit(self) -> Self:
@@ -76,6 +79,20 @@ class ClusterSpec(Config):
         for a, b in combinations(self.locations, 2):
             if frozenset((a, b)) not in found:
                 raise refused("links", Plain(f"none between {a} and {b}"), "one between any two locations of executors")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_sent_has_a_size(self) -> Self:
+        if self.kv_transfer is None:
+            return self
+        for i, group in enumerate(self.executors):
+            if not isinstance(group, LLMExecutors):
+                continue
+            if group.whole_prefixes:
+                raise refused(f"executors.{i}.whole_prefixes", True, "false beside kv_transfer: blocks are sent")
+            if not group.serves and group.model not in self.models:
+                allowed = "a model that models lists, beside kv_transfer: it says how large KV is"
+                raise refused(f"executors.{i}.model", group.model, allowed)
         return self
 
     @property
@@ -154,13 +171,15 @@ class ClusterSpec(Config):
             InputError: There is not one group of LLM executors to change, nor are there groups of that many in all; or
                 executors serve several models, or there are links, as no server knows of either.
         """
-        if self.serves_several or self.links:
-            field = "executors" if self.serves_several else "links"
-            found = Plain(
-                "executors that serve several models" if self.serves_several else f"{len(self.links)} of them"
-            )
-            allowed = "one model per executor, and no links: servers are real"
-            raise InputError(f"cluster {self.name}", field, found, allowed)
+        simulated = {
+            "executors": "executors that serve several models" if self.serves_several else "",
+            "links": f"{len(self.links)} of them" if self.links else "",
+            "kv_transfer": "a rate" if self.kv_transfer is not None else "",
+        }
+        for field, found in simulated.items():
+            if found:
+                allowed = "one model per executor, no links, no kv_transfer: servers are real"
+                raise InputError(f"cluster {self.name}", field, Plain(found), allowed)
         if sum(group.count for group in self.llm) == count:
             return self
         if len(self.llm) != 1:

@@ -168,6 +168,7 @@ EXECUTOR_STATE: Final = np.dtype(
 HOST_STATE: Final = np.dtype(
     [
         ("bytes", "i8"),  # memory that it takes up while it is resident
+        ("kv_bytes", "i8"),  # per token
         ("load_ns", "i8"),  # how long loading it takes
         ("activate_ns", "i8"),  # how long activating it takes while it is resident
         ("used_ns", "i8"),  # when it was last made active or ran its last task; below 0: by rank at time 0
@@ -228,6 +229,7 @@ class ClusterState(NamedTuple):
         inputs: (n_stages, locations) int64; bytes that finished parents have left for a stage, by where they are.
             Without columns where that is of no concern.
         links: (locations, locations) `LINK`; likewise empty.
+        kv_links: (locations, locations) `LINK`, by which engines fetch KV from each other; empty where they do not.
         pools: (n_pools,) `POOL_STATE`.
         first_node: (applications,) int32; where the template nodes of each begin in `means`.
         means: (nodes,) `MEAN`.
@@ -247,6 +249,7 @@ class ClusterState(NamedTuple):
     host_of: NDArray[np.int32]
     inputs: NDArray[np.int64]
     links: Rows
+    kv_links: Rows
     pools: Rows
     first_node: NDArray[np.int32]
     means: Rows

@@ -1,7 +1,7 @@
 """What a policy that chooses executors sees: what it would cost to run each candidate on each of them.
 
 All of it follows from what is revealed, from historical means, and from what lies where. Tokens that a running task has
-just put out, and that another of its job would find in the cache, may be missing.
+just put out, and that another of its job would find in the cache, may be missing where engines do not fetch KV.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from llmsched_gym.backends.simulator.kv_cache import cached_blocks
 from llmsched_gym.backends.simulator.loop import Simulation
 from llmsched_gym.backends.simulator.residency import fetch_ns, reload_ns
 from llmsched_gym.backends.simulator.state import engine_at
+from llmsched_gym.backends.simulator.transfer import best_transfer
 from llmsched_gym.cluster.state import ClusterState, Rows
 from llmsched_gym.envs.columns import Ahead, Placement, Residency, System
 from llmsched_gym.envs.tables import Tables
@@ -88,13 +89,16 @@ def _show_placement(
             shown[Placement.EVICT_S] = reload_ns(state, executor, host.bytes) * _SECONDS
         task = state.tasks[stage.first_task + stage.started_tasks]
         engine = engine_at(simulation.engines, h)
-        cached = cached_blocks(engine, task) * engine.row[0].block_size if host.resident == 1 else 0
+        kv = best_transfer(state, simulation.engines, task, executor)
+        blocks = max(kv.blocks, cached_blocks(engine, task)) if host.resident == 1 else kv.blocks
+        cached = blocks * engine.row[0].block_size
+        shown[Placement.FETCH_S] = kv.ns * _SECONDS
         active = h == row.engine
         batch, context = row.running + 1 if active else 1, row.context_tokens if active else 0
         shown[Placement.CACHED_TOKENS] = cached
         shown[Placement.TASK_S] = task_s(engine.row[0].latency_ps, batch, context, task, cached, output)
     shown[Placement.SERVES] = 1
-    shown[Placement.FETCH_S] = fetch_ns(state, s, executor) * _SECONDS
+    shown[Placement.FETCH_S] = max(shown[Placement.FETCH_S], fetch_ns(state, s, executor) * _SECONDS)
     overdue_ns = 1 if row.n_engines > 0 else 0  # a batch takes at least that long until something can have changed
     drained_s = max(row.drained_ns - state.clock[0].now_ns, overdue_ns) * _SECONDS
     if (row.pools >> stage.pool) & 1 == 0:

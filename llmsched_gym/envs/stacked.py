@@ -137,6 +137,7 @@ def _cluster_at(stack: ClusterState, place: int) -> ClusterState:
         stack.host_of[place],
         stack.inputs[place],
         stack.links[place],
+        stack.kv_links[place],
         stack.pools[place],
         stack.first_node[place],
         stack.means[place],

@@ -68,7 +68,7 @@ def moments(
         yield now, look == now
         probe += look == now
         while following < len(arrivals) and arrivals[following] == now:
-            submit(engine, tasks, following, now)
+            submit(engine, tasks, following, now, 0)
             following += 1
         plan(engine, tasks)
 

@@ -129,7 +129,7 @@ def test_tokens_come_out_with_the_iterations_that_have_ended() -> None:
     tasks, _ = task_rows(prompts((10, 50)))
     nothing = np.zeros(0, np.int32)
     engine = view(new_engines([EngineConfig(MS)], 1, 0))
-    submit(engine, tasks, 0, 0)
+    submit(engine, tasks, 0, 0, 0)
     plan(engine, tasks)
     assert engine.row[0]["event_ns"] == 1_000_000
     assert count_tokens(engine, 500_000, nothing) == 0

@@ -160,6 +160,22 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda c: c["executors"].append({"kind": "regular", "location": 3}),
         "links: got none between x and 3; expected one between any two locations of executors",
     ),
+    "KV at no rate": (
+        put("kv_transfer", value={"gb_per_s": 0}),
+        "kv_transfer.gb_per_s: got 0; expected a number from 1e-06",
+    ),
+    "KV before it is sent": (
+        put("kv_transfer", value={"gb_per_s": 1, "latency_s": -1}),
+        "kv_transfer.latency_s: got -1; expected a number from 0",
+    ),
+    "KV of a size that nobody knows": (
+        all_of(put("kv_transfer", value={"gb_per_s": 1}), plain(model="z")),
+        "executors.0.model: got 'z'; expected a model that models lists, beside kv_transfer: it says how large KV is",
+    ),
+    "KV of whole prefixes": (
+        all_of(put("kv_transfer", value={"gb_per_s": 1}), plain(whole_prefixes=True)),
+        "executors.0.whole_prefixes: got True; expected false beside kv_transfer: blocks are sent",
+    ),
     "a link of three": (put("links", 0, "between", value=["x", "y", "z"]), "links.0.between: got ['x', 'y', 'z']; exp"),
     "a link of one": (put("links", 0, "between", value=["x"]), f"links.0.between.1: got nothing; {LOCATION}"),
     "a link to a truth": (put("links", 0, "between", value=["x", True]), f"links.0.between.1: got True; {LOCATION}"),
@@ -281,7 +297,10 @@ def links_alone() -> ClusterSpec:
             load_cluster(copy.deepcopy(GOOD)),
             "executors: got executors that serve several models; expected one model per",
         ),
-        (links_alone(), "links: got 1 of them; expected one model per executor, and no links: servers are real"),
+        (
+            links_alone(),
+            "links: got 1 of them; expected one model per executor, no links, no kv_transfer: servers are real",
+        ),
     ],
 )
 def test_real_servers_have_one_model_and_no_links(spec: ClusterSpec, found: str) -> None:

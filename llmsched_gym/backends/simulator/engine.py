@@ -59,12 +59,12 @@ from llmsched_gym.cluster.state import FAR
 
 
 @kernel
-def submit(engine: Engine, tasks: Any, task: int, now_ns: int) -> None:
+def submit(engine: Engine, tasks: Any, task: int, now_ns: int, fetched_blocks: int) -> None:
     """Put a task at the end of WAITING; cuts the segment in flight if the task may be admitted before its end.
 
     Call it in order of time, and before `plan` where both are due. The caller makes sure that running and waiting
     requests stay within the capacity given to `new_engines` and that `kv_tokens_needed` is within
-    `EngineConfig.kv_tokens`.
+    `EngineConfig.kv_tokens`. The first `fetched_blocks` blocks of its prompt are at hand from elsewhere.
     """
     row = engine.row[0]
     task_row = tasks[task]
@@ -82,6 +82,7 @@ def submit(engine: Engine, tasks: Any, task: int, now_ns: int) -> None:
     request.generated = 0
     request.coming = 0
     request.own = -1
+    request.fetched_blocks = fetched_blocks
     row.waiting_len += 1
     if admissible and row.event_ns != FAR and row.segment > 1:
         boundary = boundary_at(row, now_ns)
@@ -151,7 +152,7 @@ def _schedule(engine: Engine, tasks: Any) -> bool:
     else:
         decode_short_of_blocks(engine, tasks)
     if row.shared_chains > 0:
-        catch_up(engine, tasks, -1)
+        catch_up(engine, tasks, -1, row.iterations)
     n_decode = row.decoding - row.leaving
     row.next.n_decode = n_decode
     row.next.decode_context = row.context_tokens
@@ -194,6 +195,10 @@ def _admit_next(engine: Engine, tasks: Any) -> bool:
     row.prefill_target = task.prompt_tokens + request.generated
     row.prefill_generated = request.generated
     row.prefill_done = sequence.hits * row.block_size
+    if request.fetched_blocks > sequence.hits:
+        take(engine, request.fetched_blocks - sequence.hits)
+        row.prefill_done = request.fetched_blocks * row.block_size
+        write_prompt(engine, tasks, sequence, sequence.hits, request.fetched_blocks)
     if task.scheduled_ns == FAR:
         task.scheduled_ns = ceil_ns(row.clock_ps + row.flying * row.now.length_ps)
         task.cached_tokens = row.prefill_done
@@ -265,7 +270,8 @@ def complete(engine: Engine, tasks: Any, finished: NDArray[np.int32]) -> int:
     now_ns = row.event_ns
     later = row.segment - 1
     if later > 0:
-        take(engine, growth(row, later))
+        take(engine, growth(row, later) - row.settled_blocks)
+        row.settled_blocks = 0
         row.context_tokens += row.decoding * later
         row.iterations += later
     row.clock_ps = row.end_ps

@@ -110,7 +110,7 @@ def _look_up(engine: Engine, tasks: Any, sequence: Any, limit: int) -> int:
                 idle += stop - block
             block = stop
         elif content == task.chain and engine.contents[content].writers > 0 and not caught_up:
-            catch_up(engine, tasks, content)
+            catch_up(engine, tasks, content, engine.row[0].iterations)
             caught_up = True
         else:
             break
@@ -122,7 +122,7 @@ def _look_up(engine: Engine, tasks: Any, sequence: Any, limit: int) -> int:
 def cached_blocks(engine: Engine, task: Any) -> int:
     """Count the leading blocks of a task's prompt that are noted in the cache; nothing changes by it.
 
-    Blocks that a running task has filled of the chain by decoding may not be noted yet (`catch_up`).
+    Inside a segment, the cache may be behind (`transfer.settle`).
     """
     row = engine.row[0]
     limit = (task.prompt_tokens - 1) // row.block_size
@@ -192,7 +192,7 @@ def write_prompt(engine: Engine, tasks: Any, sequence: Any, first: int, stop: in
     first, stop = max(first, sequence.app_blocks), min(stop, sequence.shared_blocks)
     if first < stop:
         if engine.contents[task.chain].writers > 0:
-            catch_up(engine, tasks, task.chain)
+            catch_up(engine, tasks, task.chain, row.iterations)
         _write(engine, task.chain, sequence.copy, first, stop)
     sequence.written = stop
 
@@ -216,16 +216,16 @@ def stop_writing(engine: Engine, task: Any) -> None:
 
 
 @kernel
-def catch_up(engine: Engine, tasks: Any, chain: int) -> None:
-    """Note the blocks that decoding sequences have filled of a chain (-1: of all), after they were scheduled."""
+def catch_up(engine: Engine, tasks: Any, chain: int, step: int) -> None:
+    """Note the blocks that decoding sequences fill of a chain (-1: of all) once step `step` + 1 is scheduled."""
     row = engine.row[0]
     for k in range(row.decoding):
         sequence = engine.running[k]
         task = tasks[sequence.task]
         if adds_to_chain(task) and (chain < 0 or task.chain == chain):
             # A token whose iteration is in flight is not known yet, and so neither is the block that it fills.
-            unknown = row.async_scheduling * (1 + (sequence.done_step == row.iterations))
-            _write_decoded(engine, task, sequence, row.iterations + sequence.base - unknown)
+            unknown = row.async_scheduling * (1 + (sequence.done_step == step))
+            _write_decoded(engine, task, sequence, step + sequence.base - unknown)
 
 
 @kernel

@@ -18,6 +18,7 @@ from llmsched_gym.backends.simulator.event_heap import set_event
 from llmsched_gym.backends.simulator.expectations import mean_output, task_s
 from llmsched_gym.backends.simulator.residency import activate, bytes_elsewhere, drain, fetch_ns
 from llmsched_gym.backends.simulator.state import MOVING, EngineConfig, Engines, engine_at, new_engines
+from llmsched_gym.backends.simulator.transfer import best_transfer
 from llmsched_gym.cluster.executors import Host, LLMExecutors
 from llmsched_gym.cluster.initial import initial_state
 from llmsched_gym.cluster.latency import iteration_ps, load_profile
@@ -63,7 +64,7 @@ def start(workload: Workload, cluster: ClusterSpec) -> tuple[ClusterState, Simul
     state = initial_state(workload, cluster)
     configs = [engine_config(group, host) for group, host in cluster.engines]
     largest = max((config.max_num_seqs for config in configs), default=1)
-    delays = cluster.serves_several or bool(cluster.links)
+    delays = cluster.serves_several or bool(cluster.links) or cluster.kv_transfer is not None
     simulation = Simulation(
         engines=new_engines(configs, largest, workload.contents.total),
         heap=np.zeros(len(state.executors), np.int32),
@@ -98,19 +99,22 @@ def dispatch(state: ClusterState, simulation: Simulation, stage: int, executor: 
     task = start_task(state, stage, executor, now_ns)
     started = state.tasks[task]
     started.join_ns = now_ns
+    fetched_blocks = 0
     if simulation.moving.shape[1] > 0:
         started.load_ns = load_ns
-        started.moved_bytes = bytes_elsewhere(state, stage, executor)
-        started.join_ns = max(now_ns + fetch_ns(state, stage, executor), row.ready_ns)
+        kv = best_transfer(state, simulation.engines, started, executor)
+        started.moved_bytes = bytes_elsewhere(state, stage, executor) + kv.bytes
+        started.join_ns = max(now_ns + max(fetch_ns(state, stage, executor), kv.ns), row.ready_ns)
+        fetched_blocks = kv.blocks
     _expect_end(state, simulation, stage, executor, started)
     if row.n_engines == 0:
         row.task = task
         set_event(state.clock[0], simulation.heap, state.executors, executor, started.join_ns + started.duration_ns)
     elif started.join_ns > now_ns:
-        _move(simulation.moving[executor], row, task, started.join_ns)
+        _move(simulation.moving[executor], row, task, started.join_ns, fetched_blocks)
         _follow_engine(state, simulation, executor)
     else:
-        engine.submit(engine_at(simulation.engines, row.engine), state.tasks, task, now_ns)
+        engine.submit(engine_at(simulation.engines, row.engine), state.tasks, task, now_ns, fetched_blocks)
         _follow_engine(state, simulation, executor)
 
 
@@ -237,7 +241,7 @@ def _expect_end(state: ClusterState, simulation: Simulation, stage: int, executo
 
 
 @kernel
-def _move(moving: Rows, row: Rows, task: int, join_ns: int) -> None:
+def _move(moving: Rows, row: Rows, task: int, join_ns: int, fetched_blocks: int) -> None:
     """Note that a task joins its executor later; `moving` are the executor's own rows."""
     position = row.moving
     while position > 0 and moving[position - 1].join_ns > join_ns:
@@ -245,6 +249,7 @@ def _move(moving: Rows, row: Rows, task: int, join_ns: int) -> None:
         position -= 1
     moving[position].join_ns = join_ns
     moving[position].task = task
+    moving[position].fetched_blocks = fetched_blocks
     row.moving += 1
 
 
@@ -254,7 +259,8 @@ def _join(state: ClusterState, simulation: Simulation, executor: int) -> None:
     row, moving = state.executors[executor], simulation.moving[executor]
     now_ns, joined = state.clock[0].now_ns, 0
     while joined < row.moving and moving[joined].join_ns == now_ns:
-        engine.submit(engine_at(simulation.engines, row.engine), state.tasks, moving[joined].task, now_ns)
+        one = moving[joined]
+        engine.submit(engine_at(simulation.engines, row.engine), state.tasks, one.task, now_ns, one.fetched_blocks)
         joined += 1
     for k in range(joined, row.moving):
         moving[k - joined] = moving[k]

@@ -20,7 +20,7 @@ def used_blocks(engine: Engine, now_ns: int) -> int:
     shows when it starts, unlike there: it tells whose last token is in flight, which nobody knows of real requests.
     """
     row = engine.row[0]
-    used = row.total_blocks - available(row)
+    used = row.total_blocks - available(row) - row.settled_blocks
     if row.event_ns == FAR:
         return used
     if row.segment > 1 and row.async_scheduling == 0:

@@ -79,4 +79,5 @@ def preempt_last(engine: Engine, tasks: Any) -> None:
     request.generated = generated
     request.coming = coming
     request.own = sequence.own
+    request.fetched_blocks = 0
     task.restarts += 1

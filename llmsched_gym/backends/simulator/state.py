@@ -87,6 +87,7 @@ ENGINE: Final = np.dtype(
         ("waiting_head", "i4"),
         ("waiting_len", "i4"),
         ("preempted", "i4"),  # how many at its head the last scheduled iteration has preempted
+        ("settled_blocks", "i4"),  # taken before the segment ends, as somebody looked (`transfer.settle`)
         ("ahead_blocks", "i4"),  # KV blocks taken less those let go by the iteration that is scheduled ahead
         # KV blocks: used + cached + free == total
         ("free_blocks", "i4"),  # without content
@@ -128,6 +129,7 @@ WAITING: Final = np.dtype(
         ("generated", "i4"),  # tokens before it was preempted, which are recomputed
         ("coming", "i4"),  # of these, how many an iteration in flight brings
         ("own", "i4"),  # as in SEQUENCE
+        ("fetched_blocks", "i4"),  # leading blocks that come from elsewhere, when it is first admitted
     ],
     align=True,
 )
@@ -233,7 +235,7 @@ def kv_tokens_needed(prompt_tokens: int, output_tokens: int) -> int:
     return prompt_tokens + output_tokens - 1
 
 
-MOVING: Final = np.dtype([("join_ns", "i8"), ("task", "i4")], align=True)
+MOVING: Final = np.dtype([("join_ns", "i8"), ("task", "i4"), ("fetched_blocks", "i4")], align=True)
 """One row per task that waits for its model or its inputs: (executors, slots), by when it joins, then by dispatch."""
 
 
