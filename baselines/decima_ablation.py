@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
-from campaign import freeze, run_cells
+from campaign import freeze, run_cells, thaw
 from grid import ORACLE, WORKLOADS, Cell
 from matplotlib.figure import Figure
 
@@ -64,19 +64,21 @@ def main() -> int:
     """Run; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="other weights than the shipped ones; nothing is frozen or drawn")
+    parser.add_argument("--frozen", action="store_true", help="table and picture again from the frozen results")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: one per core")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/decima"), metavar="FOLDER")
     arguments = parser.parse_args()
     trained = TRAINED if arguments.weights is None else f"{TRAINED}?weights={quote(str(arguments.weights))}"
     source = commit()
     try:
-        rows = run(trained, arguments.output, arguments.workers)
+        rows = thaw(REFERENCE) if arguments.frozen else run(trained, arguments.output, arguments.workers)
     except (InputError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     found = {workload: compare(rows, workload, trained) for workload in WORKLOADS}
     if arguments.weights is None:
-        freeze(REFERENCE, rows, source)
+        if not arguments.frozen:
+            freeze(REFERENCE, rows, source)
         draw(found, FIGURE)
     columns = ("policy", "mean JCT s", "relative to the oracle", "below fcfs %", "trained is below it by %")
     for workload, lines in found.items():

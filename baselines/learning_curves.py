@@ -1,4 +1,4 @@
-"""Draw the learning curves of several training runs: interquartile mean and 95 % interval over the runs.
+"""Draw the learning curves of several training runs: mean and 95 % interval over the runs.
 
     python agents/sweep.py agents/sb3_maskable_ppo.py --config configs/agents/maskable_ppo.yaml --seeds 0:8 -o runs/ppo
     python baselines/learning_curves.py runs/ppo/* --figure docs/figures/maskable_ppo.png \
@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from llmsched_gym.errors import InputError, Plain
-from llmsched_gym.evaluation.statistics import Interval, bootstrap, interquartile_mean
+from llmsched_gym.evaluation.statistics import Interval, mean_interval
 from llmsched_gym.training import CURVE, Curve, read_curve
 
 Floats = NDArray[np.float64]
@@ -90,8 +90,8 @@ def _kind(run: Curve) -> tuple[str, Mapping[str, Any]]:
 
 
 def intervals(values: Floats) -> list[Interval]:
-    """Return the interquartile mean over the runs with its interval, for each point."""
-    return [bootstrap(interquartile_mean, column) for column in values.T]
+    """Return the mean over the runs with its interval, for each point."""
+    return [mean_interval(column) for column in values.T]
 
 
 def draw(curves: Curves, path: Path) -> None:
@@ -106,7 +106,7 @@ def draw(curves: Curves, path: Path) -> None:
         axes.set_ylabel("mean JCT below it [%]", fontsize=9)
     for axes in panels[len(curves.below) :]:
         axes.remove()
-    figure.suptitle(f"{curves.policy}, {curves.n_runs} training seeds: interquartile mean, 95 % interval")
+    figure.suptitle(f"{curves.policy}, {curves.n_runs} training seeds: mean, 95 % interval")
     figure.savefig(path, dpi=120)
 
 
@@ -132,7 +132,7 @@ def write_table(curves: Curves, path: Path) -> None:
     """Write what is drawn as CSV: a row per panel and measurement."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["scenario", "below", curves.unit, "cpu_s", "runs", "low_pct", "iqm_pct", "high_pct"])
+        rows.writerow(["scenario", "below", curves.unit, "cpu_s", "runs", "low_pct", "mean_pct", "high_pct"])
         for (scenario, policy), values in curves.below.items():
             for done, cpu_s, one in zip(curves.done, curves.cpu_s, intervals(values), strict=True):
                 ends = ("" if number is None else f"{number:.2f}" for number in (one.low, one.mid, one.high))

@@ -68,8 +68,8 @@ verdict on this page is typed by hand. The paper: LLMSched (ICDCS 2025, arXiv 25
 process, load, ε, r and number of bins are not public, so the settings here are ours (`docs/policies.md`,
 `llmsched_gym/scenarios/`): equal numbers cannot be expected, equal signs and orders can.
 
-All policies meet the same jobs under a seed, and intervals are 95 % bootstrap intervals paired by seed
-(`docs/evaluation.md`). Main comparison: {jobs} jobs, load 0.9, {seeds} seeds of the `eval` split. LLMSched's
+All policies meet the same jobs under a seed, and per cents are geometric means over the seeds, with 95 %
+intervals (`docs/evaluation.md`). Main comparison: {jobs} jobs, load 0.9, {seeds} seeds of the `eval` split. LLMSched's
 parameters were chosen on the `train` split (`baselines/tune_llmsched.py`, `baselines/reference/tuning.csv`), profiles
 fitted on the `profile` split.
 """

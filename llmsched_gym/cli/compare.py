@@ -184,13 +184,13 @@ def _default_folder(settings: list[Setting]) -> Path:
 
 
 def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
-    from llmsched_gym.evaluation.report import caveat, hindsight, policy_ranks
+    from llmsched_gym.evaluation.report import best_first, caveat, hindsight
 
-    ranks = policy_ranks(comparison)
-    taken = list(ranks.values())
+    taken = [row["rank"] for row in content["policies"].values() if row["rank"] is not None]
     table = []
-    for label, row in sorted(content["policies"].items(), key=lambda item: item[1]["mean_jct_s"]):
-        rank = ranks.get(label)
+    for label in best_first(comparison):
+        row = content["policies"][label]
+        rank = row["rank"]
         place = "-" if rank is None else f"{rank}=" if taken.count(rank) > 1 else str(rank)
         name = f"{label} *" if row["privileged"] else label
         reduction = _interval(row["reduction_vs_fcfs_pct"])
@@ -220,7 +220,8 @@ def _legends(comparison: Comparison, ranks: list[int]) -> Iterator[str]:
     if any(contestant.privileged for contestant in comparison.contestants):
         yield "* sees the truth, not ranked"
     if len(set(ranks)) < len(ranks):
-        yield "n= cannot be told apart by 95 % intervals paired by seed"
+        yield "n= cannot be told apart from the best one of this rank, paired by seed, with Holm's correction"
+    yield "below FCFS, rank: by the geometric mean over the seeds of mean JCTs, each against that on the same jobs"
     yield "JCT: job completion time; P50, P95, P99: over the jobs of an episode; all times in s: means over the seeds"
     yield "decision µs: time inside the policy, also where it has no choice; P50, P99: of an episode, median over seeds"
 

@@ -183,7 +183,7 @@ def _draw_reductions(
 def _sample(comparison: Comparison, baseline: Contestant | None) -> str:
     """Say how many values stand behind a point, and what an interval means."""
     n = len(comparison.seeds)
-    points = "Points: one seed." if n == 1 else f"Points: means over {n} seeds."
+    points = "Points: one seed." if n == 1 else f"Points: means over {n} seeds, of reductions geometric ones."
     if baseline is None:
         return points
     if n == 1:

@@ -18,15 +18,14 @@ from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.runner import BASELINE, Comparison
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.statistics import (
+    ENOUGH_SEEDS,
+    geometric_mean,
     interquartile_mean,
     probability_of_improvement,
     ranks,
     reduction_pct,
 )
 from llmsched_gym.evaluation.store import write_json, write_text
-
-ENOUGH_SEEDS: Final = 4
-"""Student's t makes 95 % intervals 2.7 times as wide with three seeds, 1.9 with four, 1.2 with ten."""
 
 SERVED_COUNTS: Final = (
     "accepted_requests",
@@ -56,11 +55,11 @@ def summary(comparison: Comparison) -> dict[str, Any]:
     Of several repetitions of an episode the one of the median mean JCT counts; ``repeated_mean_jct_s`` lists all.
 
     Every metric is the mean over seeds; the decision latencies are medians over seeds of each episode's quantile, so
-    that one disturbed episode does not decide them. ``reduction_vs_fcfs_pct`` is [low, mid, high] of the paired
-    bootstrap, in per cent of FCFS's mean JCT; low and high are null with a single seed or seeds that repeat each other,
-    and the whole is null if fcfs is not compared.
+    that one disturbed episode does not decide them. ``reduction_vs_fcfs_pct`` is [low, mid, high] of `reduction_pct`
+    for the mean JCT; low and high are null with a single seed or seeds that repeat each other, and the whole is null if
+    fcfs is not compared. ``rank`` is null for policies that see the truth.
     """
-    baseline = comparison.baseline
+    baseline, ranked = comparison.baseline, policy_ranks(comparison)
     return {
         "scenario": comparison.setting.name,
         "jobs": comparison.setting.n_jobs,
@@ -68,7 +67,10 @@ def summary(comparison: Comparison) -> dict[str, Any]:
         **_clockwork(comparison.setting),
         "history": comparison.setting.history,
         "seeds": list(comparison.seeds),
-        "policies": {c.label: _policy_summary(comparison, c, baseline) for c in comparison.contestants},
+        "policies": {
+            c.label: _policy_summary(comparison, c, baseline) | {"rank": ranked.get(c.label)}
+            for c in comparison.contestants
+        },
         "lower_bound_mean_jct_s": mean([comparison.bounds[s]["lower_bound_mean_jct_s"] for s in comparison.seeds]),
     }
 
@@ -82,21 +84,32 @@ def _clockwork(setting: Setting) -> dict[str, Any]:
 
 
 def policy_ranks(comparison: Comparison) -> dict[str, int]:
-    """Return the rank by mean JCT of each policy that is not privileged; those that cannot be told apart share one."""
-    fair = [contestant for contestant in comparison.contestants if not contestant.privileged]
-    return ranks({contestant.label: comparison.metric(contestant, "mean_jct_s") for contestant in fair})
+    """Return the rank by mean JCT (`ranks`) of each policy that is not privileged; ties share one."""
+    return ranks(_unprivileged(comparison))
+
+
+def best_first(comparison: Comparison) -> list[str]:
+    """Return the policies by geometric mean over the seeds of their mean JCT, which is what ranks go by."""
+    values = {c.label: geometric_mean(comparison.metric(c, "mean_jct_s")) for c in comparison.contestants}
+    return sorted(values, key=values.__getitem__)
+
+
+def _unprivileged(comparison: Comparison) -> dict[str, list[float]]:
+    """Return the mean JCT per seed of the policies that are ranked."""
+    return {c.label: comparison.metric(c, "mean_jct_s") for c in comparison.contestants if not c.privileged}
 
 
 def spread(comparison: Comparison) -> str:
     """Say in a sentence which policy without the truth has the lowest mean JCT, and how far FCFS is from it.
 
-    If that is FCFS, the next one is named. The interval is that of the difference, paired by seed.
+    Lowest is the geometric mean over the seeds. If that is FCFS, the next one is named. The interval is that of the
+    difference, paired by seed.
     """
     load = "" if comparison.setting.load is None else f"load {comparison.setting.load:g}: "
-    fair = {c.label: comparison.metric(c, "mean_jct_s") for c in comparison.contestants if not c.privileged}
+    fair = _unprivileged(comparison)
     if BASELINE not in fair or len(fair) < 2:
         return f"{load}no spread to tell: it takes {BASELINE} and another policy"
-    first, second = sorted(fair, key=lambda label: mean(fair[label]))[:2]
+    first, second = sorted(fair, key=lambda label: geometric_mean(fair[label]))[:2]
     other = second if first == BASELINE else first
     reduction = reduction_pct(fair[BASELINE], fair[other])
     if reduction.mid == 0.0:
@@ -133,7 +146,7 @@ def caveat(comparison: Comparison) -> str:
     if n == 1:
         return "one seed: no intervals, and nothing can be told apart"
     if n < ENOUGH_SEEDS:
-        return f"few seeds: intervals from {n} are very wide; take {ENOUGH_SEEDS} or more, better 10"
+        return f"few seeds: intervals from {n} are wide, and cover less surely; take {ENOUGH_SEEDS} or more"
     return ""
 
 
@@ -161,8 +174,8 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
 def pairs(comparison: Comparison) -> list[dict[str, Any]]:
     """Return one row per ordered pair of policies: how the first compares with the second, on mean JCT per seed.
 
-    ``reduction_pct`` is paired by seed. The interquartile means and the probability of improvement treat seeds as
-    independent runs; they are for learned policies, where a seed may also be a training run.
+    ``reduction_pct`` is paired by seed, the geometric mean of the ratios. The interquartile means and the probability
+    of improvement treat seeds as independent runs; they are for learned policies, where a seed may be a training run.
     """
     values = {c.label: comparison.metric(c, "mean_jct_s") for c in comparison.contestants}
     table: list[dict[str, Any]] = []

@@ -41,7 +41,7 @@ def test_runs_are_cut_to_the_shortest_and_aggregated(tmp_path: Path, monkeypatch
     rows = list(csv.DictReader(table.open()))
     assert len(rows) == 2 * 3
     last = next(row for row in rows if row["scenario"] == "mixed" and row["iterations"] == "20")
-    assert float(last["low_pct"]) < float(last["iqm_pct"]) == 22.0 < float(last["high_pct"])
+    assert float(last["low_pct"]) < float(last["mean_pct"]) == 22.0 < float(last["high_pct"])
     assert last["runs"] == "5"
 
 
