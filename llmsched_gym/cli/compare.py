@@ -201,6 +201,8 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
     say("")
     print_table(title, ("policy", "rank", "mean JCT s", "below FCFS % [95\N{NO-BREAK SPACE}%]", *_METRICS), table)
     say(f"lower bound of the mean JCT: {content['lower_bound_mean_jct_s']:.2f} s")
+    if all(row["relative_to_round_robin"] for row in content["policies"].values()):
+        _print_placed(content)
     for contestant in comparison.contestants:
         for what in ("illegal_actions", "hidden_candidates"):
             count = sum(comparison.metric(contestant, what))
@@ -226,6 +228,23 @@ def _legends(comparison: Comparison, ranks: list[int]) -> Iterator[str]:
     yield "decision µs: time inside the policy, also where it has no choice; P50, P99: of an episode, median over seeds"
 
 
+def _print_placed(content: dict[str, Any]) -> None:
+    """Print what a comparison of placements is about: each beside round robin, and what became of the executors."""
+    table = []
+    policies: dict[str, Any] = content["policies"]
+    for label in sorted(policies, key=lambda label: policies[label]["relative_to_round_robin"]["makespan_s"][1]):
+        row = policies[label]
+        ratios = [_interval(found, digits=3) for found in row["relative_to_round_robin"].values()]
+        moved_gb = row["moved_bytes"] / 1e9
+        placed = (row["loads"], row["load_s"], moved_gb, row["recomputed_tokens"], row["skew"], row["longest_wait_s"])
+        table.append((label, *ratios, *placed))
+    ratios = ("makespan [95\N{NO-BREAK SPACE}%]", "P95 JCT", "mean JCT")
+    placed = ("loads", "loading s", "moved GB", "recomputed tokens", "skew", "longest wait s")
+    say("")
+    print_table("relative to round_robin on the same jobs, and means over seeds", ("policy", *ratios, *placed), table)
+    say("recomputed tokens: of prompts, shared but not found cached; skew: busiest LLM executor over the mean one")
+
+
 def _print_served(comparison: Comparison, content: dict[str, Any]) -> None:
     from llmsched_gym.evaluation.report import SERVED_COUNTS
 
@@ -237,8 +256,9 @@ def _print_served(comparison: Comparison, content: dict[str, Any]) -> None:
         say(f"{label}: {counts}; {overhead}; {row['process_cpu_share']:.0%} of a core for this process")
 
 
-def _interval(values: list[float | None] | None) -> str:
+def _interval(values: list[float | None] | None, digits: int = 1) -> str:
     if values is None:
         return "-"
     low, mid, high = values
-    return f"{mid:.1f}" if low is None or high is None else f"{mid:.1f} [{low:.1f}, {high:.1f}]"
+    middle = f"{mid:.{digits}f}"
+    return middle if low is None or high is None else f"{middle} [{low:.{digits}f}, {high:.{digits}f}]"

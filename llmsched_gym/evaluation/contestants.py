@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from llmsched_gym.errors import InputError
 from llmsched_gym.evaluation.episode import check_served, find_policy
-from llmsched_gym.policies.registry import Loaded, is_learned, loads_told, policy_names
+from llmsched_gym.policies.registry import Loaded, is_learned, loads_told
 from llmsched_gym.user_code.containment import contained
 from llmsched_gym.user_code.dependencies import Dependencies, dependencies
 
@@ -44,7 +44,7 @@ class Contestant:
 def find_contestants(specs: Sequence[str], *, served: bool = False) -> tuple[Contestant, ...]:
     """Load every policy once, to know that all of them exist before the first episode runs.
 
-    A built-in policy is labelled by its spec, any other one by its ``name``, or by its spec where names coincide.
+    A policy of this package is labelled by its spec, any other one by its ``name``, or, where names coincide, its spec.
 
     Args:
         specs: What `load_policy` takes.
@@ -66,7 +66,7 @@ def find_contestants(specs: Sequence[str], *, served: bool = False) -> tuple[Con
         if served:
             check_served(spec, policy.placement)
         found.append((spec, policy, _dependencies(loads)))
-    labels = [spec if spec in policy_names() else policy.name for spec, policy, _ in found]
+    labels = [policy.name if ":" in spec else spec for spec, policy, _ in found]
     return tuple(
         Contestant(
             spec,

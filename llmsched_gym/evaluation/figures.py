@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from llmsched_gym.evaluation.contestants import Contestant
 from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.evaluation.policy_styles import PolicyStyle, policy_styles
-from llmsched_gym.evaluation.runner import Comparison
+from llmsched_gym.evaluation.runner import BASELINE, Comparison
 from llmsched_gym.evaluation.statistics import Interval, reduction_pct
 from llmsched_gym.pictures import caption, in_picture, make_logarithmic, new_figure, write_figure
 
@@ -100,7 +100,7 @@ def jct_over_load_figure(comparisons: Mapping[float, Comparison]) -> Figure:
     """
     loads = sorted(comparisons)
     by_load = [comparisons[load] for load in loads]
-    baseline = by_load[0].baseline
+    baseline = by_load[0].contestant(BASELINE)
     last = f"lowest mean at load {loads[-1]:g} first"
     if baseline is None:
         figure = new_figure(8.5, 5)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from llmsched_gym.evaluation.contestants import Contestant
 from llmsched_gym.evaluation.metrics import mean
-from llmsched_gym.evaluation.runner import BASELINE, Comparison
+from llmsched_gym.evaluation.runner import BASELINE, NORMALISER, Comparison
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.statistics import (
     ENOUGH_SEEDS,
@@ -24,6 +24,7 @@ from llmsched_gym.evaluation.statistics import (
     probability_of_improvement,
     ranks,
     reduction_pct,
+    relative,
 )
 from llmsched_gym.evaluation.store import write_json, write_text
 
@@ -45,7 +46,16 @@ SERVED_COUNTS: Final = (
 SERVED_MEASURES: Final = ("dispatch_overhead_ms_p50", "dispatch_overhead_ms_p99", "process_cpu_share")
 """What is measured on real servers."""
 
-_AVERAGED: Final = ("mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s", "mean_slowdown", "makespan_s")
+PLACED: Final = ("loads", "load_s", "moved_bytes", "recomputed_tokens", "skew")
+"""What came of the choice of executors."""
+
+RELATIVE: Final = ("makespan_s", "p95_jct_s", "mean_jct_s")
+"""Metrics that are given relative to round robin, if it is compared."""
+
+_AVERAGED: Final = (
+    *("mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s", "mean_slowdown", "makespan_s", "longest_wait_s"),
+    *PLACED,
+)
 
 
 def summary(comparison: Comparison) -> dict[str, Any]:
@@ -57,9 +67,10 @@ def summary(comparison: Comparison) -> dict[str, Any]:
     Every metric is the mean over seeds; the decision latencies are medians over seeds of each episode's quantile, so
     that one disturbed episode does not decide them. ``reduction_vs_fcfs_pct`` is [low, mid, high] of `reduction_pct`
     for the mean JCT; low and high are null with a single seed or seeds that repeat each other, and the whole is null if
-    fcfs is not compared. ``rank`` is null for policies that see the truth.
+    fcfs is not compared. ``rank`` is null for policies that see the truth. ``relative_to_round_robin`` has [low, mid,
+    high] of `relative` for each metric of `RELATIVE`; it is null if round_robin is not compared.
     """
-    baseline, ranked = comparison.baseline, policy_ranks(comparison)
+    ranked = policy_ranks(comparison)
     return {
         "scenario": comparison.setting.name,
         "jobs": comparison.setting.n_jobs,
@@ -68,8 +79,7 @@ def summary(comparison: Comparison) -> dict[str, Any]:
         "history": comparison.setting.history,
         "seeds": list(comparison.seeds),
         "policies": {
-            c.label: _policy_summary(comparison, c, baseline) | {"rank": ranked.get(c.label)}
-            for c in comparison.contestants
+            c.label: _policy_summary(comparison, c) | {"rank": ranked.get(c.label)} for c in comparison.contestants
         },
         "lower_bound_mean_jct_s": mean([comparison.bounds[s]["lower_bound_mean_jct_s"] for s in comparison.seeds]),
     }
@@ -252,16 +262,22 @@ def to_csv(table: Sequence[Mapping[str, Any]]) -> str:
     return out.getvalue()
 
 
-def _policy_summary(comparison: Comparison, contestant: Contestant, baseline: Contestant | None) -> dict[str, Any]:
+def _policy_summary(comparison: Comparison, contestant: Contestant) -> dict[str, Any]:
     per_seed = comparison.metric(contestant, "mean_jct_s")
-    reduction = None
-    if baseline is not None:
+    reduction = ratios = None
+    if (baseline := comparison.contestant(BASELINE)) is not None:
         reduction = reduction_pct(comparison.metric(baseline, "mean_jct_s"), per_seed).as_list()
+    if (normaliser := comparison.contestant(NORMALISER)) is not None:
+        ratios = {
+            name: relative(comparison.metric(contestant, name), comparison.metric(normaliser, name)).as_list()
+            for name in RELATIVE
+        }
     return {
         **{name: mean(comparison.metric(contestant, name)) for name in _AVERAGED},
         "decision_us_p50": median(comparison.metric(contestant, "decision_us_p50")),
         "decision_us_p99": median(comparison.metric(contestant, "decision_us_p99")),
         "reduction_vs_fcfs_pct": reduction,
+        "relative_to_round_robin": ratios,
         "per_seed_mean_jct_s": per_seed,
         "privileged": contestant.privileged,
         **_served_summary(comparison, contestant),

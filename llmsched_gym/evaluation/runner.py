@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BASELINE: Final = "fcfs"
 """Policy that reductions are relative to."""
 
+NORMALISER: Final = "round_robin"
+"""Policy that placements are relative to, as in the literature on placing."""
+
 
 class Progress(Protocol):
     """Told how far a comparison is."""
@@ -85,10 +88,9 @@ class Comparison:
     repetitions: dict[tuple[str, int], dict[int, dict[str, Any]]] = field(default_factory=dict)
     servers: dict[str, Any] | None = None
 
-    @property
-    def baseline(self) -> Contestant | None:
-        """The policy that reductions are relative to, if it is compared."""
-        return next((contestant for contestant in self.contestants if contestant.label == BASELINE), None)
+    def contestant(self, label: str) -> Contestant | None:
+        """Return the policy of that name, if it is compared."""
+        return next((contestant for contestant in self.contestants if contestant.label == label), None)
 
     def metric(self, contestant: Contestant, name: str) -> list[float]:
         """Return a metric of a policy, one value per seed."""

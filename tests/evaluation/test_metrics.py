@@ -29,6 +29,12 @@ def test_row_of_a_small_episode():
         "regular_utilisation": 0.25,
         "prefix_hit_rate": 0.1,
         "preemptions": 1,
+        "loads": 2,
+        "load_s": 3.5,
+        "moved_bytes": 7,
+        "recomputed_tokens": 11,
+        "skew": 1.5,
+        "longest_wait_s": 1.25,
         "decisions": 4,
         "illegal_actions": 0,
         "hidden_candidates": 0,
@@ -41,6 +47,8 @@ def test_row_of_a_small_episode():
     assert row["mean_jct_s_b"] is None
     assert row["mean_jct_s_c"] == pytest.approx(8.0)
     assert row["mean_wait_s"] == pytest.approx(0.5)
+    assert (row["longest_wait_s"], row["loads"], row["load_s"], row["skew"]) == (1.25, 2, 3.5, 1.5)
+    assert (row["moved_bytes"], row["recomputed_tokens"]) == (7, 11)
     assert row["decision_us_p50"] == pytest.approx(2.5)
     assert row["jain_fairness"] == pytest.approx(16 / 18)
     assert row["episode_digest"] == "ab"

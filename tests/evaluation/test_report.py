@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from llmsched_gym.evaluation.contestants import Contestant
 from llmsched_gym.evaluation.figures import jct_over_load
-from llmsched_gym.evaluation.report import caveat, hindsight, policy_ranks, spread, summary, write_report
+from llmsched_gym.evaluation.report import RELATIVE, caveat, hindsight, policy_ranks, spread, summary, write_report
 from llmsched_gym.evaluation.runner import Comparison, compare
 from llmsched_gym.evaluation.setting import Setting
 
@@ -29,6 +30,13 @@ def test_summary_has_the_documented_shape(comparison: Comparison):
     assert content["seeds"] == [0, 1, 2]
     assert content["jobs"] == 5
     assert set(content["policies"]["sjf"]) == {
+        "relative_to_round_robin",
+        "longest_wait_s",
+        "loads",
+        "load_s",
+        "moved_bytes",
+        "recomputed_tokens",
+        "skew",
         "mean_jct_s",
         "p50_jct_s",
         "p95_jct_s",
@@ -126,6 +134,17 @@ def test_few_seeds_are_told(scenario: str, seeds: int, words: str):
     told = caveat(Comparison(Setting.make(scenario), tuple(range(seeds)), ()))
     assert words in told
     assert bool(words) == bool(told)
+
+
+def test_placements_are_told_relative_to_round_robin(tmp_path: Path):
+    folder = tmp_path / "run"
+    found = compare(Setting.make("hetero4", jobs=4), ["round_robin", "mct"], [0, 1], folder, workers=1)
+    content = summary(found)["policies"]
+    assert content["round_robin"]["relative_to_round_robin"] == {name: [1.0, 1.0, 1.0] for name in RELATIVE}
+    for name in RELATIVE:
+        ratios = [a / b for a, b in zip(*(found.metric(c, name) for c in reversed(found.contestants)), strict=True)]
+        assert content["mct"]["relative_to_round_robin"][name][1] == pytest.approx(math.prod(ratios) ** 0.5)
+    assert content["mct"]["loads"] < content["round_robin"]["loads"]
 
 
 def test_files_of_a_report(comparison: Comparison, tmp_path: Path):
