@@ -38,8 +38,8 @@ FURTHER: Final[dict[str, Application]] = {
     application.name: application
     for application in (*real_dag.REAL_DAGS, real_dag_revealed.APPLICATION, *prefix_reuse.PREFIX_REUSES, *probe.PROBES)
 }
-"""Applications in no mixture of version 0: most of what they are like is assumed. Of these only `probe` and `probe_known`
-have a shipped profile."""
+"""Applications in no mixture of version 0: most of what they are like is assumed. Of these only `probe` and
+`probe_known` have a shipped profile."""
 
 GROUPS: Final[dict[str, tuple[str, ...]]] = {"real_dag": tuple(one.name for one in real_dag.REAL_DAGS)}
 """Names that stand for several applications, in equal shares."""
