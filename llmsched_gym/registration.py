@@ -15,6 +15,13 @@ ENVIRONMENTS: Final = {
     "LLMSched/Hetero4-v0": "hetero4",
     "LLMSched/RealDag-v0": "real_dag",
     "LLMSched/PrefixReuse-v0": "prefix_reuse",
+    "LLMSched/MixedHeavy-v0": "mixed_heavy",
+    "LLMSched/MixedBurst-v0": "mixed_burst",
+    "LLMSched/MixedBursty-v0": "mixed_bursty",
+    "LLMSched/PlanningHeavy-v0": "planning_heavy",
+    "LLMSched/Agents-v0": "agents",
+    "LLMSched/MemoryBound-v0": "memory_bound",
+    "LLMSched/Probe-v0": "probe",
     "LLMSched/Toy-v0": "toy",
     "LLMSched/TwoJobs-v0": "two_jobs",
 }

@@ -44,6 +44,13 @@ SCENARIOS = (
     "hetero4",
     "real_dag",
     "prefix_reuse",
+    "mixed_heavy",
+    "mixed_burst",
+    "mixed_bursty",
+    "planning_heavy",
+    "agents",
+    "memory_bound",
+    "probe",
     "toy",
     "two_jobs",
 )

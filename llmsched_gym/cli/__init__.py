@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 _VERBS: Final = {
     "compare": ("compare:Compare", "run policies on the same jobs, in parallel, and compare them"),
+    "suite list": ("suite:List", "list the suites that come with the package"),
+    "suite show": ("suite:Show", "show one suite: its scenarios, metrics and references"),
+    "suite run": ("suite:Run", "run policies on a suite, and score them beside its references"),
+    "suite verify": ("suite:Verify", "draw the jobs of a suite again, and compare them with its digests"),
     "run": ("run:Run", "run one episode: summary, Gantt chart, Perfetto trace"),
     "workload generate": ("workload:Generate", "draw the jobs of a scenario and write them to a file"),
     "workload inspect": ("workload:Inspect", "say what a workload file or job trace holds"),

@@ -194,12 +194,12 @@ def _files_digest(folder: Path) -> str:
 
 @lru_cache
 def _package_digest() -> str:
-    """Digest of the code and shipped data that results can depend on: all of the package but how results are shown."""
+    """Digest of the code and shipped data that results can depend on: all but how results are shown, and suites."""
     digest = hashlib.blake2b(digest_size=8)
     package = Path(llmsched_gym.__file__).parent
     for path in sorted(package.rglob("*")):
         inside = path.relative_to(package)
-        if path.suffix in (".py", ".json", ".yaml") and inside.parts[0] not in ("cli", "export"):
+        if path.suffix in (".py", ".json", ".yaml") and inside.parts[0] not in ("cli", "export", "suites"):
             digest.update(inside.as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -23,7 +23,7 @@ from llmsched_gym.profiler.structure import (
     search_parents,
 )
 from llmsched_gym.profiler.variables import ABSENT, MAX_BINS, Observations, make_variables, observe, to_states
-from llmsched_gym.workloads.applications import APPLICATIONS
+from llmsched_gym.workloads.applications import drawable, suggest_application
 from llmsched_gym.workloads.applications.base import Application
 from llmsched_gym.workloads.arrivals import Poisson
 from llmsched_gym.workloads.generator import generate
@@ -56,17 +56,24 @@ _DIGITS: Final = 12
 
 
 def profiling_jobs(
-    application: str, jobs: int = JOBS, seed: int = 0, applications: Mapping[str, Application] = APPLICATIONS
+    application: str, jobs: int = JOBS, seed: int = 0, applications: Mapping[str, Application] | None = None
 ) -> Workload:
     """Draw jobs of one application from the ``profile`` split, which no evaluation or training job can come from.
+
+    Args:
+        application: Name of the application.
+        jobs: Number of jobs.
+        seed: Seed of the split.
+        applications: Applications that there are; default: all whose jobs scenarios can draw.
 
     Raises:
         InputError: The application is unknown, or `jobs` or `seed` is out of range.
     """
-    if application not in applications:
-        raise InputError("profile", "application", application, suggest(application, applications))
+    known = drawable() if applications is None else applications
+    if application not in known:
+        raise InputError("profile", "application", application, suggest_application(application, known))
     mix = {application: 1.0}
-    return generate(application, mix, Poisson(), 1.0, jobs, "profile", seed, applications=applications)
+    return generate(application, mix, Poisson(), 1.0, jobs, "profile", seed, applications=known)
 
 
 def fit_profile(

@@ -48,7 +48,7 @@ def same(one: Profile, other: Profile) -> bool:
 
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_shipped_profiles(name: str, tmp_path: Path):
-    assert sorted(APPLICATIONS) == list_profiles()
+    assert sorted([*APPLICATIONS, "probe", "probe_known"]) == list_profiles()
     profile = load_profile(name)
     check_template(profile, APPLICATIONS[name].template, name)
     assert profile.provenance["split"] == "profile"

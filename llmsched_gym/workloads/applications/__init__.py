@@ -14,6 +14,7 @@ from llmsched_gym.workloads.applications import (
     document_merging,
     llm_compiler,
     prefix_reuse,
+    probe,
     real_dag,
     real_dag_revealed,
     sequence_sorting,
@@ -35,9 +36,10 @@ APPLICATIONS: Final[dict[str, Application]] = {application.name: application for
 
 FURTHER: Final[dict[str, Application]] = {
     application.name: application
-    for application in (*real_dag.REAL_DAGS, real_dag_revealed.APPLICATION, *prefix_reuse.PREFIX_REUSES)
+    for application in (*real_dag.REAL_DAGS, real_dag_revealed.APPLICATION, *prefix_reuse.PREFIX_REUSES, *probe.PROBES)
 }
-"""Applications in no mixture of version 0 and without a shipped profile: most of what they are like is assumed."""
+"""Applications in no mixture of version 0: most of what they are like is assumed. Of these only `probe` and
+`probe_known` have a shipped profile."""
 
 GROUPS: Final[dict[str, tuple[str, ...]]] = {"real_dag": tuple(one.name for one in real_dag.REAL_DAGS)}
 """Names that stand for several applications, in equal shares."""
@@ -51,7 +53,7 @@ def drawable() -> dict[str, Application]:
 def suggest_application(name: str, known: Iterable[str]) -> str:
     """Describe the known names as `suggest`; shapes and lengths that differ in a number only if such a one is meant."""
     alike = [one for one in FURTHER if one[-1].isdigit()]
-    members = name.startswith(("real_dag_", "prefix_reuse_"))
+    members = name.startswith(("real_dag_", "prefix_reuse_", "probe_"))
     return suggest(name, [one for one in known if members or one not in alike])
 
 

@@ -1,0 +1,144 @@
+"""How busy clusters really are at the operating points, and what separates there; fills in docs/scenarios.md.
+
+    python baselines/operating_points.py [--scenario NAME ...] [--seeds N] [--workers N] [-o FOLDER]
+    python baselines/operating_points.py --report            # the tables again from the frozen results
+
+Finished episodes are kept in FOLDER and never run again. Results are frozen in baselines/reference/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from campaign import COLUMNS, commits, freeze, run_cells, thaw
+from claims import per_seed
+from grid import Cell
+from page_tables import fill, table
+
+from llmsched_gym.cli.console import EpisodeProgress, note
+from llmsched_gym.errors import InputError, Plain, RunError
+from llmsched_gym.evaluation.metrics import mean
+from llmsched_gym.evaluation.setting import Setting
+from llmsched_gym.evaluation.statistics import relative
+from llmsched_gym.evaluation.store import write_text
+from llmsched_gym.training import commit
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+FROZEN: Final = ROOT / "baselines" / "reference" / "operating_points.csv"
+PAGE: Final = ROOT / "docs" / "scenarios.md"
+
+SCENARIOS: Final = (
+    "mixed",
+    "mixed_heavy",
+    "mixed_burst",
+    "mixed_bursty",
+    "planning_heavy",
+    "agents",
+    "memory_bound",
+    "probe",
+)
+"""The first is there for comparison."""
+
+REFERENCE: Final = "oracle_srtf"
+POLICIES: Final = ("fcfs", "sjf", "srtf", "las", "gittins", "llmsched", "critical_path")
+SEEDS: Final = 10
+_KEPT: Final = (*COLUMNS, "p95_jct_s", "makespan_s", "preemptions")
+_BUSY: Final = "fcfs"
+"""The policy whose utilisation is shown: what arrives decides it, hardly the order."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="default: all of them")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"seeds of the eval split; default: {SEEDS}")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: one per core")
+    parser.add_argument("--report", action="store_true", help="only fill in the page, from what is frozen")
+    parser.add_argument("-o", "--output", type=Path, default=Path("results/operating_points"), metavar="FOLDER")
+    arguments = parser.parse_args(argv)
+    source, asked = commit(), arguments.scenario or SCENARIOS
+    try:
+        if not arguments.report:
+            cells = [
+                Cell(
+                    "operating_points",
+                    "",
+                    "",
+                    Setting.make(name),
+                    (REFERENCE, *POLICIES),
+                    tuple(range(arguments.seeds)),
+                )
+                for name in asked
+            ]
+            with EpisodeProgress() as progress:
+                found = run_cells(cells, arguments.output, arguments.workers, progress, _KEPT)
+            others = [row for row in thaw(FROZEN) if row["scenario"] not in asked]
+            freeze(FROZEN, sorted([*others, *found], key=lambda row: SCENARIOS.index(row["scenario"])), source)
+        write_page(FROZEN, PAGE)
+    except (InputError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    note(f"results in {FROZEN}, tables in {PAGE}")
+    return 0
+
+
+def write_page(frozen: Path, page: Path) -> None:
+    """Fill in the tables of the page from frozen results.
+
+    Raises:
+        InputError: There are no results, or the page cannot be written.
+    """
+    rows = thaw(frozen)
+    if not rows:
+        raise InputError(frozen, "", Plain("no results"), "run this without --report first")
+    names = [name for name in SCENARIOS if any(row["scenario"] == name for row in rows)]
+    label = f"*`python baselines/operating_points.py`, commit `{commits(frozen.parent)[frozen.name]}`.*"
+    makers = {
+        "operating_points": partial(_busy, rows, names, label),
+        "operating_ratios": partial(_separation, rows, names, label),
+    }
+    write_text(page, fill(page.read_text(encoding="utf-8"), makers))
+
+
+def _busy(rows: Sequence[Mapping[str, Any]], names: Sequence[str], label: str) -> Iterable[str]:
+    """What is asked for and what is measured."""
+    head = ["scenario", "jobs", "nominal load", "LLM slots busy", "tools busy", "preemptions", "makespan, s", "JCT, s"]
+    body = []
+    for name in names:
+        first = next(row for row in rows if row["scenario"] == name)
+        shown = {column: mean(per_seed(rows, column, policy=_BUSY, scenario=name)) for column in _MEASURED}
+        load = "–" if first["load"] is None else f"{first['load']:g}"
+        measured = (form.format(shown[column]) for column, form in _MEASURED.items())
+        body.append([f"`{name}`", f"{first['jobs']:.0f}", load, *measured])
+    return [*table(head, body), "", f"Measured under `{_BUSY}`, means over the seeds. {label}"]
+
+
+_MEASURED: Final = {
+    "llm_utilisation": "{:.2f}",
+    "regular_utilisation": "{:.2f}",
+    "preemptions": "{:.0f}",
+    "makespan_s": "{:.0f}",
+    "mean_jct_s": "{:.1f}",
+}
+
+
+def _separation(rows: Sequence[Mapping[str, Any]], names: Sequence[str], label: str) -> Iterable[str]:
+    """Mean JCT relative to the reference."""
+    body = []
+    for name in names:
+        base = per_seed(rows, policy=REFERENCE, scenario=name)
+        found = [relative(per_seed(rows, policy=policy, scenario=name), base) for policy in POLICIES]
+        body.append([f"`{name}`", *(f"{one.mid:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in found)])
+    seeds = len(per_seed(rows, policy=REFERENCE, scenario=names[0]))
+    title = f"mean JCT relative to `{REFERENCE}`, {seeds} seeds"
+    return [*table([title, *(f"`{policy}`" for policy in POLICIES)], body), "", label]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
