@@ -72,30 +72,37 @@ def problem(cost: Any, edges: Any, transfer: Any) -> Problem:
     return Problem(costs, pairs, np.asarray(transfer, np.float64), np.zeros_like(costs), costs)
 
 
+@allocating_kernel
 def heft(given: Problem) -> Schedule:
     """Schedule by HEFT: the longest path to the end first, on the processor where the task finishes first."""
     upward = upward_ranks(given, mean_costs(given.cost))
-    return Schedule(*_insert(given, upward, _nowhere(given), np.zeros_like(given.cost)), upward)
+    processor, start, finish = _insert(given, upward, _nowhere(given), np.zeros_like(given.cost))
+    return Schedule(processor, start, finish, upward)
 
 
+@allocating_kernel
 def cpop(given: Problem) -> Schedule:
     """Schedule by CPOP: tasks on the longest paths first, those of the critical path all on one processor."""
     means = mean_costs(given.cost)
     upward = upward_ranks(given, means)
     priority = upward + downward_ranks(given, means)
     fixed = _critical_processor(given, upward)
-    return Schedule(*_insert(given, priority, fixed, np.zeros_like(given.cost)), priority)
+    processor, start, finish = _insert(given, priority, fixed, np.zeros_like(given.cost))
+    return Schedule(processor, start, finish, priority)
 
 
+@allocating_kernel
 def peft(given: Problem) -> Schedule:
     """Schedule by PEFT: the longest optimistic rest first, where the task's finish and that rest are smallest."""
     rest = optimistic_costs(given)
-    priority = mean_costs(np.where(np.isfinite(given.cost), rest, np.inf))
-    return Schedule(*_insert(given, priority, _nowhere(given), rest), priority)
+    priority = mean_costs(np.where(given.cost < np.inf, rest, np.inf))
+    processor, start, finish = _insert(given, priority, _nowhere(given), rest)
+    return Schedule(processor, start, finish, priority)
 
 
+@allocating_kernel
 def _nowhere(given: Problem) -> Ints:
-    return np.full(len(given.cost), -1, np.int64)
+    return np.full(len(given.cost), -1)
 
 
 @allocating_kernel
@@ -200,41 +207,37 @@ def _insert(given: Problem, priority: Floats, fixed: Ints, rest: Floats) -> tupl
     pending, ready_at = np.zeros(n, np.int64), given.earliest.copy()
     for k in range(len(given.edges)):
         pending[given.edges[k, 1]] += 1
-    ready, n_ready = np.empty(n, np.int64), 0
-    for i in range(n):
-        if pending[i] == 0:
-            ready[n_ready] = i
-            n_ready += 1
+    order = np.argsort(-priority, kind="mergesort")
+    place, ready, at = np.empty(n, np.int64), np.empty(n, np.bool_), 0  # all by place in that order
+    for k in range(n):
+        place[order[k]] = k
+        ready[k] = pending[order[k]] == 0
     begins, ends = np.empty((processors, n)), np.empty((processors, n))  # of what holds each processor, ascending
     count = np.zeros(processors, np.int64)
     for _ in range(n):
-        chosen = 0
-        for r in range(1, n_ready):
-            higher = priority[ready[r]] - priority[ready[chosen]]
-            if higher > 0.0 or (higher == 0.0 and ready[r] < ready[chosen]):
-                chosen = r
-        i = ready[chosen]
-        n_ready -= 1
-        ready[chosen] = ready[n_ready]
-        best, best_start, best_place, least = -1, 0.0, 0, np.inf
+        while not ready[at]:
+            at += 1
+        i = order[at]
+        ready[at] = False
+        best, best_start, best_gap, least = -1, 0.0, 0, np.inf
         for p in range(processors):
             if given.cost[i, p] == np.inf or fixed[i] not in (-1, p):
                 continue
-            begin, place = ready_at[i, p], 0
-            while place < count[p]:
-                if ends[p, place] > begin:
-                    if begin + given.held[i, p] <= begins[p, place]:
+            begin, gap = ready_at[i, p], 0  # before what is that far on the processor
+            while gap < count[p]:
+                if ends[p, gap] > begin:
+                    if begin + given.held[i, p] <= begins[p, gap]:
                         break
-                    begin = ends[p, place]
-                place += 1
+                    begin = ends[p, gap]
+                gap += 1
             score = begin + given.cost[i, p] + rest[i, p]
             if best < 0 or score < least:
-                best, best_start, best_place, least = p, begin, place, score
+                best, best_start, best_gap, least = p, begin, gap, score
         processor[i], start[i], finish[i] = best, best_start, best_start + given.cost[i, best]
         if given.held[i, best] > 0.0:
-            for k in range(count[best], best_place, -1):
+            for k in range(count[best], best_gap, -1):
                 begins[best, k], ends[best, k] = begins[best, k - 1], ends[best, k - 1]
-            begins[best, best_place], ends[best, best_place] = best_start, best_start + given.held[i, best]
+            begins[best, best_gap], ends[best, best_gap] = best_start, best_start + given.held[i, best]
             count[best] += 1
         for k in range(first[i], first[i + 1]):
             child = given.edges[k, 1]
@@ -243,6 +246,6 @@ def _insert(given: Problem, priority: Floats, fixed: Ints, rest: Floats) -> tupl
                 ready_at[child, p] = max(ready_at[child, p], arrives)
             pending[child] -= 1
             if pending[child] == 0:
-                ready[n_ready] = child
-                n_ready += 1
+                ready[place[child]] = True
+                at = min(at, place[child])
     return processor, start, finish

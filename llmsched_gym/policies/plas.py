@@ -69,23 +69,25 @@ class Balancer(PlacementRule):
 
     def cost(self, obs: Observation, rows: NDArray[np.intp]) -> Costs:
         """Rate by the number of tasks; infinite where a long call has its engine elsewhere."""
-        costs, long_calls = tasks_held(obs, rows), np.flatnonzero(self._is_long(obs, rows))
-        if long_calls.size == 0:
+        costs, calls = tasks_held(obs, rows), np.flatnonzero(self._is_long(obs, rows))
+        if calls.size == 0:
             return costs
         self._programs = _followed(self._programs, obs)
+        engines = np.array([self._engines(obs, row).get(model, -1) for row, model in _models(obs, rows[calls])])
+        elsewhere = (engines[:, None] >= 0) & (np.arange(costs.shape[1]) != engines[:, None])
         costs = costs.copy()
-        for i in long_calls.tolist():
-            job = int(obs["candidates"][rows[i], Candidate.JOB])
-            engine = self._programs[job].engines.get(_model(obs, rows[i]))
-            if engine is not None:
-                costs[i, np.arange(costs.shape[1]) != engine] = np.inf
+        costs[calls] = np.where(elsewhere, np.inf, costs[calls])
         return costs
 
     def placed(self, obs: Observation, row: int, executor: int) -> None:
         """Remember where the first long call of a program went."""
-        if self._is_long(obs, np.array([row]))[0]:
-            job = int(obs["candidates"][row, Candidate.JOB])
-            self._programs[job].engines.setdefault(_model(obs, row), executor)
+        rows = np.array([row])
+        if self._is_long(obs, rows)[0]:
+            self._engines(obs, row).setdefault(_models(obs, rows)[0][1], executor)
+
+    def _engines(self, obs: Observation, row: int) -> dict[int, int]:
+        """Return the engines of the program of a candidate."""
+        return self._programs[int(obs["candidates"][row, Candidate.JOB])].engines
 
     def _is_long(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Tell which candidates are long calls of jobs that are shown, bool (n,)."""
@@ -102,9 +104,10 @@ class PLAS(Placing):
         super().__init__(LAS(), Balancer(short_tokens), PLAS.name)
 
 
-def _model(obs: Observation, row: int) -> int:
-    """Return the model that a candidate asks for."""
-    return int(obs["placements"][row, :, Placement.MODEL].max())
+def _models(obs: Observation, rows: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Return candidate rows, each with the model that it asks for."""
+    models = obs["placements"][rows, :, Placement.MODEL].max(axis=1).astype(np.int64)
+    return list(zip(rows.tolist(), models.tolist(), strict=True))
 
 
 def _followed(before: list[_Program], obs: Observation) -> list[_Program]:
