@@ -63,9 +63,11 @@ def draw(stages: int, executors: int, rng: np.random.Generator) -> dict[str, NDA
     models = (rng.random((executors, MODELS, len(Residency))) < 0.4).astype(np.float32)
     models[..., Residency.SERVES] = llm[:, None]
     models[..., Residency.STEP_S] = rng.uniform(0.005, 0.02, (executors, MODELS))
+    jobs = rng.random((stages, len(Job)), np.float32)
+    jobs[:, Job.AGE_S] = np.sort(jobs[:, Job.AGE_S])[::-1]
     return {
         "candidates": candidates,
-        "jobs": rng.random((stages, len(Job)), np.float32),
+        "jobs": jobs,
         "executors": executor_rows,
         "system": np.array([system.get(one, 0) for one in System], np.float32),
         "nodes": nodes,

@@ -30,24 +30,24 @@ from llmsched_gym.policies.parameters import whole
 from llmsched_gym.policies.placement import Costs, PlacementRule, tasks_held
 from llmsched_gym.policies.placing import Placing
 
-_SAME_S: Final = 1e-3
-"""Arrivals that are closer are one: an arrival is the time less the age, and both are rounded."""
+_SAME_S: Final = 0.02
+"""Arrivals that are closer may be one: an arrival is the time less the age, and both are rounded."""
 
 
-class _Program(NamedTuple):
-    """A job that was seen.
+class _Programs(NamedTuple):
+    """The jobs that were seen last, by arrival.
 
     Attributes:
-        app: Its application.
-        arrival_s: When it came.
-        done: How many of its stages were over.
-        engines: By model: the executor that its long calls go to.
+        app: (J,) their applications.
+        arrival_s: (J,) when they came.
+        done: (J,) how many of their stages were over.
+        engines: Of each, by model: the executor that its long calls go to.
     """
 
-    app: float
-    arrival_s: float
-    done: float
-    engines: dict[int, int]
+    app: NDArray[np.float32]
+    arrival_s: NDArray[np.float32]
+    done: NDArray[np.float32]
+    engines: list[dict[int, int]]
 
 
 class Balancer(PlacementRule):
@@ -65,7 +65,8 @@ class Balancer(PlacementRule):
     def reset(self, info: Mapping[str, Any]) -> None:
         """Forget all programs."""
         del info
-        self._programs: list[_Program] = []
+        none = np.empty(0, np.float32)
+        self._programs = _Programs(none, none, none, [])
 
     def cost(self, obs: Observation, rows: NDArray[np.intp]) -> Costs:
         """Rate by the number of tasks; infinite where a long call has its engine elsewhere."""
@@ -73,7 +74,7 @@ class Balancer(PlacementRule):
         if calls.size == 0:
             return costs
         self._programs = _followed(self._programs, obs)
-        engines = np.array([self._engines(obs, row).get(model, -1) for row, model in _models(obs, rows[calls])])
+        engines = np.array([self._programs.engines[job].get(model, -1) for job, model in _calls(obs, rows[calls])])
         elsewhere = (engines[:, None] >= 0) & (np.arange(costs.shape[1]) != engines[:, None])
         costs = costs.copy()
         costs[calls] = np.where(elsewhere, np.inf, costs[calls])
@@ -83,11 +84,8 @@ class Balancer(PlacementRule):
         """Remember where the first long call of a program went."""
         rows = np.array([row])
         if self._is_long(obs, rows)[0]:
-            self._engines(obs, row).setdefault(_models(obs, rows)[0][1], executor)
-
-    def _engines(self, obs: Observation, row: int) -> dict[int, int]:
-        """Return the engines of the program of a candidate."""
-        return self._programs[int(obs["candidates"][row, Candidate.JOB])].engines
+            job, model = _calls(obs, rows)[0]
+            self._programs.engines[job].setdefault(model, executor)
 
     def _is_long(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Tell which candidates are long calls of jobs that are shown, bool (n,)."""
@@ -104,32 +102,36 @@ class PLAS(Placing):
         super().__init__(LAS(), Balancer(short_tokens), PLAS.name)
 
 
-def _models(obs: Observation, rows: NDArray[np.intp]) -> list[tuple[int, int]]:
-    """Return candidate rows, each with the model that it asks for."""
+def _calls(obs: Observation, rows: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Return the job of each candidate, and the model that it asks for."""
+    jobs = obs["candidates"][rows, Candidate.JOB].astype(np.int64)
     models = obs["placements"][rows, :, Placement.MODEL].max(axis=1).astype(np.int64)
-    return list(zip(rows.tolist(), models.tolist(), strict=True))
+    return list(zip(jobs.tolist(), models.tolist(), strict=True))
 
 
-def _followed(before: list[_Program], obs: Observation) -> list[_Program]:
-    """Return the programs that are present, in the order of the jobs; those that were there keep their engines.
+def _followed(before: _Programs, obs: Observation) -> _Programs:
+    """Return the programs that are present; those that were there keep their engines.
 
     Jobs stand in order of arrival, so that the ones that are left have kept their order, and new ones come last.
     """
     jobs = obs["jobs"][: int(obs["system"][System.JOB_ROWS])]
-    arrivals = obs["system"][System.TIME_S] - jobs[:, Job.AGE_S]
-    found: list[_Program] = []
+    app, done = jobs[:, Job.APP].copy(), jobs[:, Job.STAGES_DONE].copy()
+    arrival_s = obs["system"][System.TIME_S] - jobs[:, Job.AGE_S]
+    if len(app) == len(before.app):
+        same = (app == before.app) & (np.abs(arrival_s - before.arrival_s) < _SAME_S) & (done >= before.done)
+        if same.all():
+            return _Programs(app, arrival_s, done, before.engines)
+    then = list(zip(before.app.tolist(), before.arrival_s.tolist(), before.done.tolist(), strict=True))
+    engines: list[dict[int, int]] = []
     begin = 0
-    for app, arrival_s, done in zip(
-        jobs[:, Job.APP].tolist(), arrivals.tolist(), jobs[:, Job.STAGES_DONE].tolist(), strict=True
-    ):
-        while begin < len(before) and before[begin].arrival_s <= arrival_s - _SAME_S:
+    for its_app, came_s, its_done in zip(app.tolist(), arrival_s.tolist(), done.tolist(), strict=True):
+        while begin < len(then) and then[begin][1] <= came_s - _SAME_S:
             begin += 1  # over
-        engines: dict[int, int] = {}
-        at = begin
-        while at < len(before) and before[at].arrival_s < arrival_s + _SAME_S:
-            if before[at].app == app and before[at].done <= done:
-                engines, begin = before[at].engines, at + 1
+        at, found = begin, {}
+        while at < len(then) and then[at][1] < came_s + _SAME_S:
+            if then[at][0] == its_app and then[at][2] <= its_done:
+                found, begin = before.engines[at], at + 1
                 break
             at += 1
-        found.append(_Program(app, arrival_s, done, engines))
-    return found
+        engines.append(found)
+    return _Programs(app, arrival_s, done, engines)
