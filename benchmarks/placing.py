@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from llmsched_gym.envs.columns import Ahead, Candidate, Executor, Job, Node, Placement, Residency, System
-from llmsched_gym.policies.fate import Fate
+from llmsched_gym.policies.plan_follower import PlanFollower
 from llmsched_gym.policies.registry import joint_names, load_policy, placement_names, policy_class
 
 MODELS: Final = 7
 GOAL_US: Final = 200.0
 PLAN_GOAL_US: Final = 30_000.0
-PLANNERS: Final = ("fate", "fate?horizon=0", "fate?planner=greedy", "foresight")
+PLANNERS: Final = ("fate", "fate?horizon=0", "fate?planner=greedy", "foresight", "halo")
 
 
 def draw(stages: int, executors: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
@@ -44,8 +44,8 @@ def draw(stages: int, executors: int, rng: np.random.Generator) -> dict[str, NDA
     placements[..., Placement.LEGAL] = legal
     placements[..., Placement.SERVES] = serves
     placements[..., Placement.WAIT_S] *= ~legal
-    models = np.where(kinds == 0, rng.integers(0, MODELS, stages), -1)[:, None]
-    placements[..., Placement.MODEL] = np.where(serves, models, -1)
+    model = np.where(kinds == 0, rng.integers(0, MODELS, stages), -1)[:, None]
+    placements[..., Placement.MODEL] = np.where(serves, model, -1)
     placements *= serves[..., None] | (np.arange(len(Placement)) == Placement.MODEL)
     nodes = np.zeros((2 * stages, len(Node)), np.float32)
     nodes[:, Node.JOB] = np.repeat(np.arange(stages), 2)
@@ -53,15 +53,21 @@ def draw(stages: int, executors: int, rng: np.random.Generator) -> dict[str, NDA
     nodes[:, [Node.WORK_S, Node.DURATION_S, Node.POSTERIOR_WORK_S]] = rng.random((2 * stages, 1), np.float32)
     ahead = np.full((2 * stages, len(Ahead)), 100.0, np.float32)
     ahead[:, Ahead.MODEL] = rng.integers(0, MODELS, 2 * stages)
-    ahead[::2, Ahead.MODEL] = models[:, 0]
+    ahead[::2, Ahead.MODEL] = model[:, 0]
     system = {System.CANDIDATES: stages, System.JOBS: stages, System.JOB_ROWS: stages}
     system |= {System.NODES: 2 * stages, System.EDGES: stages}
     executor_rows = rng.integers(0, 9, (executors, len(Executor))).astype(np.float32)
     executor_rows[:, Executor.KV_USED] /= 9
     executor_rows[:, Executor.SLOTS] = 16
+    executor_rows[:, Executor.KIND] = ~llm
+    models = (rng.random((executors, MODELS, len(Residency))) < 0.4).astype(np.float32)
+    models[..., Residency.SERVES] = llm[:, None]
+    models[..., Residency.STEP_S] = rng.uniform(0.005, 0.02, (executors, MODELS))
+    jobs = rng.random((stages, len(Job)), np.float32)
+    jobs[:, Job.AGE_S] = np.sort(jobs[:, Job.AGE_S])[::-1]
     return {
         "candidates": candidates,
-        "jobs": rng.random((stages, len(Job)), np.float32),
+        "jobs": jobs,
         "executors": executor_rows,
         "system": np.array([system.get(one, 0) for one in System], np.float32),
         "nodes": nodes,
@@ -69,7 +75,7 @@ def draw(stages: int, executors: int, rng: np.random.Generator) -> dict[str, NDA
         "ahead": ahead,
         "action_mask": np.append(legal.ravel(), True).astype(np.int8),
         "placements": placements,
-        "models": (rng.random((executors, MODELS, len(Residency))) < 0.4).astype(np.float32),
+        "models": models,
     }
 
 
@@ -77,7 +83,7 @@ def measure(name: str, observations: list[dict[str, NDArray[Any]]], repeats: int
     """Return int64 (n,) ns per decision or, of a planner, per plan; of each observation the least of the repeats."""
     policy, clock = load_policy(name), time.thread_time_ns
     policy.reset({"policy_seed": 0})
-    decide = policy.plan if isinstance(policy, Fate) else policy.act
+    decide = policy.plan if isinstance(policy, PlanFollower) else policy.act
     spent = np.zeros((repeats, len(observations)), np.int64)
     for repeat in range(repeats):
         for i, seen in enumerate(observations):
@@ -96,8 +102,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
-    at_once = [name for name in joint_names() if not issubclass(policy_class(name), Fate)]
-    names = (*placement_names(), "mct?wait=true", "srtf+mct", *at_once, "min_min?state=blind")
+    at_once = [name for name in joint_names() if not issubclass(policy_class(name), PlanFollower)]
+    names = (*placement_names(), "mct?wait=true", "srtf+mct", *at_once)
+    names = (*names, "min_min?state=blind", "heft?state=blind", "plas?short_tokens=500")
     if arguments.plans:
         names = PLANNERS
     observations = [draw(arguments.stages, arguments.executors, rng) for _ in range(20 if arguments.plans else 200)]

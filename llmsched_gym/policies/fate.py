@@ -30,9 +30,9 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.envs.columns import Candidate, Executor, Placement, System
+from llmsched_gym.envs.columns import System
 from llmsched_gym.policies import fate_horizon
-from llmsched_gym.policies.base import Observation, ObservationMode, Policy
+from llmsched_gym.policies.base import Observation, ObservationMode
 from llmsched_gym.policies.fate_frontier import (
     MOST_STAGES,
     Candidates,
@@ -42,11 +42,9 @@ from llmsched_gym.policies.fate_frontier import (
     enumerate_candidates,
     look,
 )
-from llmsched_gym.policies.frontier import soonest
 from llmsched_gym.policies.parameters import choice, real, whole
-from llmsched_gym.policies.placement import completion_s, legal_placements
+from llmsched_gym.policies.plan_follower import PlanFollower, Start, named, tool_starts
 from llmsched_gym.policies.set_packing import Packing, need_ortools, pack_greedily, pack_obviously, pack_optimally
-from llmsched_gym.workloads.template import StageKind
 
 Planner = Literal["cpsat", "greedy"]
 Term = Literal["residency", "locality", "prefix", "reachability"]
@@ -58,7 +56,7 @@ _MOST_MS: Final = 10**8
 """Values are cut at this, so that sums of them stay small for the solver."""
 
 
-class Fate(Policy):
+class Fate(PlanFollower):
     """FATE-style planning over the ready frontier.
 
     Args:
@@ -103,59 +101,19 @@ class Fate(Policy):
 
     def reset(self, info: Mapping[str, Any]) -> None:
         """Forget the plan."""
-        del info
-        self._instant: tuple[float, ...] = ()
-        self._plan: list[tuple[int, int, int, int]] = []
+        super().reset(info)
         self.fallbacks = 0
         self.plans = 0
 
-    def act(self, obs: Observation) -> int:
-        """Carry on with the plan, or make a new one."""
-        mask = obs["action_mask"]
-        wait = len(mask) - 1
-        instant = _fingerprint(obs)
-        action = -1
-        if instant == self._instant:
-            action = self._next(obs)
-            if action < 0 and not _is_cut(obs):
-                action = wait  # what is left was not chosen
-        if action < 0 or not mask[action]:
-            self._plan = self.plan(obs)
-            self._plan.reverse()
-            action = self._next(obs)
-        if action < 0 or not mask[action]:
-            action = wait if mask[wait] else _soonest(obs)
-        # One more running task is all that changes before the next decision of the same instant.
-        self._instant = (*instant[:-1], instant[-1] + 1)
-        return action
-
-    def _next(self, obs: Observation) -> int:
-        """Return the next dispatch of the plan that is legal; -1 if there is none."""
-        executors = len(obs["executors"])
-        table = obs["candidates"][: int(obs["system"][System.CANDIDATES])]
-        while self._plan:
-            job, node, executor, tasks = self._plan.pop()
-            rows = np.flatnonzero((table[:, Candidate.JOB] == job) & (table[:, Candidate.NODE] == node))
-            if rows.size == 0:
-                continue
-            action = int(rows[0]) * executors + executor
-            if not obs["action_mask"][action]:
-                continue
-            if tasks > 1:
-                self._plan.append((job, node, executor, tasks - 1))
-            return action
-        return -1
-
-    def plan(self, obs: Observation) -> list[tuple[int, int, int, int]]:
-        """Decide what starts now.
-
-        Returns:
-            (row of the job, template node, executor, number of tasks), in the order in which they start.
-        """
+    def plan(self, obs: Observation) -> list[Start]:
+        """Decide what starts now."""
         self.plans += 1
-        starts = self._llm_starts(obs) + _tool_starts(obs, self.order(obs))
-        table = obs["candidates"]
-        return [(int(table[r, Candidate.JOB]), int(table[r, Candidate.NODE]), e, k) for r, e, k in starts]
+        return named(obs, self._llm_starts(obs) + tool_starts(obs, self.order(obs)))
+
+    def is_cut(self, obs: Observation) -> bool:
+        """Tell whether more stages were ready than a plan looks at."""
+        system = obs["system"]
+        return bool(system[System.HIDDEN_CANDIDATES] > 0 or system[System.CANDIDATES] > MOST_STAGES)
 
     def presence(self, obs: Observation) -> Floats:
         """Return how much each row of ``nodes`` counts as demand, float64 (nodes,)."""
@@ -236,46 +194,3 @@ class Fate(Policy):
 
 def _ms(seconds: Floats) -> NDArray[np.int64]:
     return np.clip(np.rint(seconds * 1e3), -_MOST_MS, _MOST_MS).astype(np.int64)
-
-
-def _fingerprint(obs: Observation) -> tuple[float, ...]:
-    """Return what tells instants apart: the time, the graph's size, and last the number of running tasks."""
-    system = obs["system"]
-    return (
-        float(system[System.TIME_S]),
-        float(system[System.JOBS]),
-        float(system[System.NODES]),
-        float(system[System.EDGES]),
-        float(obs["executors"][:, Executor.RUNNING].sum()),
-    )
-
-
-def _is_cut(obs: Observation) -> bool:
-    """Tell whether more stages were ready than a plan looks at."""
-    system = obs["system"]
-    return bool(system[System.HIDDEN_CANDIDATES] > 0 or system[System.CANDIDATES] > MOST_STAGES)
-
-
-def _soonest(obs: Observation) -> int:
-    """Return the legal dispatch that is over first; the last action if there is none."""
-    rows, legal = legal_placements(obs)
-    if rows.size == 0:
-        return len(obs["action_mask"]) - 1
-    executors, seconds = soonest(completion_s(obs, rows), legal)
-    i = int(seconds.argmin())
-    return int(rows[i] * legal.shape[1] + executors[i])
-
-
-def _tool_starts(obs: Observation, order: Ints) -> list[tuple[int, int, int]]:
-    """Return the tool tasks that start: in order, each where its inputs are nearest."""
-    table, placements = obs["candidates"], obs["placements"]
-    taken = np.zeros(len(obs["executors"]), np.bool_)
-    starts = []
-    for row in order[table[order, Candidate.KIND] == StageKind.REGULAR].tolist():
-        shown = placements[row]
-        free = np.flatnonzero((shown[:, Placement.LEGAL] > 0) & ~taken)
-        nearest = free[np.argsort(shown[free, Placement.FETCH_S], kind="stable")]
-        for e in nearest[: int(table[row, Candidate.TASKS_WAITING])].tolist():
-            taken[e] = True
-            starts.append((row, e, 1))
-    return starts

@@ -63,6 +63,11 @@ _JOINT: Final = {
     "max_min": "max_min:MaxMin",
     "sufferage": "sufferage:Sufferage",
     "etf": "etf:ETF",
+    "heft": "heft:HEFT",
+    "cpop": "cpop:CPOP",
+    "peft": "peft:PEFT",
+    "plas": "plas:PLAS",
+    "halo": "halo:Halo",
     "fate": "fate:Fate",
     "foresight": "foresight:Foresight",
 }

@@ -106,7 +106,7 @@ def world(devices: Sequence[Device], stages: Sequence[Stage], models: int = 3, t
         jobs[i, Job.POSTERIOR_S] = stage.remaining_s
         for k, model in enumerate((stage.model, *stage.then)):
             nodes[row, [Node.JOB, Node.NODE, Node.STATUS]] = i, k, 2 if k == 0 else 1
-            nodes[row, [Node.CANDIDATE, Node.TASKS_WAITING]] = i if k == 0 else -1, 1
+            nodes[row, [Node.CANDIDATE, Node.TASKS_WAITING]] = (i, stage.tasks) if k == 0 else (-1, 1)
             nodes[row, [Node.WORK_S, Node.DURATION_S, Node.POSTERIOR_WORK_S]] = 1.0
             ahead[row] = model, 100.0, stage.output_bytes
             if k > 0 and stage.optional is not None:
