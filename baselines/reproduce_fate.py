@@ -36,7 +36,7 @@ PAGE: Final = ROOT / "docs" / "fate.md"
 NORMALISER: Final = "round_robin"
 ORDERS: Final = ("fcfs", "srtf+mct")
 PLACEMENTS: Final = ("round_robin", "least_loaded", "static", "sticky", "mct", "prefix_aware", "kv_router")
-JOINT: Final = ("min_min", "max_min", "sufferage", "etf")
+JOINT: Final = ("min_min", "max_min", "sufferage", "etf", "heft", "cpop", "peft", "plas", "halo")
 HEURISTICS: Final = (*ORDERS, *PLACEMENTS, *JOINT)
 FATE: Final = "fate"
 ABLATIONS: Final = ("fate?planner=greedy", "fate?horizon=0")

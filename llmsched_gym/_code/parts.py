@@ -10,6 +10,8 @@ from llmsched_gym._code.ahead import Part
 BOUND: Final = (f"{__name__}:bound_jobs",)
 VECTOR: Final = (f"{__name__}:step_several",)
 REPLAY: Final = (f"{__name__}:replay_requests",)
+SCHEDULERS: Final = ("heft", "cpop", "peft")
+"""Policies that choose executors, and have compiled code of their own."""
 
 
 def episode_parts(applications: Iterable[str], *, profiler: bool, graph: bool = False) -> Iterator[Part]:
@@ -42,7 +44,8 @@ def all_parts() -> tuple[Part, ...]:
     from llmsched_gym.policies.registry import policy_names
     from llmsched_gym.workloads.applications import APPLICATIONS
 
-    return (*episode_parts(APPLICATIONS, profiler=True), VECTOR, BOUND, REPLAY, *map(policy_part, policy_names()))
+    policies = map(policy_part, (*policy_names(), *SCHEDULERS))
+    return (*episode_parts(APPLICATIONS, profiler=True), VECTOR, BOUND, REPLAY, *policies)
 
 
 def draw_jobs(application: str) -> None:

@@ -44,6 +44,11 @@ _NAMED: Final = {
     "decima": PolicyStyle("#690f69", "h"),
     "maskable_ppo": PolicyStyle("#00b8c4", "1"),
     "uncertainty_gnn": PolicyStyle("#0000ff", "8"),
+    "heft": PolicyStyle("#3c7f3c", "4"),
+    "cpop": PolicyStyle("#a0a000", "_"),
+    "peft": PolicyStyle("#00665c", "."),
+    "plas": PolicyStyle("#ff8fa3", "$o$"),
+    "halo": PolicyStyle("#4b3ab8", "$*$"),
 }
 """Seven of the colours are those of Okabe and Ito, told apart by colour-blind readers too; the markers tell the others
 apart."""

@@ -40,7 +40,7 @@ def by_load() -> dict[float, Comparison]:
 
 
 def test_every_policy_has_a_look_of_its_own() -> None:
-    known = (*policy_names(), *learned_names())
+    known = (*policy_names(), *learned_names(), "heft", "cpop", "peft", "plas", "halo")
     styles = policy_styles([*known, *(f"mine{k}" for k in range(30))])
     assert len(set(styles.values())) == len(styles)
     looks = [styles[name] for name in (*known, "mine0", "mine1", "mine2", "mine3")]

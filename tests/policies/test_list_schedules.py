@@ -112,7 +112,8 @@ def test_ranks_are_what_their_definitions_say() -> None:
         given = drawn(rng, int(rng.integers(1, 9)), 3, plain=bool(rng.integers(2)))
         n, processors = given.cost.shape
         edges = [(i, j, c) for (i, j), c in zip(given.edges.tolist(), given.transfer.tolist(), strict=True)]
-        means = [np.mean([c for c in row if c < np.inf]) for row in given.cost.tolist()]
+        costs: list[list[float]] = given.cost.tolist()
+        means = [np.mean([c for c in row if c < np.inf]) for row in costs]
 
         def up(i: int, edges: Any = edges, means: Any = means) -> float:
             return means[i] + max((c + up(b, edges, means) for a, b, c in edges if a == i), default=0.0)
@@ -120,7 +121,7 @@ def test_ranks_are_what_their_definitions_say() -> None:
         def down(i: int, edges: Any = edges, means: Any = means) -> float:
             return max((down(a, edges, means) + means[a] + c for a, b, c in edges if b == i), default=0.0)
 
-        def rest(i: int, p: int, edges: Any = edges, w: Any = given.cost.tolist()) -> float:
+        def rest(i: int, p: int, edges: Any = edges, w: Any = costs) -> float:
             return max(
                 (
                     min(rest(b, q, edges, w) + w[b][q] + (c if p != q else 0.0) for q in range(len(w[b])))
