@@ -46,7 +46,7 @@ SCENARIOS: Final = (
 """The first is there for comparison."""
 
 REFERENCE: Final = "oracle_srtf"
-POLICIES: Final = ("fcfs", "sjf", "srtf", "las", "gittins", "llmsched", "critical_path")
+POLICIES: Final = ("fcfs", "sjf", "srtf", "srtf+admit", "las", "gittins", "llmsched", "critical_path")
 SEEDS: Final = 10
 _KEPT: Final = (*COLUMNS, "p95_jct_s", "makespan_s", "preemptions")
 _BUSY: Final = "fcfs"

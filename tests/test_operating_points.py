@@ -32,8 +32,8 @@ def test_jobs_and_executors_are_those_of_the_older_scenario(name: str, like: str
 def test_heavy_jobs_arrive_faster_than_they_are_served() -> None:
     for name, like in (("mixed_heavy", "mixed"), ("planning_heavy", "planning"), ("agents", "chain")):
         heavy, light = load_scenario(name), load_scenario(like)
-        assert heavy.arrival_rate() == pytest.approx(heavy.load / light.load * light.arrival_rate())  # pyright: ignore[reportOptionalOperand]
-        assert heavy.load == 1.5
+        assert (heavy.load, light.load) == (1.5, 0.9)
+        assert heavy.arrival_rate() == pytest.approx(1.5 / 0.9 * light.arrival_rate())
 
 
 def test_a_burst_is_over_long_before_its_jobs_are() -> None:

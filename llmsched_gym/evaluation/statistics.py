@@ -139,18 +139,18 @@ def relative(values: ArrayLike, reference: ArrayLike) -> Interval:
     return Interval(low, exp(logs.mid), high)
 
 
-def relative_to_several(values: Sequence[ArrayLike], references: Sequence[ArrayLike]) -> Interval:
+def relative_to_several(values: ArrayLike, references: ArrayLike) -> Interval:
     """How many times the references over several scenarios: the geometric mean over scenarios and seeds.
 
     Every scenario has the same seeds. What scenarios have in common under a seed may make their ratios alike, so a seed
     is one value, the geometric mean over the scenarios.
 
     Args:
-        values: Per scenario numbers > 0, one per seed.
+        values: Numbers > 0 (scenarios, seeds).
         references: The same, paired with `values`.
     """
-    logs = [_log_ratios(_sample(one), _sample(other)) for one, other in zip(values, references, strict=True)]
-    found = mean_interval(np.mean(logs, axis=0))
+    logs = np.log(np.asarray(values, dtype=np.float64) / np.asarray(references, dtype=np.float64))
+    found = mean_interval(logs.mean(axis=0))
     low, high = (None if end is None else exp(end) for end in (found.low, found.high))
     return Interval(low, exp(found.mid), high)
 

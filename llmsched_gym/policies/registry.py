@@ -81,6 +81,7 @@ _PLACEMENTS: Final = {
     "mct": "placements.mct:MCT",
     "prefix_aware": "placements.prefix_aware:PrefixAware",
     "kv_router": "placements.kv_router:KVRouter",
+    "admit": "placements.admit:Admit",
 }
 """The same for placements."""
 

@@ -41,6 +41,7 @@ NOT_RUN: Final = {
     r"tensorboard .*": "serves until it is stopped",
     r"python -m (vllm|pytest)\b.*": "a server, these tests",
     r"python (agents|baselines|benchmarks)/.*": "minutes to hours, tests of its own run it: options are looked up",
+    r"llmsched-gym suite run .*": "a minute, and tests/suites runs one of seconds: options are read",
     r"llmsched-gym compile": "minutes, and tests/compiled runs its parts: options are read",
     r"llmsched-gym (calibrate|validate) .*": "needs servers: options are read",
     r"llmsched-gym compare .*--(backend vllm|ray).*": "needs servers: options are read",

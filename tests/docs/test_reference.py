@@ -20,6 +20,8 @@ from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.policies.llmsched import LLMSched
 from llmsched_gym.profiler.store import load_profile
 from llmsched_gym.scenario import Scenario, load_scenario
+from llmsched_gym.suites.manifest import METRICS, Manifest, ScenarioEntry, Seeds
+from llmsched_gym.suites.suite import REFERENCE_COLUMNS, WORKLOAD_COLUMNS
 from llmsched_gym.workloads.applications import APPLICATIONS
 from llmsched_gym.workloads.arrivals import Diurnal, Gamma, MarkovModulated, Trace
 
@@ -65,6 +67,18 @@ def test_every_field_is_explained_with_its_default(model: type[BaseModel], text:
         assert row is not None, name
         if field.default_factory is None:
             assert shown_default(field.default) in row[row.index(f"`{name}`") :], name
+
+
+@pytest.mark.parametrize("model", [Manifest, ScenarioEntry, Seeds])
+def test_every_field_of_a_suite_is_explained(model: type[BaseModel]) -> None:
+    text = (ROOT / "docs" / "suites.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.count("|") >= 4]
+    for name, field in model.model_fields.items():
+        row = next((row for row in rows if f"`{name}`" in " ".join(row[1:3])), None)
+        assert row is not None, name
+        if model is not Seeds:
+            assert shown_default(field.default) in row, name
+    assert all(f"`{name}`" in text for name in (*METRICS, *WORKLOAD_COLUMNS, *REFERENCE_COLUMNS))
 
 
 def test_scenario_files_to_copy_are_valid() -> None:

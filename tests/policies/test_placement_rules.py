@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from llmsched_gym.envs.columns import System
 from llmsched_gym.errors import InputError
 from llmsched_gym.policies.base import Observation
 from llmsched_gym.policies.fcfs import FCFS
@@ -224,3 +225,46 @@ class Returning(PlacementRule):
 def test_costs_that_are_not_numbers_in_shape_are_told(place: Any, costs: Any) -> None:
     with pytest.raises(ValueError, match=r"cost of Returning: got .*expected numbers, shape \(1, 2\)"):
         Placing(FCFS(), Returning(costs)).act(place([LLM], [[{}, {}]]))
+
+
+def test_admit_holds_back_what_will_not_fit(place: Any) -> None:
+    policy = load_policy("admit?fill=0.8&window_s=1000")
+    policy.reset({"policy_seed": 0})
+
+    def act(time_s: float, *executors: dict[str, float]) -> tuple[int, int] | None:
+        obs = place([LLM], [[{} for _ in executors]], executors=list(executors))
+        obs["system"][System.TIME_S] = time_s
+        return pair(policy.act(obs), obs)
+
+    full, half = {"running": 10, "kv_used": 1.0}, {"running": 10, "kv_used": 0.5}
+    assert act(0.0, full, full) == (0, 0)  # nothing was seen for any time yet
+    assert act(1.0, full, half) == (0, 1)  # 10 fill the first: 8 may be there; 20 would fill the second
+    assert act(2.0, {"running": 8, "kv_used": 0.8}, {"running": 16, "kv_used": 0.8}) is None
+    assert act(2.0, {"running": 7, "kv_used": 0.8}, {"running": 16, "kv_used": 0.8}) == (0, 0)
+    policy.reset({"policy_seed": 0})
+    assert act(3.0, full, full) == (0, 0)
+
+
+def test_admit_always_lets_one_in_and_holds_no_tool_back(place: Any) -> None:
+    policy = load_policy("admit?fill=0.01")
+    policy.reset({"policy_seed": 0})
+    for time_s in (0.0, 1.0, 2.0):
+        obs = place([LLM], [[{}]], executors=[{"running": 4, "kv_used": 1.0}])
+        obs["system"][System.TIME_S] = time_s
+        policy.act(obs)
+    assert pair(policy.act(obs), obs) is None
+    idle = place([LLM], [[{}]], executors=[{"running": 0, "kv_used": 0.0}])
+    idle["system"][System.TIME_S] = 2.0
+    assert pair(policy.act(idle), idle) == (0, 0)
+    tools = load_policy("admit?fill=0.01")
+    tools.reset({"policy_seed": 0})
+    for time_s in (0.0, 1.0):
+        obs = place([REGULAR], [[{"model": -1}]], executors=[{"running": 5}])
+        obs["system"][System.TIME_S] = time_s
+        assert pair(tools.act(obs), obs) == (0, 0)
+
+
+@pytest.mark.parametrize("parameters", ["fill=0", "fill=x", "window_s=0", "window_s=-1"])
+def test_parameters_of_admit_are_checked(parameters: str) -> None:
+    with pytest.raises(InputError, match=rf"admit.*{parameters.partition('=')[0]}"):
+        load_policy(f"admit?{parameters}")

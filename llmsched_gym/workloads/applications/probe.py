@@ -7,8 +7,8 @@ short job, shorter than what is expected of one that nobody has looked at. By hi
 of unknown kind, though most of these are shorter.
 
 **Made up**, all of it (``facts/probe.json``): no recorded jobs are like this. It asks one question, what looking first
-is worth, and is no claim about how often that matters. A spread of 16 does not fit an engine's context of 8,192 tokens,
-as other applications keep to; its cluster needs room for it.
+is worth, and is no claim about how often that matters. A spread of 16 (`probe_16`) does not fit the context of 8,192
+tokens that other applications keep to; its cluster needs room for it.
 """
 
 from __future__ import annotations
