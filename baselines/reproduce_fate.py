@@ -13,10 +13,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import fate_sweeps
 import numpy as np
 from campaign import COLUMNS, commits, freeze, run_cells, thaw
 from grid import Cell
@@ -24,6 +26,7 @@ from page_tables import fill, table
 
 from llmsched_gym.cli.console import EpisodeProgress, note
 from llmsched_gym.errors import InputError, Plain, RunError
+from llmsched_gym.evaluation.runner import NORMALISER
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.statistics import Interval, relative
 from llmsched_gym.evaluation.store import write_text
@@ -33,46 +36,81 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 REFERENCE: Final = ROOT / "baselines" / "reference"
 PAGE: Final = ROOT / "docs" / "fate.md"
 
-NORMALISER: Final = "round_robin"
 ORDERS: Final = ("fcfs", "srtf+mct")
 PLACEMENTS: Final = ("round_robin", "least_loaded", "static", "sticky", "mct", "prefix_aware", "kv_router")
-JOINT: Final = ("min_min", "max_min", "sufferage", "etf", "heft", "cpop", "peft", "plas", "halo")
-HEURISTICS: Final = (*ORDERS, *PLACEMENTS, *JOINT)
+JOINT: Final = ("min_min", "max_min", "sufferage", "etf", "heft", "cpop", "peft", "plas")
+LIGHT: Final = (*ORDERS, *PLACEMENTS, *JOINT)
+"""All heuristics but `halo`, whose search takes longer than all others together where many stages are known."""
+HEURISTICS: Final = (*LIGHT, "halo")
 FATE: Final = "fate"
 ABLATIONS: Final = ("fate?planner=greedy", "fate?horizon=0")
 OURS: Final = "foresight"
-SCENARIOS: Final = {
-    "real_dag": (*HEURISTICS, FATE, OURS),
-    "hetero8": (*HEURISTICS, FATE, OURS),
-    "hetero4": (*HEURISTICS, FATE, *ABLATIONS, OURS),
-    "prefix_reuse": (*HEURISTICS, FATE, OURS),
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table.
+
+    Attributes:
+        scenario: Scenario.
+        policies: What plays.
+        rate: Jobs per second; None: the scenario's load.
+    """
+
+    scenario: str
+    policies: tuple[str, ...]
+    rate: float | None = None
+
+    def cell(self, name: str, jobs: int, seeds: Sequence[int]) -> Cell:
+        """Return the comparison."""
+        return Cell(name, "", "", Setting.make(self.scenario, jobs, rate=self.rate), self.policies, tuple(seeds))
+
+
+BATCH_RATE: Final = 20.0
+"""Jobs per second of a closed batch: forty are there after two seconds."""
+
+PARTS: Final = {
+    "real_dag": Part("real_dag", (*LIGHT, FATE, OURS)),
+    "real_dag_batch": Part("real_dag", (*LIGHT, FATE, OURS), BATCH_RATE),
+    "hetero8": Part("hetero8", (*HEURISTICS, FATE, OURS)),
+    "hetero4": Part("hetero4", (*HEURISTICS, FATE, *ABLATIONS, OURS)),
+    "prefix_reuse": Part("prefix_reuse", (*HEURISTICS, FATE, OURS)),
 }
-"""Each is a part, with what plays in it."""
+"""By name."""
+SWEEPS: Final = "sweeps"
 
 METRICS: Final = {"makespan_s": "makespan", "p95_jct_s": "P95 JCT", "mean_jct_s": "mean JCT"}
 KEPT: Final = (*COLUMNS, "p95_jct_s", "makespan_s")
 JOBS: Final = 40
 SEEDS: Final = 20
+SWEEP_JOBS: Final = 30
+SWEEP_SEEDS: Final = 10
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few jobs and seeds, everything inside FOLDER")
-    parser.add_argument("--part", action="append", choices=(*SCENARIOS, "report"), help="default: all of them")
+    parser.add_argument("--part", action="append", choices=(*PARTS, SWEEPS, "report"), help="default: all of them")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: one per core")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/fate"), metavar="FOLDER")
     arguments = parser.parse_args(argv)
     frozen = arguments.output / "reference" if arguments.quick else REFERENCE
     page = arguments.output / "fate.md" if arguments.quick else PAGE
-    jobs, seeds, source = (10, 2, commit()) if arguments.quick else (JOBS, SEEDS, commit())
+    jobs, seeds = (10, 2) if arguments.quick else (JOBS, SEEDS)
+    sweep_jobs, sweep_seeds = (6, 2) if arguments.quick else (SWEEP_JOBS, SWEEP_SEEDS)
+    source = commit()
     try:
-        for part in arguments.part or SCENARIOS:
-            if part != "report":
-                cell = Cell(part, "", "", Setting.make(part, jobs=jobs), SCENARIOS[part], tuple(range(seeds)))
-                with EpisodeProgress() as progress:
-                    found = run_cells([cell], arguments.output / "episodes", arguments.workers, progress, KEPT)
-                freeze(frozen / f"fate_{part}.csv", found, source)
+        for part in arguments.part or (*PARTS, SWEEPS):
+            if part == "report":
+                continue
+            if part == SWEEPS:
+                cells = fate_sweeps.cells(sweep_jobs, range(sweep_seeds))
+            else:
+                cells = [PARTS[part].cell(part, jobs, range(seeds))]
+            with EpisodeProgress() as progress:
+                found = run_cells(cells, arguments.output / "episodes", arguments.workers, progress, KEPT)
+            freeze(frozen / f"fate_{part}.csv", found, source)
         write_page(frozen, page)
     except (InputError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -88,16 +126,42 @@ def write_page(frozen: Path, page: Path) -> None:
         InputError: There are no results of some part, or a file cannot be written.
     """
     makers: dict[str, Callable[[], Iterable[str]]] = {}
-    for part in SCENARIOS:
-        rows = thaw(frozen / f"fate_{part}.csv")
-        if not rows:
-            raise InputError(frozen / f"fate_{part}.csv", "", Plain("no results"), f"run --part {part} first")
-        source = commits(frozen)[f"fate_{part}.csv"]
-        makers[f"fate_{part}"] = partial(_ratios, part, rows, SCENARIOS[part], source)
+    for part, given in PARTS.items():
+        rows, source = _frozen(frozen, part)
+        makers[f"fate_{part}"] = partial(_ratios, part, rows, given.policies, source)
         if part == "hetero4":
             makers["fate_ablations"] = partial(_beside, rows, FATE, ABLATIONS, source, part)
         makers[f"foresight_{part}"] = partial(_beside, rows, FATE, (OURS,), source, part)
+    rows, source = _frozen(frozen, SWEEPS)
+    makers["fate_variants"] = partial(_variants, rows, source)
+    fate_sweeps.draw(rows, page.parent / "figures" / "fate_sweeps.png")
     write_text(page, fill(PAGE.read_text(encoding="utf-8"), makers))
+
+
+def _frozen(folder: Path, part: str) -> tuple[list[dict[str, Any]], str]:
+    """Return the frozen rows of a part, and the commit that they are from."""
+    path = folder / f"fate_{part}.csv"
+    rows = thaw(path)
+    if not rows:
+        raise InputError(path, "", Plain("no results"), f"run --part {part} first")
+    return rows, commits(folder)[path.name]
+
+
+def _variants(rows: Sequence[dict[str, Any]], source: str) -> list[str]:
+    """Return a table of what the parameters of planning are worth, by scenario."""
+    here = [row for row in rows if row["factor"] == "variant"]
+    scenarios = list(dict.fromkeys(row["value"] for row in here))
+    variants = [name for name in dict.fromkeys(row["policy"] for row in here) if "&" in name]
+    body = []
+    for name in variants:
+        cells = [
+            _text(fate_sweeps.beside(here, "variant", scenario, name, fate_sweeps.PLANNED, metric))
+            for scenario in scenarios
+            for metric in ("makespan_s", "mean_jct_s")
+        ]
+        body.append([f"`{name}`", *cells])
+    heads = [f"{scenario}: {head}" for scenario in scenarios for head in ("makespan", "mean JCT")]
+    return [*table(["policy", *heads], body), "", _label(SWEEPS, here, source)]
 
 
 def _values(rows: Sequence[dict[str, Any]], policy: str, metric: str) -> np.ndarray[Any, Any]:
@@ -138,7 +202,9 @@ def _text(found: Interval) -> str:
 
 def _label(part: str, rows: Sequence[dict[str, Any]], source: str) -> str:
     seeds = len({row["seed"] for row in rows})
-    what = f"{part}: {rows[0]['jobs']:.0f} jobs at nominal load {rows[0]['load']:g}, {seeds} seeds"
+    load = rows[0]["load"]
+    pace = f"at {BATCH_RATE:g} jobs per second" if load is None else f"at nominal load {load:g}"
+    what = f"{part}: {rows[0]['jobs']:.0f} jobs {pace}, {seeds} seeds"
     return f"*{what}; geometric means with 95 % intervals paired by seed. Commit `{source}`: `--part {part}`.*"
 
 
