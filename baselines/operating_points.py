@@ -46,7 +46,12 @@ SCENARIOS: Final = (
 """The first is there for comparison."""
 
 REFERENCE: Final = "oracle_srtf"
-POLICIES: Final = ("fcfs", "sjf", "srtf", "srtf+admit", "las", "gittins", "llmsched", "critical_path")
+POLICIES: Final = ("fcfs", "sjf", "srtf", "las", "gittins", "llmsched", "critical_path")
+ADMITTING: Final = ("srtf+admit", "oracle_srtf+admit", "fcfs+admit")
+"""What also plays where memory is short."""
+
+SHORT_OF_MEMORY: Final = "memory_bound"
+
 SEEDS: Final = 10
 _KEPT: Final = (*COLUMNS, "p95_jct_s", "makespan_s", "preemptions")
 _BUSY: Final = "fcfs"
@@ -71,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
                     "",
                     "",
                     Setting.make(name),
-                    (REFERENCE, *POLICIES),
+                    _players(name),
                     tuple(range(arguments.seeds)),
                 )
                 for name in asked
@@ -88,6 +93,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _players(name: str) -> tuple[str, ...]:
+    return (REFERENCE, *POLICIES, *(ADMITTING if name == SHORT_OF_MEMORY else ()))
+
+
 def write_page(frozen: Path, page: Path) -> None:
     """Fill in the tables of the page from frozen results.
 
@@ -102,6 +111,7 @@ def write_page(frozen: Path, page: Path) -> None:
     makers = {
         "operating_points": partial(_busy, rows, names, label),
         "operating_ratios": partial(_separation, rows, names, label),
+        "admission": partial(_admission, rows, label),
     }
     write_text(page, fill(page.read_text(encoding="utf-8"), makers))
 
@@ -138,6 +148,19 @@ def _separation(rows: Sequence[Mapping[str, Any]], names: Sequence[str], label: 
     seeds = len(per_seed(rows, policy=REFERENCE, scenario=names[0]))
     title = f"mean JCT relative to `{REFERENCE}`, {seeds} seeds"
     return [*table([title, *(f"`{policy}`" for policy in POLICIES)], body), "", label]
+
+
+def _admission(rows: Sequence[Mapping[str, Any]], label: str) -> Iterable[str]:
+    """What holding tasks back does to each order, where memory is short."""
+    body = []
+    for policy in ADMITTING:
+        order = policy.partition("+")[0]
+        held, free = (per_seed(rows, policy=one, scenario=SHORT_OF_MEMORY) for one in (policy, order))
+        found = relative(held, free)
+        counts = [mean(per_seed(rows, "preemptions", policy=one, scenario=SHORT_OF_MEMORY)) for one in (policy, order)]
+        ratio = f"{found.mid:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        body.append([f"`{policy}` beside `{order}`", ratio, " / ".join(f"{count:.0f}" for count in counts)])
+    return [*table([f"`{SHORT_OF_MEMORY}`", "mean JCT", "preemptions"], body), "", label]
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Admit(PlacementRule):
         return np.where(held < self._room(obs), held, np.inf)
 
     def _room(self, obs: Observation) -> NDArray[np.float64]:
-        """Return how many sequences each executor may hold, float64 (E,); infinite where no use was seen, as of tools."""
+        """Return how many sequences each executor may hold, float64 (E,); infinite where no use was seen (tools)."""
         held = obs["executors"][:, Executor.RUNNING].astype(np.float64)
         used = obs["executors"][:, Executor.KV_USED].astype(np.float64)
         now = float(obs["system"][System.TIME_S])
