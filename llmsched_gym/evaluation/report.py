@@ -45,7 +45,16 @@ SERVED_COUNTS: Final = (
 SERVED_MEASURES: Final = ("dispatch_overhead_ms_p50", "dispatch_overhead_ms_p99", "process_cpu_share")
 """What is measured on real servers."""
 
-_AVERAGED: Final = ("mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s", "mean_slowdown", "makespan_s")
+_AVERAGED: Final = (
+    "mean_jct_s",
+    "p50_jct_s",
+    "p95_jct_s",
+    "p99_jct_s",
+    "mean_slowdown",
+    "makespan_s",
+    "longest_wait_s",
+    "deadline_attainment",
+)
 
 
 def summary(comparison: Comparison) -> dict[str, Any]:

@@ -35,6 +35,8 @@ def test_summary_has_the_documented_shape(comparison: Comparison):
         "p99_jct_s",
         "mean_slowdown",
         "makespan_s",
+        "longest_wait_s",
+        "deadline_attainment",
         "decision_us_p50",
         "decision_us_p99",
         "reduction_vs_fcfs_pct",
