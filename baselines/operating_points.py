@@ -30,7 +30,7 @@ from llmsched_gym.evaluation.store import write_text
 from llmsched_gym.training import commit
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-FROZEN: Final = ROOT / "baselines" / "reference" / "operating_points.csv"
+FROZEN: Final = ROOT / "baselines" / "reference"
 PAGE: Final = ROOT / "docs" / "scenarios.md"
 
 SCENARIOS: Final = (
@@ -46,7 +46,12 @@ SCENARIOS: Final = (
 """The first is there for comparison."""
 
 REFERENCE: Final = "oracle_srtf"
-POLICIES: Final = ("fcfs", "sjf", "srtf", "srtf+admit", "las", "gittins", "llmsched", "critical_path")
+POLICIES: Final = ("fcfs", "sjf", "srtf", "las", "gittins", "llmsched", "critical_path")
+ADMITTING: Final = ("srtf+admit", "oracle_srtf+admit", "fcfs+admit")
+"""What also plays where memory is short."""
+
+SHORT_OF_MEMORY: Final = "memory_bound"
+
 SEEDS: Final = 10
 _KEPT: Final = (*COLUMNS, "p95_jct_s", "makespan_s", "preemptions")
 _BUSY: Final = "fcfs"
@@ -71,21 +76,36 @@ def main(argv: list[str] | None = None) -> int:
                     "",
                     "",
                     Setting.make(name),
-                    (REFERENCE, *POLICIES),
+                    _players(name),
                     tuple(range(arguments.seeds)),
                 )
                 for name in asked
             ]
             with EpisodeProgress() as progress:
                 found = run_cells(cells, arguments.output, arguments.workers, progress, _KEPT)
-            others = [row for row in thaw(FROZEN) if row["scenario"] not in asked]
-            freeze(FROZEN, sorted([*others, *found], key=lambda row: SCENARIOS.index(row["scenario"])), source)
+            for name in asked:
+                freeze(FROZEN / _file(name), [row for row in found if row["scenario"] == name], source)
         write_page(FROZEN, PAGE)
     except (InputError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
-    note(f"results in {FROZEN}, tables in {PAGE}")
+    note(f"results in {FROZEN}/operating_*.csv, tables in {PAGE}")
     return 0
+
+
+def _file(name: str) -> str:
+    return f"operating_{name}.csv"
+
+
+def _label(frozen: Path, names: Iterable[str]) -> str:
+    """Say which commits the numbers are of."""
+    sources = dict.fromkeys(commits(frozen)[_file(name)] for name in names)
+    where = "commit" if len(sources) == 1 else "commits"
+    return f"*`python baselines/operating_points.py`, {where} {', '.join(f'`{source}`' for source in sources)}.*"
+
+
+def _players(name: str) -> tuple[str, ...]:
+    return (REFERENCE, *POLICIES, *(ADMITTING if name == SHORT_OF_MEMORY else ()))
 
 
 def write_page(frozen: Path, page: Path) -> None:
@@ -94,23 +114,25 @@ def write_page(frozen: Path, page: Path) -> None:
     Raises:
         InputError: There are no results, or the page cannot be written.
     """
-    rows = thaw(frozen)
-    if not rows:
-        raise InputError(frozen, "", Plain("no results"), "run this without --report first")
-    names = [name for name in SCENARIOS if any(row["scenario"] == name for row in rows)]
-    label = f"*`python baselines/operating_points.py`, commit `{commits(frozen.parent)[frozen.name]}`.*"
+    rows: list[dict[str, Any]] = []
+    for name in SCENARIOS:
+        found = thaw(frozen / _file(name))
+        if not found:
+            raise InputError(frozen / _file(name), "", Plain("no results"), f"run --scenario {name} first")
+        rows += found
     makers = {
-        "operating_points": partial(_busy, rows, names, label),
-        "operating_ratios": partial(_separation, rows, names, label),
+        "operating_points": partial(_busy, rows, _label(frozen, SCENARIOS)),
+        "operating_ratios": partial(_separation, rows, _label(frozen, SCENARIOS)),
+        "admission": partial(_admission, rows, _label(frozen, (SHORT_OF_MEMORY,))),
     }
     write_text(page, fill(page.read_text(encoding="utf-8"), makers))
 
 
-def _busy(rows: Sequence[Mapping[str, Any]], names: Sequence[str], label: str) -> Iterable[str]:
+def _busy(rows: Sequence[Mapping[str, Any]], label: str) -> Iterable[str]:
     """What is asked for and what is measured."""
     head = ["scenario", "jobs", "nominal load", "LLM slots busy", "tools busy", "preemptions", "makespan, s", "JCT, s"]
     body = []
-    for name in names:
+    for name in SCENARIOS:
         first = next(row for row in rows if row["scenario"] == name)
         shown = {column: mean(per_seed(rows, column, policy=_BUSY, scenario=name)) for column in _MEASURED}
         load = "–" if first["load"] is None else f"{first['load']:g}"
@@ -128,16 +150,29 @@ _MEASURED: Final = {
 }
 
 
-def _separation(rows: Sequence[Mapping[str, Any]], names: Sequence[str], label: str) -> Iterable[str]:
+def _separation(rows: Sequence[Mapping[str, Any]], label: str) -> Iterable[str]:
     """Mean JCT relative to the reference."""
     body = []
-    for name in names:
+    for name in SCENARIOS:
         base = per_seed(rows, policy=REFERENCE, scenario=name)
         found = [relative(per_seed(rows, policy=policy, scenario=name), base) for policy in POLICIES]
         body.append([f"`{name}`", *(f"{one.mid:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in found)])
-    seeds = len(per_seed(rows, policy=REFERENCE, scenario=names[0]))
+    seeds = len(per_seed(rows, policy=REFERENCE, scenario=SCENARIOS[0]))
     title = f"mean JCT relative to `{REFERENCE}`, {seeds} seeds"
     return [*table([title, *(f"`{policy}`" for policy in POLICIES)], body), "", label]
+
+
+def _admission(rows: Sequence[Mapping[str, Any]], label: str) -> Iterable[str]:
+    """What holding tasks back does to each order, where memory is short."""
+    body = []
+    for policy in ADMITTING:
+        order = policy.partition("+")[0]
+        held, free = (per_seed(rows, policy=one, scenario=SHORT_OF_MEMORY) for one in (policy, order))
+        found = relative(held, free)
+        counts = [mean(per_seed(rows, "preemptions", policy=one, scenario=SHORT_OF_MEMORY)) for one in (policy, order)]
+        ratio = f"{found.mid:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        body.append([f"`{policy}` beside `{order}`", ratio, " / ".join(f"{count:.0f}" for count in counts)])
+    return [*table([f"`{SHORT_OF_MEMORY}`", "mean JCT", "preemptions"], body), "", label]
 
 
 if __name__ == "__main__":

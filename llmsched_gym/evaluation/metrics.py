@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import fsum
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+DEADLINE_FACTOR: Final = 3.0
+"""A job meets its deadline if it takes at most that many times its own critical path on an idle cluster. Assumed."""
 
 
 def episode_metrics(
@@ -39,6 +42,7 @@ def episode_metrics(
         "makespan_s": float(result["makespan_s"]),
         "mean_wait_s": mean(result["wait_s"]),
         "longest_wait_s": float(result["longest_wait_s"]),
+        "deadline_attainment": float(np.mean(slowdown <= DEADLINE_FACTOR)),
         "llm_utilisation": float(result["llm_utilisation"]),
         "regular_utilisation": float(result["regular_utilisation"]),
         "prefix_hit_rate": float(result["prefix_hit_rate"]),

@@ -53,7 +53,8 @@ RELATIVE: Final = ("makespan_s", "p95_jct_s", "mean_jct_s")
 """Metrics that are given relative to round robin, if it is compared."""
 
 _AVERAGED: Final = (
-    *("mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s", "mean_slowdown", "makespan_s", "longest_wait_s"),
+    *("mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s", "mean_slowdown", "makespan_s"),
+    *("longest_wait_s", "deadline_attainment"),
     *PLACED,
 )
 

@@ -21,10 +21,11 @@ def test_mean_is_correctly_rounded():
 def test_row_of_a_small_episode():
     result = {
         "jct_s": np.array([1.0, 3.0, 8.0]),
-        "slowdown": np.array([1.0, 1.0, 2.0]),
+        "slowdown": np.array([1.0, 3.0, 3.5]),
         "wait_s": np.array([0.0, 0.5, 1.0]),
         "app": np.array([0, 0, 2]),
         "makespan_s": 9.0,
+        "longest_wait_s": 2.5,
         "llm_utilisation": 0.5,
         "regular_utilisation": 0.25,
         "prefix_hit_rate": 0.1,
@@ -34,7 +35,6 @@ def test_row_of_a_small_episode():
         "moved_bytes": 7,
         "recomputed_tokens": 11,
         "skew": 1.5,
-        "longest_wait_s": 1.25,
         "decisions": 4,
         "illegal_actions": 0,
         "hidden_candidates": 0,
@@ -47,8 +47,10 @@ def test_row_of_a_small_episode():
     assert row["mean_jct_s_b"] is None
     assert row["mean_jct_s_c"] == pytest.approx(8.0)
     assert row["mean_wait_s"] == pytest.approx(0.5)
-    assert (row["longest_wait_s"], row["loads"], row["load_s"], row["skew"]) == (1.25, 2, 3.5, 1.5)
+    assert (row["loads"], row["load_s"], row["skew"]) == (2, 3.5, 1.5)
     assert (row["moved_bytes"], row["recomputed_tokens"]) == (7, 11)
     assert row["decision_us_p50"] == pytest.approx(2.5)
-    assert row["jain_fairness"] == pytest.approx(16 / 18)
+    assert row["jain_fairness"] == pytest.approx(7.5**2 / (3 * (1 + 9 + 3.5**2)))
+    assert row["longest_wait_s"] == 2.5
+    assert row["deadline_attainment"] == pytest.approx(2 / 3)  # three times its own path is just in time
     assert row["episode_digest"] == "ab"

@@ -31,7 +31,6 @@ def test_summary_has_the_documented_shape(comparison: Comparison):
     assert content["jobs"] == 5
     assert set(content["policies"]["sjf"]) == {
         "relative_to_round_robin",
-        "longest_wait_s",
         "loads",
         "load_s",
         "moved_bytes",
@@ -43,6 +42,8 @@ def test_summary_has_the_documented_shape(comparison: Comparison):
         "p99_jct_s",
         "mean_slowdown",
         "makespan_s",
+        "longest_wait_s",
+        "deadline_attainment",
         "decision_us_p50",
         "decision_us_p99",
         "reduction_vs_fcfs_pct",

@@ -141,7 +141,7 @@ def test_a_plus_in_the_path_of_a_file_joins_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("srtf+mtc", "srtf+mtc, name: got 'mtc'; expected module:factory, path.py:factory, or one of kv_router,"),
+        ("srtf+mtc", "srtf+mtc, name: got 'mtc'; expected module:factory, path.py:factory, or one of admit, kv_"),
         ("srft+mct", "did you mean 'srtf'"),
         ("srtf+srtf", "got 'srtf'"),
         ("mct+srtf", "got 'mct'"),

@@ -43,9 +43,9 @@ class Admit(PlacementRule):
     def reset(self, info: Mapping[str, Any]) -> None:
         """Forget what was seen."""
         del info
-        self._time_s: float | None = None
-        self._held_s: NDArray[np.float64] | None = None
-        self._used_s: NDArray[np.float64] | None = None
+        self._time_s = -np.inf  # before the first decision
+        self._held_s: NDArray[np.float64] = np.zeros(0)
+        self._used_s: NDArray[np.float64] = np.zeros(0)
 
     def cost(self, obs: Observation, rows: NDArray[np.intp]) -> Costs:
         """Rate by the number of tasks; infinite where the cache has no room for one more sequence."""
@@ -53,11 +53,11 @@ class Admit(PlacementRule):
         return np.where(held < self._room(obs), held, np.inf)
 
     def _room(self, obs: Observation) -> NDArray[np.float64]:
-        """Return how many sequences each executor may hold, float64 (E,); infinite where no use was seen, as of tools."""
+        """Return how many sequences each executor may hold, float64 (E,); infinite where no use was seen (tools)."""
         held = obs["executors"][:, Executor.RUNNING].astype(np.float64)
         used = obs["executors"][:, Executor.KV_USED].astype(np.float64)
         now = float(obs["system"][System.TIME_S])
-        if self._time_s is None or self._held_s is None or self._used_s is None:
+        if self._time_s == -np.inf:
             self._time_s, self._held_s, self._used_s = now, np.zeros(len(held)), np.zeros(len(held))
         passed = now - self._time_s
         if passed > 0.0:
