@@ -4,8 +4,8 @@
 
 Machines change their speed from minute to minute, so both checkouts run in processes of their own that take turns, a
 slice each, and what is shown is the median of the ratios slice by slice. Random legal actions on the mixed workload,
-with and without the profiler's columns; only calls of `step` are timed. ``--busy`` keeps a process per core busy
-meanwhile, and compares this checkout's default with the same and one thread as well.
+with and without the profiler's columns, and on `LLMSched/Hetero8-v0`; only calls of `step` are timed. ``--busy`` keeps
+a process per core busy meanwhile, and compares this checkout's default with the same and one thread as well.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     },
     "64 native, 1 thread, copy=False": {"profiler": False, "num_envs": EPISODES, "threads": 1, "copy": False},
     "64 native, default threads, profiler's columns": {"profiler": True, "num_envs": EPISODES},
+    "Hetero8, env.step": {"name": "LLMSched/Hetero8-v0"},
+    "Hetero8, 64 native, 1 thread": {"name": "LLMSched/Hetero8-v0", "num_envs": EPISODES, "threads": 1},
 }
 
 
@@ -53,9 +55,9 @@ def serve(settings: dict[str, Any]) -> None:
 
     gym.register_envs(llmsched_gym)
     rng = np.random.default_rng(0)
-    many = "num_envs" in settings
+    many, name = "num_envs" in settings, settings.pop("name", "LLMSched/Mixed-v0")
     if many:
-        envs: Any = gym.make_vec("LLMSched/Mixed-v0", vectorization_mode="vector_entry_point", **settings)
+        envs: Any = gym.make_vec(name, vectorization_mode="vector_entry_point", **settings)
         observation, _ = envs.reset(seed=0)
         for group in range(8):
             chosen = np.arange(envs.num_envs) % 8 == group
@@ -64,7 +66,7 @@ def serve(settings: dict[str, Any]) -> None:
                 mask = observation["action_mask"]
                 observation = envs.step((rng.random(mask.shape, np.float32) * mask).argmax(axis=1))[0]
     else:
-        envs = gym.make("LLMSched/Mixed-v0", **settings)
+        envs = gym.make(name, **settings)
         observation, _ = envs.reset(seed=0)
     print("ready", flush=True)
     for line in sys.stdin:

@@ -158,8 +158,8 @@ EXECUTOR_STATE: Final = np.dtype(
         ("serves", "u8"),  # pools that it takes when it holds no task, else only its active model's; 0: `pools` stay
         ("ready_ns", "i8"),  # when its active model is there, or was
         ("free_bytes", "i8"),  # memory that no resident model takes up
-        ("context_tokens", "i8"),  # prompt and generated tokens of the sequences that decode, at the latest observation
         ("drained_ns", "i8"),  # when the tasks that it holds are expected to be done, as was expected at their dispatch
+        ("wait_s", "f8"),  # seconds until then at least, at the latest observation
     ],
     align=True,
 )
@@ -175,6 +175,10 @@ HOST_STATE: Final = np.dtype(
         ("model", "i4"),  # its pool; -1: no task asks for it
         ("name", "i4"),  # its place among the models of the cluster
         ("resident", "i4"),  # 0 or 1
+        # at the latest observation:
+        ("step_ps", "i8"),  # an iteration with one more sequence
+        ("start_s", "f8"),  # seconds until it could run a task
+        ("evict_s", "f8"),  # seconds to load back what would make room for it
     ],
     align=True,
 )

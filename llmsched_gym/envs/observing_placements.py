@@ -16,6 +16,7 @@ from llmsched_gym.backends.simulator.loop import Simulation
 from llmsched_gym.backends.simulator.residency import fetch_ns, reload_ns
 from llmsched_gym.backends.simulator.state import engine_at
 from llmsched_gym.backends.simulator.transfer import best_transfer
+from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.state import ClusterState, Rows
 from llmsched_gym.envs.columns import Ahead, Placement, Residency, System
 from llmsched_gym.envs.tables import Tables
@@ -29,28 +30,49 @@ def show_placements(state: ClusterState, simulation: Simulation, tables: Tables)
     """Fill ``placements`` and ``models``.
 
     Args:
-        state: The cluster.
+        state: The cluster. Of executors and hosts, what is the same for all candidates is noted in their rows.
         simulation: The simulator.
         tables: Both are zeros.
     """
     for e in range(len(state.executors)):
+        _note_executor(state, simulation, e)
         _show_models(state, simulation, e, tables.models[e])
-        row = state.executors[e]
-        if row.engine >= 0:
-            its = engine_at(simulation.engines, row.engine)
-            _, row.context_tokens = readings.present_decodes(its, state.clock[0].now_ns)
     for i in range(min(state.clock[0].ready, len(tables.placements))):
         s = state.ready[i]
         pool, output = state.stages[s].pool, 0.0
         if state.stages[s].kind == StageKind.LLM:
             output = mean_output(state, s)
+        location, fetch_s = -1, 0.0
         for e in range(len(state.executors)):
-            shown = tables.placements[i, e]
+            row, shown = state.executors[e], tables.placements[i, e]
             shown[Placement.MODEL] = -1
-            if state.host_of[e, pool] >= 0 or (
-                state.executors[e].n_engines == 0 and (state.executors[e].pools >> pool) & 1
-            ):
-                _show_placement(state, simulation, s, e, output, shown)
+            if state.host_of[e, pool] < 0 and (row.n_engines > 0 or (row.pools >> pool) & 1 == 0):
+                continue
+            if row.location != location:
+                location, fetch_s = row.location, fetch_ns(state, s, e) * _SECONDS
+            shown[Placement.FETCH_S] = fetch_s
+            _show_placement(state, simulation, s, e, output, shown)
+
+
+@kernel
+def _note_executor(state: ClusterState, simulation: Simulation, executor: int) -> None:
+    """Note in its row, and in those of its hosts, what an executor would make of any task."""
+    row, now_ns = state.executors[executor], state.clock[0].now_ns
+    overdue_ns = 1 if row.n_engines > 0 else 0  # a batch takes at least that long until something can have changed
+    row.wait_s = max(row.drained_ns - now_ns, overdue_ns) * _SECONDS
+    for h in range(row.first_engine, row.first_engine + row.n_engines):
+        host, latency_ps = state.hosts[h], simulation.engines.rows[h].latency_ps
+        host.step_ps = iteration_ps(latency_ps, 1, 0, 0, 0)
+        host.evict_s = 0.0
+        if h == row.engine:
+            _, context = readings.present_decodes(engine_at(simulation.engines, h), now_ns)
+            host.step_ps = iteration_ps(latency_ps, row.running + 1, 0, context, 0)
+            host.start_s = max(row.ready_ns - now_ns, 0) * _SECONDS
+        elif host.resident == 1:
+            host.start_s = host.activate_ns * _SECONDS
+        else:
+            host.start_s = host.load_ns * _SECONDS
+            host.evict_s = reload_ns(state, executor, host.bytes) * _SECONDS
 
 
 @kernel
@@ -65,7 +87,7 @@ def _show_models(state: ClusterState, simulation: Simulation, executor: int, mod
         models[host.name, Residency.RESIDENT] = host.resident
         if h == row.engine:
             models[host.name, Residency.ACTIVE] = 1
-            models[host.name, Residency.LOADING_S] = max(row.ready_ns - state.clock[0].now_ns, 0) * _SECONDS
+            models[host.name, Residency.LOADING_S] = host.start_s
 
 
 @kernel
@@ -80,31 +102,21 @@ def _show_placement(
         h = state.host_of[executor, stage.pool]
         host = state.hosts[h]
         shown[Placement.MODEL] = host.name
-        if h == row.engine:
-            shown[Placement.LOAD_S] = max(row.ready_ns - state.clock[0].now_ns, 0) * _SECONDS
-        elif host.resident == 1:
-            shown[Placement.LOAD_S] = host.activate_ns * _SECONDS
-        else:
-            shown[Placement.LOAD_S] = host.load_ns * _SECONDS
-            shown[Placement.EVICT_S] = reload_ns(state, executor, host.bytes) * _SECONDS
+        shown[Placement.LOAD_S] = host.start_s
+        shown[Placement.EVICT_S] = host.evict_s
         task = state.tasks[stage.first_task + stage.started_tasks]
         engine = engine_at(simulation.engines, h)
         kv = best_transfer(state, simulation.engines, task, executor)
         blocks = max(kv.blocks, cached_blocks(engine, task)) if host.resident == 1 else kv.blocks
         cached = blocks * engine.row[0].block_size
-        shown[Placement.FETCH_S] = kv.ns * _SECONDS
-        active = h == row.engine
-        batch, context = row.running + 1 if active else 1, row.context_tokens if active else 0
+        shown[Placement.FETCH_S] = max(shown[Placement.FETCH_S], kv.ns * _SECONDS)
         shown[Placement.CACHED_TOKENS] = cached
-        shown[Placement.TASK_S] = task_s(engine.row[0].latency_ps, batch, context, task, cached, output)
+        shown[Placement.TASK_S] = task_s(engine.row[0].latency_ps, host.step_ps, task, cached, output)
     shown[Placement.SERVES] = 1
-    shown[Placement.FETCH_S] = max(shown[Placement.FETCH_S], fetch_ns(state, s, executor) * _SECONDS)
-    overdue_ns = 1 if row.n_engines > 0 else 0  # a batch takes at least that long until something can have changed
-    drained_s = max(row.drained_ns - state.clock[0].now_ns, overdue_ns) * _SECONDS
     if (row.pools >> stage.pool) & 1 == 0:
-        shown[Placement.WAIT_S] = drained_s
+        shown[Placement.WAIT_S] = row.wait_s
     elif row.running == row.slots:
-        shown[Placement.WAIT_S] = drained_s / row.slots  # the first of so many that end at any time until then
+        shown[Placement.WAIT_S] = row.wait_s / row.slots  # the first of so many that end at any time until then
     else:
         shown[Placement.LEGAL] = 1
 

@@ -31,10 +31,14 @@ SEEDS = range(40)
 
 
 def draw(seed: int) -> tuple[Workload, ClusterSpec, np.random.Generator]:
-    """A random workload whose stages ask for models, a cluster that serves them, and a generator for actions."""
+    """A random workload whose stages ask for models, a cluster that serves them, and a generator for actions.
+
+    No KV is sent there: what is cached where is compared in `tests/backends/test_kv_transfer.py`.
+    """
     case = Case(seed, n_apps=2, n_jobs=4, n_stages=5, spread_ns=[0, 10**7, 10**10][seed % 3], short_of_kv=False)
     draft, _, rng = case.draw()
-    return with_models(rng, draft.assemble()), random_model_cluster(rng), rng
+    cluster = random_model_cluster(rng).model_copy(update={"kv_transfer": None})
+    return with_models(rng, draft.assemble()), cluster, rng
 
 
 def make_env(workload: Workload, cluster: ClusterSpec, **kwargs: Any) -> SchedulingEnv:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym._jit import kernel
-from llmsched_gym.cluster.latency import iteration_ps
 from llmsched_gym.cluster.state import ClusterState, Rows
 
 SECONDS_PER_PS: Final = 1e-12
@@ -22,16 +21,15 @@ def mean_output(state: ClusterState, s: int) -> float:
 
 
 @kernel
-def task_s(latency_ps: NDArray[np.int64], batch: int, context: int, task: Rows, cached: int, output: float) -> float:
+def task_s(latency_ps: NDArray[np.int64], step_ps: int, task: Rows, cached: int, output: float) -> float:
     """Return the expected seconds of a task, from when it joins an engine to its end.
 
     Args:
         latency_ps: int64 (5,), `LatencyProfile.coefficients_ps` of the engine.
-        batch: Sequences that share an iteration, this one included.
-        context: Prompt and generated tokens of those that decode now.
+        step_ps: An iteration in which it decodes beside those that decode now, but for its own context.
         task: `TASK_STATE` row.
         cached: Tokens of its prompt that it finds in the prefix cache.
         output: Tokens that it generates in the mean.
     """
-    step_ps = iteration_ps(latency_ps, batch, 0, context, 0) + latency_ps[3] * (task.prompt_tokens + 0.5 * output)
-    return (output * step_ps + max(task.prompt_tokens - cached, 1) * latency_ps[2]) * SECONDS_PER_PS
+    own_ps = step_ps + latency_ps[3] * (task.prompt_tokens + 0.5 * output)
+    return (output * own_ps + max(task.prompt_tokens - cached, 1) * latency_ps[2]) * SECONDS_PER_PS

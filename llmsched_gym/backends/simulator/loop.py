@@ -235,7 +235,8 @@ def _expect_end(state: ClusterState, simulation: Simulation, stage: int, executo
     else:
         its = engine_at(simulation.engines, row.engine)
         _, context = readings.present_decodes(its, state.clock[0].now_ns)
-        expected_s = task_s(its.row[0].latency_ps, row.running, context, task, 0, mean_output(state, stage))
+        step_ps = iteration_ps(its.row[0].latency_ps, row.running, 0, context, 0)
+        expected_s = task_s(its.row[0].latency_ps, step_ps, task, 0, mean_output(state, stage))
         expected_ns = int(expected_s * 1e9)
     row.drained_ns = max(row.drained_ns, task.join_ns + expected_ns)
 
