@@ -45,8 +45,17 @@ def from_validation(source: object, error: ValidationError, kind: Any, given: An
 
 
 def every_from_validation(source: object, error: ValidationError, kind: Any, given: Any = None) -> list[InputError]:
-    """Turn pydantic's report into one line per finding, as `from_validation` does for the first."""
-    return [_from_finding(source, finding, kind, given) for finding in error.errors(include_url=False)]
+    """Turn pydantic's report into one line per finding, as `from_validation` does for the first.
+
+    A list is called too short as well when what is in it is wrong; that says nothing more.
+    """
+    found = error.errors(include_url=False)
+    inner = {one["loc"][: len(one["loc"]) - 1] for one in found if one["loc"]}
+    return [
+        _from_finding(source, one, kind, given)
+        for one in found
+        if not (one["type"] == "too_short" and one["loc"] in inner)
+    ]
 
 
 def _from_finding(source: object, first: ErrorDetails, kind: Any, given: Any) -> InputError:

@@ -26,7 +26,6 @@ from llmsched_gym.workloads.files import read_bytes
 from llmsched_gym.workloads.reading import read_workload
 from llmsched_gym.workloads.workload import Workload, check_time_scale
 
-
 _NO_PART_OF_RESULTS: Final = ("cli", "export", "suites", "leaderboard")
 """Packages that no result of an episode depends on."""
 

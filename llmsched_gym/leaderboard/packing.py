@@ -49,7 +49,7 @@ def unpack(text: str, n_actions: int) -> NDArray[np.int64]:
     digits = text[1:]
     if width is None or len(digits) % (2 * width):
         raise InputError("actions", "", Plain(f"{len(text)} characters that begin with {text[:8]!r}"), _ALLOWED)
-    if digits.lower() != digits or not digits.isascii() or not digits.isalnum() and digits:
+    if digits.lower() != digits or not digits.isascii() or (not digits.isalnum() and digits):
         raise InputError("actions", "", Plain("other characters"), _ALLOWED)
     try:
         codes = np.frombuffer(bytes.fromhex(digits), f"<u{width}").astype(np.int64)

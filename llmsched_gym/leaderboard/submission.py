@@ -6,20 +6,24 @@ import datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llmsched_gym.complaints import refused
 from llmsched_gym.config import Config
 from llmsched_gym.errors import Plain
 from llmsched_gym.leaderboard.limits import MANIFEST_BYTES, RUNS
 from llmsched_gym.leaderboard.parsing import read_model
-from llmsched_gym.leaderboard.submission_folder import MANIFEST, read_file
+from llmsched_gym.leaderboard.submission_folder import CODE, EPISODES, MANIFEST, read_file
 from llmsched_gym.leaderboard.texts import Digest, Link, Person, Prose, Title
 
 FORMAT: Final = 1
 """Version of the files of a submission."""
 
 Track = Literal["online", "search", "oracle"]
+
+Spec = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+:?=&%,\[\]\"-]+$", max_length=300)]
+
+Version = Annotated[str, Field(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")]
 
 FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
 
@@ -34,22 +38,22 @@ class PolicyEntry(Strict):
     """The policy, as the evaluation met it.
 
     Attributes:
-        spec: Short name of one that ships; else the factory in ``policy.py``, after the name of that file.
+        specs: One per training run: the short name of one that ships, or a factory in ``policy.py``, after the name of
+            that file; with parameters, as the command line takes them.
         privileged: Whether it reads the truth.
         observation: Observation mode.
         placement: "agent" if its actions choose the executor.
     """
 
-    spec: str = Field(pattern=r"^[A-Za-z0-9_.+:?=&,\[\]\"-]+$", max_length=300)
+    specs: tuple[Spec, ...] = Field(min_length=1, max_length=RUNS)
     privileged: bool
     observation: Literal["table", "graph"]
     placement: Literal["least_loaded", "agent"]
 
     @property
-    def factory(self) -> str | None:
-        """Name of the factory in ``policy.py``; None if the policy ships with the package."""
-        name, _, rest = self.spec.partition(":")
-        return rest.partition("?")[0] if name == "policy.py" else None
+    def ships(self) -> bool:
+        """Whether it comes with the package."""
+        return not any("policy.py:" in spec for spec in self.specs)
 
 
 class Disclosures(Strict):
@@ -86,8 +90,7 @@ class Submission(Strict):
         suite_digest: `Suite.digest`.
         package_version: Version of llmsched_gym that ran it.
         track: "online" decides by what is revealed; "search" may simulate; "oracle" sees the truth and is not ranked.
-        runs: Training runs; each has all episodes.
-        policy: The policy of the first run.
+        policy: The policy; all episodes are there for each of its training runs.
         disclosures: What readers have to know.
         files: Digest (blake2b, 16 bytes) of every file but this, the write-up, and results of checks.
     """
@@ -98,9 +101,8 @@ class Submission(Strict):
     date: str = Field(pattern=r"^20[0-9]{2}-[01][0-9]-[0-3][0-9]$")
     suite: str = Field(pattern=r"^[a-z][a-z0-9_]*(-[a-z0-9_]+)*-v[0-9]+$", max_length=100)
     suite_digest: Digest
-    package_version: str = Field(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")
+    package_version: Version
     track: Track
-    runs: int = Field(ge=1, le=RUNS)
     policy: PolicyEntry
     disclosures: Disclosures
     files: dict[FileName, Digest] = Field(min_length=1, max_length=30)
@@ -120,9 +122,47 @@ class Submission(Strict):
             raise refused("disclosures.simulations_per_decision", Plain(given), allowed)
         if len(set(self.authors)) < len(self.authors):
             raise refused("authors", Plain("one twice"), "every author once")
-        if self.policy.factory is not None and "policy.py" not in self.files:
-            raise refused("policy.spec", self.policy.spec, "a policy that ships, or policy.py among the files")
+        if not self.policy.ships and CODE not in self.files:
+            raise refused("policy.specs", self.policy.specs[0], f"a policy that ships, or {CODE} among the files")
+        if EPISODES not in self.files:
+            raise refused("files", Plain(f"no {EPISODES}"), f"{EPISODES} and its digest")
+        if len(set(self.policy.specs)) < len(self.policy.specs):
+            raise refused("policy.specs", Plain("one twice"), "every training run once")
         return self
+
+    @property
+    def runs(self) -> int:
+        """Training runs of the policy."""
+        return len(self.policy.specs)
+
+
+class _CorePolicy(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    specs: tuple[Spec, ...] = Field(min_length=1, max_length=RUNS)
+    placement: Literal["least_loaded", "agent"]
+
+
+class Core(BaseModel):
+    """What episodes are checked by: as much of a `Submission` as has to be right to look at them.
+
+    Attributes:
+        date: As there.
+        suite: As there.
+        suite_digest: As there.
+        package_version: As there.
+        policy: Its runs and placement.
+        files: As there.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    date: str
+    suite: str
+    suite_digest: str
+    package_version: Version
+    policy: _CorePolicy
+    files: dict[FileName, Digest] = Field(max_length=30)
 
 
 def load_submission(folder: str | Path) -> Submission:
