@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 from llmsched_gym.errors import InputError, Plain
@@ -28,25 +29,25 @@ _HEADER_BYTES: Final = 1 << 20
 _NUMBER: Final = 1 << 40
 
 
-def check_contents(source: object, name: str, content: bytes) -> None:
-    """Check a file of a submission by its name; those that other modules read are passed over.
+def check_contents(source: object, name: str, content: bytes) -> Iterator[InputError]:
+    """Yield what is wrong with a file of a submission, by its name; those that other modules read are passed over.
 
     Args:
         source: Its path, for errors.
         name: Its name.
         content: What it holds.
-
-    Raises:
-        InputError: It does not hold what it should.
     """
-    if name == WRITE_UP:
-        _check_write_up(source, content)
-    elif name == CODE:
-        _check_seen(source, decoded(source, content, "Python"))
-    elif name == LOCK:
-        _check_lock(source, content)
-    elif is_weights(name):
-        check_weights(source, content)
+    try:
+        if name == WRITE_UP:
+            yield from _check_write_up(source, content)
+        elif name == CODE:
+            _check_seen(source, decoded(source, content, "Python"))
+        elif name == LOCK:
+            _check_lock(source, content)
+        elif is_weights(name):
+            check_weights(source, content)
+    except InputError as error:
+        yield error
 
 
 def _check_seen(source: object, text: str) -> None:
@@ -58,20 +59,20 @@ def _check_seen(source: object, text: str) -> None:
             raise InputError(source, f"line {number}", found, "characters that can be seen")
 
 
-def _check_write_up(source: object, content: bytes) -> None:
+def _check_write_up(source: object, content: bytes) -> Iterator[InputError]:
     text = decoded(source, content, "Markdown")
     _check_seen(source, text)
     lines = text.split("\n")
     for number, line in enumerate(lines, start=1):
         if TO_FILL in line:
-            raise InputError(source, f"line {number}", Plain("a text that is still to be filled in"), "a text of yours")
+            yield InputError(source, f"line {number}", Plain("a text that is still to be filled in"), "a text of yours")
         if found := re.search(
             r"<[A-Za-z/!?]|(?i:javascript:|data:)|\]\((?!https://|#)|^\s*\[[^\]]*\]:(?!\s*https://)", line
         ):
             allowed = "Markdown without HTML, with links to https:// alone"
-            raise InputError(source, f"line {number}", found[0], allowed)
+            yield InputError(source, f"line {number}", found[0], allowed)
     if not any(line.startswith("# ") for line in lines) or len(text.split()) < 20:
-        raise InputError(source, "", Plain("less than a write-up"), "a heading and at least 20 words")
+        yield InputError(source, "", Plain("less than a write-up"), "a heading and at least 20 words")
 
 
 def _check_lock(source: object, content: bytes) -> None:

@@ -6,7 +6,7 @@ import datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from llmsched_gym.complaints import refused
 from llmsched_gym.config import Config
@@ -32,6 +32,16 @@ class Strict(Config):
     """Known fields, of their very types: no text that looks like a number, no number that is true."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+
+def _no(value: bool) -> bool:
+    if value:
+        raise refused("", value, "false: what was chosen by results on a suite is no entry of it")
+    return value
+
+
+First = Annotated[int, Field(ge=1, le=1)]
+"""The first version of a format. A literal would take true for it."""
 
 
 class PolicyEntry(Strict):
@@ -71,7 +81,7 @@ class Disclosures(Strict):
 
     training: Prose
     tuning: Prose
-    tuned_on_suite: Literal[False]
+    tuned_on_suite: Annotated[bool, AfterValidator(_no)]
     simulations_per_decision: int = Field(ge=0, le=10**9)
     compute: Prose
     code: Link
@@ -95,7 +105,7 @@ class Submission(Strict):
         files: Digest (blake2b, 16 bytes) of every file but this, the write-up, and results of checks.
     """
 
-    format: Literal[1]
+    format: First
     name: Title
     authors: tuple[Person, ...] = Field(min_length=1, max_length=20)
     date: str = Field(pattern=r"^20[0-9]{2}-[01][0-9]-[0-3][0-9]$")

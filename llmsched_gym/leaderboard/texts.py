@@ -47,12 +47,12 @@ def _without_markup(text: str) -> str:
 
 
 def _one_script_a_word(text: str) -> str:
-    for word in re.split(r"[\s.,'-]+", text):
+    for word in re.split(r"[^\w]+|_", text):
         scripts = {unicodedata.name(one, "?").partition(" ")[0] for one in word if one.isalpha()}
         if len(scripts) > 1:
             raise refused("", text, "words with the letters of one script each")
-    if any(unicodedata.category(one)[0] not in "LM" and one not in "0123456789 .,'-" for one in text):
-        raise refused("", text, "letters, digits, blanks and . , ' -")
+    if any(unicodedata.category(one)[0] not in "LM" and one not in "0123456789 .,'_-" for one in text):
+        raise refused("", text, "letters, digits, blanks and . , ' _ -")
     return text
 
 

@@ -138,9 +138,7 @@ class _Check:
                 continue
             if name not in UNLISTED or name == MANIFEST or name.endswith(".md"):
                 self._files[name] = file_digest(content)
-            try:
-                check_contents(path, name, content)
-            except InputError as error:
+            for error in check_contents(path, name, content):
                 self._note(error)
 
     def _check_place(self, core: Core) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from llmsched_gym.leaderboard.limits import FAULTS, RESULT_BYTES
 from llmsched_gym.leaderboard.parsing import read_model
-from llmsched_gym.leaderboard.submission import FileName, Strict
+from llmsched_gym.leaderboard.submission import FileName, First, Strict
 from llmsched_gym.leaderboard.submission_folder import VALIDATION, read_file
 from llmsched_gym.leaderboard.texts import Digest
 
@@ -31,7 +31,7 @@ class Validation(Strict):
         files: Digest of every file that was read, but for results of checks.
     """
 
-    format: Literal[1]
+    format: First
     package_version: str
     suite: str | None
     suite_digest: Digest | None
