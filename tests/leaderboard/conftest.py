@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from submissions import FACTOR, POLICY, SUITE, WORDS
+from submissions import FACTOR, POLICY, WORDS
 
 from llmsched_gym.cli import main
 from llmsched_gym.suites import load_suite
-from llmsched_gym.suites.freezing import freeze_workloads
 from llmsched_gym.suites.suite import Suite
 
 
@@ -18,9 +17,7 @@ from llmsched_gym.suites.suite import Suite
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the suite (``tiny``) and the policy lie."""
     folder = tmp_path_factory.mktemp("leaderboard")
-    (folder / "tiny").mkdir()
-    (folder / "tiny" / "suite.yaml").write_text(SUITE)
-    freeze_workloads(folder / "tiny")
+    shutil.copytree(Path(__file__).parent / "tiny", folder / "tiny")
     (folder / "mine.py").write_text(POLICY)
     (folder / "My Factor.safetensors").write_bytes(FACTOR)
     return folder

@@ -15,17 +15,6 @@ from llmsched_gym.leaderboard.episodes import Episode, write_episodes
 from llmsched_gym.leaderboard.submission_folder import EPISODES, MANIFEST, file_digest
 from llmsched_gym.suites.suite import Suite
 
-SUITE = """
-format: 1
-name: tiny-v1
-about: A crowd whose episodes have checkpoints, and a few plans.
-split: train
-seeds: {first: 7, count: 2}
-scenarios:
-  - {name: crowd, scenario: mixed_burst, jobs: 18, metric: mean_jct_s, reference: oracle_srtf}
-  - {name: plans, scenario: planning_heavy, jobs: 5, metric: makespan_s, reference: srtf}
-"""
-
 POLICY = '''"""A scheduler in one file."""
 
 from pathlib import Path
