@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from llmsched_gym.errors import InputError, Plain, suggest
 
@@ -41,7 +41,24 @@ def from_validation(source: object, error: ValidationError, kind: Any, given: An
         given: The values. Pydantic puts the ``kind`` that chose a model into the path of a field, where no reader would
             look for it; with the values at hand it is left out.
     """
-    first = error.errors(include_url=False)[0]
+    return _from_finding(source, error.errors(include_url=False)[0], kind, given)
+
+
+def every_from_validation(source: object, error: ValidationError, kind: Any, given: Any = None) -> list[InputError]:
+    """Turn pydantic's report into one line per finding, as `from_validation` does for the first.
+
+    A list is called too short as well when what is in it is wrong; that says nothing more.
+    """
+    found = error.errors(include_url=False)
+    inner = {one["loc"][: len(one["loc"]) - 1] for one in found if one["loc"]}
+    return [
+        _from_finding(source, one, kind, given)
+        for one in found
+        if not (one["type"] == "too_short" and one["loc"] in inner)
+    ]
+
+
+def _from_finding(source: object, first: ErrorDetails, kind: Any, given: Any) -> InputError:
     path = list(first["loc"])
     shown = list(_path(path, given))
     value, context = first["input"], first.get("ctx", {})

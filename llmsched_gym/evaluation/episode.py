@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +82,20 @@ def check_served(policy: str, placement: PlacementMode) -> None:
         raise InputError("policy", policy, Plain("a policy that chooses executors"), "the simulator, no real servers")
 
 
+class Playable(Protocol):
+    """What a policy can play: an environment, or something around one."""
+
+    def reset(self, *, seed: int) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode; return what is seen, and info."""
+        ...
+
+    def step(self, action: int, /) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Carry out a decision; return what is seen then, reward, whether it is over, False, and info."""
+        ...
+
+
 @contained()
-def play(env: SchedulingEnv, policy: Policy, spec: str, seed: int) -> tuple[dict[str, Any], NDArray[np.int64]]:
+def play(env: Playable, policy: Policy, spec: str, seed: int) -> tuple[dict[str, Any], NDArray[np.int64]]:
     """Let a policy decide until the last job is finished.
 
     Returns:

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numba
 import numpy as np
@@ -25,6 +25,9 @@ from llmsched_gym.workloads.arrivals import Trace
 from llmsched_gym.workloads.files import read_bytes
 from llmsched_gym.workloads.reading import read_workload
 from llmsched_gym.workloads.workload import Workload, check_time_scale
+
+_NO_PART_OF_RESULTS: Final = ("cli", "export", "suites", "leaderboard")
+"""Packages that no result of an episode depends on."""
 
 
 @dataclass(frozen=True)
@@ -194,12 +197,12 @@ def _files_digest(folder: Path) -> str:
 
 @lru_cache
 def _package_digest() -> str:
-    """Digest of the code and shipped data that results can depend on: all but how results are shown, and suites."""
+    """Digest of the code and shipped data that results can depend on: not how they are shown, gathered or handed in."""
     digest = hashlib.blake2b(digest_size=8)
     package = Path(llmsched_gym.__file__).parent
     for path in sorted(package.rglob("*")):
         inside = path.relative_to(package)
-        if path.suffix in (".py", ".json", ".yaml") and inside.parts[0] not in ("cli", "export", "suites"):
+        if path.suffix in (".py", ".json", ".yaml") and inside.parts[0] not in _NO_PART_OF_RESULTS:
             digest.update(inside.as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()

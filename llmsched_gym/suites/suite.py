@@ -10,7 +10,9 @@ A suite is a folder:
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -114,6 +116,16 @@ class Suite:
     def frozen(self) -> bool:
         """Whether the references' values are there for all scenarios and seeds."""
         return all(scenario.frozen for scenario in self.scenarios)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest (blake2b, 16 bytes) of what is run and how it is judged; frozen references are no part of it."""
+        rows = [
+            [one.name, one.scenario, one.jobs, one.load, one.metric, one.reference, sorted(one.digests.items())]
+            for one in self.scenarios
+        ]
+        content = json.dumps([self.name, self.split, list(self.seeds), rows])
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
 def load_suite(given: str | Path) -> Suite:

@@ -8,10 +8,29 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = (
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "baselines/README.md", "benchmarks/README.md")),
+    *(
+        ROOT / name
+        for name in (
+            "README.md",
+            "CONTRIBUTING.md",
+            "baselines/README.md",
+            "benchmarks/README.md",
+            "leaderboard/RULES.md",
+        )
+    ),
     *sorted((ROOT / "docs").glob("*.md")),
 )
-FOLDERS: Final = ("llmsched_gym", "agents", "baselines", "benchmarks", "configs", "docs", "tests", "requirements")
+FOLDERS: Final = (
+    "llmsched_gym",
+    "agents",
+    "baselines",
+    "benchmarks",
+    "configs",
+    "docs",
+    "tests",
+    "requirements",
+    "leaderboard",
+)
 """Folders of the repository that pages name paths in."""
 
 _BLOCK: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

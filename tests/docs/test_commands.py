@@ -30,6 +30,8 @@ from llmsched_gym.workloads.applications import APPLICATIONS
 SMALL: Final[Mapping[str, Mapping[str, str]]] = {
     "compare": {"--jobs": "4", "--seeds": "0:2", "--workers": "1"},
     "run": {"--jobs": "4"},
+    "leaderboard prepare": {"--suite": "tests/leaderboard/tiny", "--workers": "1"},
+    "leaderboard validate": {"--suite": "tests/leaderboard/tiny"},
     "profile fit": {"--jobs": "60", "--application": "document_merging"},
 }
 """Options of verbs that make them small."""
@@ -38,6 +40,7 @@ NOT_RUN: Final = {
     r"\. \.venv/bin/activate": "changes the shell that it is typed in",
     r"pip install -e '\.\[\w+\]'": "installs: the extra is looked up",
     r"make (vllm|bench|lint|\.venv/dev)": "installs, measures, or checks style: the target is looked up",
+    r"cp .*": "changes the checkout",
     r"tensorboard .*": "serves until it is stopped",
     r"python -m (vllm|pytest)\b.*": "a server, these tests",
     r"python (agents|baselines|benchmarks)/.*": "minutes to hours, tests of its own run it: options are looked up",

@@ -1,0 +1,1 @@
+"""Running a policy of a stranger where it can do nothing but decide."""
