@@ -41,11 +41,11 @@ SHARDS: Final = (1, 4)
 TERMS: Final = ("residency", "locality", "prefix", "reachability")
 
 AXES: Final = {
-    "load": "nominal load (hetero4)",
-    "loading": "GB/s at which models load (hetero4)",
-    "rho": "weights over memory (hetero4)",
-    "transfer_ratio": "transfer ratio (real_dag)",
-    "kv": "GB/s of links by which KV is fetched (prefix_reuse)",
+    "load": "nominal load\n(hetero4)",
+    "loading": "GB/s at which models load\n(hetero4)",
+    "rho": "weights over memory\n(hetero4)",
+    "transfer_ratio": "transfer ratio\n(real_dag)",
+    "kv": "GB/s at which KV is fetched\n(prefix_reuse)",
 }
 """What is varied, with its scenario."""
 
@@ -124,7 +124,7 @@ def draw(rows: Rows, path: Path) -> None:
     Raises:
         InputError: The file cannot be written.
     """
-    figure = new_figure(15, 4.4)
+    figure = new_figure(15, 4.6)
     panels = figure.subplots(1, len(AXES), sharey=True)
     looks = dict(zip(dict.fromkeys((*PLAYERS, *ROUTERS)), "k^sovPD", strict=False))
     for axes, (factor, name) in zip(panels, AXES.items(), strict=True):
