@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,26 @@ def test_what_is_left_of_it_is_taken_away(kind: Kind, folder: Path, tmp_path: Pa
     assert list(tmp_path.glob("llmsched-gym-sandbox-*"))
     process.close()
     assert not list(tmp_path.glob("llmsched-gym-sandbox-*"))
+
+
+def descendants(process: int) -> set[int]:
+    """Processes below one, as this side numbers them."""
+    found = {int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()}
+    return found.union(*map(descendants, found))
+
+
+def test_a_policy_that_does_not_end_is_ended(kind: Kind, folder: Path) -> None:
+    query = "policy.py:Hostile?attack=threads_for_ever"
+    with pytest.raises(PolicyGone, match="did not answer"):
+        Sandboxed(kind, folder, query, Limits(load_s=3.0))
+    process = Sandboxed(kind, folder, "fcfs", Limits())
+    alive = descendants(process._process.pid)
+    assert alive
+    process.close()
+    end = time.monotonic() + 5.0
+    while any(Path(f"/proc/{one}").exists() for one in alive) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not any(Path(f"/proc/{one}").exists() for one in alive)
 
 
 def test_where_nothing_shuts_in_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
