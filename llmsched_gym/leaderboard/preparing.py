@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from llmsched_gym.evaluation.runner import Progress, Silent
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import RunFolder
 from llmsched_gym.evaluation.workers import run_tasks
+from llmsched_gym.leaderboard import packing, recording, replaying
 from llmsched_gym.leaderboard.drafting import Draft, check_draft, manifest, write_up
 from llmsched_gym.leaderboard.episodes import Episode, write_episodes
 from llmsched_gym.leaderboard.limits import RUNS, TOTAL_BYTES
@@ -41,10 +43,11 @@ def prepare(
     output: Path,
     workers: int | None = None,
     progress: ProgressOf | None = None,
+    kept: Path | None = None,
 ) -> None:
     """Run a policy on a suite, and write a submission.
 
-    Finished episodes are kept in `episodes_folder`; with the same policy they are not run again.
+    Finished episodes are kept; with the same policy they are not run again.
 
     Args:
         suite: The suite.
@@ -53,6 +56,7 @@ def prepare(
         output: Its folder, which must not be there yet.
         workers: Processes; default: one per core.
         progress: Makes what is told how far a scenario is.
+        kept: Where finished episodes are kept; default: `episodes_folder`.
 
     Raises:
         InputError: A policy cannot be loaded or handed in, what is said cannot stand so, or `output` is there.
@@ -70,7 +74,7 @@ def prepare(
     for scenario in suite.scenarios:
         check_digest(suite, scenario, scenario.seeds[0], drawn_digest(scenario, scenario.seeds[0]))
         with (progress or (lambda _: nullcontext(Silent())))(scenario.name) as told:
-            episodes += _run(suite, scenario, contestants, episodes_folder(output), workers, told)
+            episodes += _run(suite, scenario, contestants, kept or episodes_folder(output), workers, told)
             if rest := left_out(contestants, files):
                 told.note(f"not part of the submission, so that it cannot be run again elsewhere: {', '.join(rest)}")
     files[EPISODES] = write_episodes(episodes)
@@ -83,7 +87,7 @@ def prepare(
 
 
 def episodes_folder(output: Path) -> Path:
-    """Return where finished episodes of a submission are kept: beside it."""
+    """Return where finished episodes of a submission are kept, if nothing else is said: beside it."""
     return output.with_name(f"{output.name}.episodes")
 
 
@@ -110,7 +114,7 @@ def _run(
     progress: Progress,
 ) -> list[Episode]:
     """Return the episodes of a scenario, by run and seed."""
-    run = RunFolder(folder / scenario.name, scenario.setting.describe() | {"recorded": "actions"})
+    run = RunFolder(folder / scenario.name, scenario.setting.describe() | {"recorder": _recorder_digest()})
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
     missing: list[Task] = []
     for one in contestants:
@@ -142,6 +146,12 @@ def _run(
         for number, one in enumerate(contestants)
         for seed in scenario.seeds
     ]
+
+
+@lru_cache
+def _recorder_digest() -> str:
+    """Return a digest of the code that writes episodes down: results of a package do not depend on it, these do."""
+    return file_digest(b"".join(Path(str(one.__file__)).read_bytes() for one in (packing, recording, replaying)))
 
 
 def _write(output: Path, files: Mapping[str, bytes]) -> None:

@@ -60,7 +60,8 @@ def commitment(key: bytes) -> str:
 def sealed_seeds(key: bytes, suite: str, scenario: str, count: int) -> tuple[int, ...]:
     """Return the seeds of a scenario's sealed instances, 63 bits each."""
     return tuple(
-        int.from_bytes(_derived(key, "seed", suite, scenario, str(number))[:8], "little") >> 1 for number in range(count)
+        int.from_bytes(_derived(key, "seed", suite, scenario, str(number))[:8], "little") >> 1
+        for number in range(count)
     )
 
 

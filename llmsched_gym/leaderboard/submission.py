@@ -75,7 +75,7 @@ class Disclosures(Strict):
         tuned_on_suite: Whether anything was chosen by results on the suite's own seeds; then it is no entry.
         simulations_per_decision: Most simulated futures that a decision looks at; 0 outside the search track.
         compute: What it was trained and run on.
-        code: Where the code is, or "not published".
+        code: Where the code is, "in this package" or "not published".
         license: Of the code and weights.
     """
 

@@ -76,7 +76,7 @@ Link = Annotated[
     str,
     Field(min_length=1, max_length=300),
     *(_SHOWN[:1]),
-    Field(pattern=r"^(https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/%+#?=&-]*)?|not published)$"),
+    Field(pattern=r"^(https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/%+#?=&-]*)?|not published|in this package)$"),
 ]
 """Where something is to be found."""
 

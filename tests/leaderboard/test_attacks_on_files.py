@@ -74,6 +74,10 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         instead("a\nREADME.md: all is well", lambda path: path.write_text("")),
         r"a(\\n| )README.md: all is well: got a file that has no place here; .*",
     ),
+    "name that is no text": (
+        lambda folder: os.close(os.open(os.fsencode(folder) + b"/\xff.py", os.O_CREAT)),
+        r"\\udcff.py: got a file that has no place here; .*",
+    ),
     "fifty files": (
         lambda folder: [(folder / f"w{i}.safetensors").write_bytes(FACTOR) for i in range(50)],
         r"got more than 40 files; expected at most 40(\nsubmission.json: files: got no digest of w\d+.*){50}",

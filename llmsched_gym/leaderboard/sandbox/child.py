@@ -4,9 +4,9 @@ It is run as a script by its path, and so imports nothing of this package before
 frames of a length (uint32, little-endian) and so many bytes, on standard input and output. Arrays go as their bytes:
 their names, types and shapes are agreed on once per episode, in JSON. Nothing is ever unpickled.
 
-Frames to the process: the setting, what ``reset`` told, then an observation per decision. Frames from it: ``{}`` when it
-is shut in, and again when the policy is loaded; then per decision the action as an int64; or, as its last, a JSON object
-with what it failed of.
+Frames to the process: the setting, what ``reset`` told, then an observation per decision. Frames from it: ``{}`` when
+it is shut in, and again when the policy is loaded; then per decision the action as an int64; or, as its last, a JSON
+object with what it failed of.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def serve(setting: dict[str, Any], source: BinaryIO, sink: BinaryIO) -> None:
     """Load the policy and answer until there is nothing more to decide."""
     from llmsched_gym.policies.registry import load_policy
 
+    os.environ.clear()  # libraries put something there when they are imported
     policy = load_policy(setting["spec"])
     write_frame(sink, b"{}")
     begun = json.loads(read_frame(source))

@@ -11,6 +11,7 @@ import os
 import platform
 import resource
 import struct
+from contextlib import suppress
 from typing import Any
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -129,10 +130,8 @@ def _change_root(root: str, mounts: list[str], hidden: list[str]) -> None:
         if os.path.isdir(root + path):
             _mount("tmpfs", root + path, "tmpfs", _NOSUID | _NODEV, "size=4k,mode=755")
     os.makedirs(f"{root}/proc", exist_ok=True)
-    try:
+    with suppress(OSError):  # in a container that covers parts of its own: there is none, then
         _mount("proc", f"{root}/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
-    except OSError:  # in a container that covers parts of its own: there is none, then
-        pass
     os.chdir(root)
     number = 155 if platform.machine() == "x86_64" else 41
     _call(_LIBC.syscall(number, b".", b"."), "pivot_root")

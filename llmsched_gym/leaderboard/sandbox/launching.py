@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -72,7 +73,17 @@ def find_sandbox() -> Kind:
     raise InputError("sandbox", "", Plain("none"), allowed)
 
 
-_NAMESPACES: Final = ("--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child")
+_NAMESPACES: Final = (
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "--net",
+    "--pid",
+    "--ipc",
+    "--uts",
+    "--fork",
+    "--kill-child",
+)
 
 
 def mounts(folder: Path) -> list[str]:
@@ -111,7 +122,16 @@ class Sandboxed:
         if kind == "bubblewrap":
             binds = [word for path in visible for word in ("--ro-bind", path, path)]
             covers = [word for path in hidden if os.path.isdir(path) for word in ("--tmpfs", path)]
-            options = ("--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--dev", "/dev", "--proc", "/proc")
+            options = (
+                "--unshare-all",
+                "--die-with-parent",
+                "--new-session",
+                "--clearenv",
+                "--dev",
+                "/dev",
+                "--proc",
+                "/proc",
+            )
             command = ["bwrap", *options, *binds, *covers, "--chdir", str(folder), *python]
         else:
             command = ["unshare", *_NAMESPACES, "--", *python]
@@ -178,10 +198,8 @@ class Sandboxed:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                try:
+                with suppress(OSError):  # what is left to be written cannot be
                     stream.close()
-                except OSError:  # what is left to be written cannot be
-                    pass
         shutil.rmtree(self._root, ignore_errors=True)
 
     def _write(self, content: bytes, limit_s: float) -> None:
