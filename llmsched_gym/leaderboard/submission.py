@@ -14,16 +14,22 @@ from llmsched_gym.errors import Plain
 from llmsched_gym.leaderboard.limits import MANIFEST_BYTES, RUNS
 from llmsched_gym.leaderboard.parsing import read_model
 from llmsched_gym.leaderboard.submission_folder import CODE, EPISODES, MANIFEST, read_file
-from llmsched_gym.leaderboard.texts import Digest, Link, Person, Prose, Title
+from llmsched_gym.leaderboard.texts import Digest, Link, Person, Prose, Title, like
 
 FORMAT: Final = 1
 """Version of the files of a submission."""
 
 Track = Literal["online", "search", "oracle"]
 
-Spec = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+:?=&%,\[\]\"-]+$", max_length=300)]
+_SPEC: Final = r"^([a-z][a-z0-9_]*|policy\.py:[A-Za-z_]\w*)(\+[a-z][a-z0-9_]*|\+policy\.py:[A-Za-z_]\w*)?(\?[!-~]*)?$"
+_SUITE: Final = r"^[a-z][a-z0-9_]*(-[a-z0-9_]+)*-v[0-9]+$"
+_VERSION: Final = r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$"
 
-Version = Annotated[str, Field(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")]
+Spec = Annotated[
+    str, Field(max_length=300), *like(_SPEC, "the name of a policy that ships, or policy.py:factory; ?parameters")
+]
+
+Version = Annotated[str, *like(_VERSION, "a version as 0.1.0")]
 
 FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
 
@@ -108,8 +114,8 @@ class Submission(Strict):
     format: First
     name: Title
     authors: tuple[Person, ...] = Field(min_length=1, max_length=20)
-    date: str = Field(pattern=r"^20[0-9]{2}-[01][0-9]-[0-3][0-9]$")
-    suite: str = Field(pattern=r"^[a-z][a-z0-9_]*(-[a-z0-9_]+)*-v[0-9]+$", max_length=100)
+    date: Annotated[str, *like(r"^20[0-9]{2}-[01][0-9]-[0-3][0-9]$", "a day as 2026-12-31")]
+    suite: Annotated[str, Field(max_length=100), *like(_SUITE, "the name of a suite with its version, as small-v1")]
     suite_digest: Digest
     package_version: Version
     track: Track

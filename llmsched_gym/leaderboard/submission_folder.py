@@ -63,8 +63,8 @@ def most_bytes(name: str) -> int | None:
     return TOTAL_BYTES if is_weights(name) else MOST_BYTES.get(name)
 
 
-def check_folder(folder: Path) -> Iterator[InputError]:
-    """Yield all that is wrong with which files lie in a folder, and how large they are; none is opened.
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted; of very many only some.
 
     Raises:
         InputError: There is no such folder.
@@ -73,9 +73,18 @@ def check_folder(folder: Path) -> Iterator[InputError]:
         if folder.is_symlink() or not folder.is_dir():
             raise InputError(folder, "", _kind_of(folder.lstat().st_mode), "the folder of a submission")
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for _, entry in zip(range(FILES + 1), entries, strict=False))
+            return sorted(entry.name for _, entry in zip(range(FILES + 1), entries, strict=False))
     except OSError as error:
         raise InputError(folder, "", reason(error), "the folder of a submission") from None
+
+
+def check_folder(folder: Path) -> Iterator[InputError]:
+    """Yield all that is wrong with which files lie in a folder, and how large they are; none is opened.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    names = names_in(folder)
     if len(names) > FILES:
         yield InputError(folder, "", Plain(f"more than {FILES} files"), f"at most {FILES}")
         return

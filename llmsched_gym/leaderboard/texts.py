@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic.fields import FieldInfo
 
 from llmsched_gym.complaints import refused
 from llmsched_gym.errors import Plain
@@ -22,8 +23,8 @@ _UNFIT: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 """Categories of characters that are not seen, or change how others are seen."""
 
 
-def _filled_in(text: str) -> str:
-    if TO_FILL in text:
+def _filled_in(text: Any) -> Any:
+    if isinstance(text, str) and TO_FILL in text:
         raise refused("", Plain("a text that is still to be filled in"), "a text of yours")
     return text
 
@@ -56,15 +57,34 @@ def _one_script_a_word(text: str) -> str:
     return text
 
 
-_SHOWN: Final = (AfterValidator(_filled_in), AfterValidator(_seen_as_it_is))
+def like(pattern: str, allowed: str) -> tuple[AfterValidator, FieldInfo]:
+    """Return what marks text of a pattern: as a pattern alone would, with words about what is allowed.
+
+    Args:
+        pattern: Regular expression, from beginning to end.
+        allowed: What matches it, as a phrase.
+    """
+
+    def check(text: str) -> str:
+        if not re.search(pattern, text) or text.endswith("\n"):
+            raise refused("", text, allowed)
+        return text
+
+    return AfterValidator(check), Field(json_schema_extra={"pattern": pattern})
+
+
+_TITLE: Final = r"^[A-Za-z0-9]([A-Za-z0-9 ._+:/()-]*[A-Za-z0-9).+])?$"
+_LINK: Final = r"^(https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/%+#?=&-]*)?|not published|in this package)$"
 
 Title = Annotated[
     str,
+    BeforeValidator(_filled_in),
     Field(min_length=1, max_length=60),
-    *(_SHOWN[:1]),
-    Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9 ._+:/()-]*[A-Za-z0-9).+])?$"),
+    *like(_TITLE, "ASCII letters, digits, blanks and . _ + : / ( ) -, a letter or digit first"),
 ]
-"""Name of a scheduler."""
+"""Name of a scheduler, or of a licence."""
+
+_SHOWN: Final = (BeforeValidator(_filled_in), AfterValidator(_seen_as_it_is))
 
 Person = Annotated[str, Field(min_length=1, max_length=80), *_SHOWN, AfterValidator(_one_script_a_word)]
 """Name of a person or a group."""
@@ -74,16 +94,11 @@ Prose = Annotated[str, Field(min_length=1, max_length=2000), *_SHOWN, AfterValid
 
 Link = Annotated[
     str,
+    BeforeValidator(_filled_in),
     Field(min_length=1, max_length=300),
-    *(_SHOWN[:1]),
-    Field(pattern=r"^(https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~/%+#?=&-]*)?|not published|in this package)$"),
+    *like(_LINK, "an address that begins with https://, not published, or in this package"),
 ]
 """Where something is to be found."""
 
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-ShortDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-
-
-def slug(name: str) -> str:
-    """Return a name as part of the name of a folder: small letters, digits and underscores."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:60]
+Digest = Annotated[str, *like("^[0-9a-f]{32}$", "32 hexadecimal digits (0 to 9, a to f)")]
+ShortDigest = Annotated[str, *like("^[0-9a-f]{16}$", "16 hexadecimal digits (0 to 9, a to f)")]

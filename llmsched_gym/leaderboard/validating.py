@@ -16,7 +16,7 @@ from llmsched_gym.evaluation.runner import Progress, Silent
 from llmsched_gym.leaderboard.checking import check_episode
 from llmsched_gym.leaderboard.contents import check_contents
 from llmsched_gym.leaderboard.episodes import Episode, read_lines
-from llmsched_gym.leaderboard.limits import FAULTS, MANIFEST_BYTES
+from llmsched_gym.leaderboard.limits import FAULTS, FILES, MANIFEST_BYTES
 from llmsched_gym.leaderboard.parsing import SeveralErrors, read_strictly
 from llmsched_gym.leaderboard.submission import Core, Submission
 from llmsched_gym.leaderboard.submission_folder import (
@@ -24,9 +24,11 @@ from llmsched_gym.leaderboard.submission_folder import (
     MANIFEST,
     UNLISTED,
     VALIDATION,
+    VERIFIED,
     check_folder,
     file_digest,
     most_bytes,
+    names_in,
     read_file,
 )
 from llmsched_gym.leaderboard.validation import FORMAT, Validation
@@ -74,10 +76,13 @@ class _Check:
         self._episodes = self._decisions = 0
 
     def run(self) -> Validation:
-        bad = [self._note(error) for error in check_folder(self._folder)]
-        core = self._read_core()
-        readable = {path.name for path in self._folder.iterdir()} if len(bad) < FAULTS else set[str]()
-        self._read_files(sorted(readable & self._places(readable)))
+        for error in check_folder(self._folder):
+            self._note(error)
+        names = names_in(self._folder)
+        core = None
+        if len(names) <= FILES:  # of more, it would be chance which are read
+            core = self._read_core()
+            self._read_files([name for name in names if most_bytes(name) is not None])
         if core is not None:
             self._check_place(core)
             self._check_files(core)
@@ -124,10 +129,6 @@ class _Check:
         except SeveralErrors:
             return None
 
-    @staticmethod
-    def _places(names: set[str]) -> set[str]:
-        return {name for name in names if most_bytes(name) is not None}
-
     def _read_files(self, names: list[str]) -> None:
         """Read all but what is no file, which is told already."""
         for name in names:
@@ -136,7 +137,7 @@ class _Check:
                 content = read_file(path, most_bytes(name) or 0)
             except InputError:
                 continue
-            if name not in UNLISTED or name == MANIFEST or name.endswith(".md"):
+            if name not in (VALIDATION, VERIFIED):
                 self._files[name] = file_digest(content)
             for error in check_contents(path, name, content):
                 self._note(error)

@@ -80,7 +80,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     ),
     "fifty files": (
         lambda folder: [(folder / f"w{i}.safetensors").write_bytes(FACTOR) for i in range(50)],
-        r"got more than 40 files; expected at most 40(\nsubmission.json: files: got no digest of w\d+.*){50}",
+        "got more than 40 files; expected at most 40",
     ),
     "six megabytes": (
         put(

@@ -88,7 +88,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     ),
     "code of a factory elsewhere": (
         said(lambda one: nest(one, "policy", "specs", value=["../evil.py:Mine"])),
-        "submission.json: policy.specs.0: got '../evil.py:Mine'; expected text.*",
+        "submission.json: policy.specs.0: got '../evil.py:Mine'; expected the name of a policy.*",
     ),
     "a thousand authors": (
         said(lambda one: one.update(authors=[f"A{i}" for i in range(1000)])),

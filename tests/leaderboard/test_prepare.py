@@ -84,7 +84,7 @@ def test_an_oracle_is_told_by_its_policy(place: Path, suite: Suite, tmp_path: Pa
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--policy", "fcfs", "--name", "<b>x</b>"], "submission: name: got '<b>x</b>'; expected text"),
+        (["--policy", "fcfs", "--name", "<b>x</b>"], "submission: name: got '<b>x</b>'; expected ASCII letters"),
         (["--policy", "fcfs", "--name", "x", "--code", "http://x"], "submission: disclosures.code: got 'http://x'"),
         (["--policy", "fcfs", "--name", "x", "--track", "oracle"], "submission: track: got oracle of a policy that"),
         (["--policy", "fcfs", "--name", "x", "--track", "search"], "disclosures.simulations_per_decision: got 0 in"),
