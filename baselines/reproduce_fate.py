@@ -71,7 +71,7 @@ BATCH_RATE: Final = 20.0
 
 PARTS: Final = {
     "real_dag": Part("real_dag", (*LIGHT, FATE, OURS)),
-    "real_dag_batch": Part("real_dag", (*LIGHT, FATE), BATCH_RATE),
+    "real_dag_batch": Part("real_dag", (*LIGHT, ABLATIONS[0]), BATCH_RATE),
     "hetero8": Part("hetero8", (*HEURISTICS, FATE, OURS)),
     "hetero4": Part("hetero4", (*HEURISTICS, FATE, *ABLATIONS, OURS)),
     "prefix_reuse": Part("prefix_reuse", (*HEURISTICS, FATE, OURS)),
