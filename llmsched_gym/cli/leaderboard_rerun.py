@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 from tyro.conf import Positional
@@ -87,14 +87,14 @@ def _seeds_of_file(path: Path, suite: Suite) -> Seeds:
     what = "a JSON object: a list of seeds for every scenario of the suite"
     content = read_json(path, what)
     names = [one.name for one in suite.scenarios]
-    if not isinstance(content, dict) or sorted(content) != sorted(names):
+    if not isinstance(content, dict) or sorted(cast(dict[str, Any], content)) != sorted(names):
         raise InputError(path, "scenarios", content, f"{what}: {', '.join(names)}")
-    for name, seeds in content.items():
+    found: dict[str, list[int]] = {}
+    for name, seeds in cast(dict[str, Any], content).items():
         if not isinstance(seeds, list) or not seeds:
             raise InputError(path, name, seeds, "a list of seeds")
-        for seed in seeds:
-            check_seed(seed, f"{path}: {name}")
-    return content
+        found[name] = [check_seed(seed, f"{path}: {name}") for seed in cast(list[Any], seeds)]
+    return found
 
 
 def _print(found: Verified, folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final, cast
 
 from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.leaderboard.parsing import decoded
@@ -94,6 +94,7 @@ def check_weights(source: object, content: bytes) -> None:
     header = parse_json(source, decoded(source, content[8 : 8 + size], what), what)
     if not isinstance(header, dict):
         raise InputError(source, "header", header, what)
+    header = cast(dict[str, Any], header)
     spans = [_span(source, name, one) for name, one in header.items() if name != "__metadata__"]
     end = 0
     for first, last in sorted(spans):
@@ -112,11 +113,17 @@ def _span(source: object, name: str, given: object) -> tuple[int, int]:
     allowed = "a tensor with dtype, shape and data_offsets that fit each other"
     match given:
         case {"dtype": str(kind), "shape": list(shape), "data_offsets": [int(first), int(last)], **rest}:
-            numbers = 1
+            numbers, shape = 1, cast(list[Any], shape)
             for length in shape:
                 if type(length) is not int or not 0 <= length <= _NUMBER or numbers > _NUMBER:
                     raise InputError(source, f"header: {name}", shape, allowed)
                 numbers *= length
-            if not rest and 0 <= first <= last and last - first == numbers * _TYPE_BYTES.get(kind, -1):
+            if (
+                not cast(dict[str, Any], rest)
+                and 0 <= first <= last
+                and last - first == numbers * _TYPE_BYTES.get(kind, -1)
+            ):
                 return first, last
+        case _:
+            pass
     raise InputError(source, f"header: {name}", given, allowed)

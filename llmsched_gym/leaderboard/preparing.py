@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def prepare(
     episodes: list[Episode] = []
     for scenario in suite.scenarios:
         check_digest(suite, scenario, scenario.seeds[0], drawn_digest(scenario, scenario.seeds[0]))
-        with (progress or (lambda _: nullcontext(Silent())))(scenario.name) as told:
+        with (progress or _silent)(scenario.name) as told:
             episodes += _run(suite, scenario, contestants, kept or episodes_folder(output), workers, told)
             if rest := left_out(contestants, files):
                 told.note(f"not part of the submission, so that it cannot be run again elsewhere: {', '.join(rest)}")
@@ -89,6 +89,10 @@ def prepare(
 def episodes_folder(output: Path) -> Path:
     """Return where finished episodes of a submission are kept, if nothing else is said: beside it."""
     return output.with_name(f"{output.name}.episodes")
+
+
+def _silent(_: str) -> AbstractContextManager[Progress]:
+    return nullcontext(Silent())
 
 
 def _of_one_kind(policies: Sequence[str]) -> Policy:

@@ -57,7 +57,8 @@ def unpack_arrays(content: bytes, layout: list[list[Any]]) -> dict[str, Any]:
     """Return arrays out of their bytes; they can be written to, as those of an environment can."""
     import numpy as np
 
-    whole, at, found = bytearray(content), 0, {}
+    whole, at = bytearray(content), 0
+    found: dict[str, Any] = {}
     for name, kind, shape in layout:
         dtype = np.dtype(kind)
         count = int(np.prod(shape, dtype=np.int64))
