@@ -29,6 +29,7 @@ _VERBS: Final = {
     "suite verify": ("suite:Verify", "draw the jobs of a suite again, and compare them with its digests"),
     "leaderboard prepare": ("leaderboard:Prepare", "run a policy on a suite and write a submission"),
     "leaderboard validate": ("leaderboard:Validate", "check submissions, and replay every action of them"),
+    "leaderboard build": ("leaderboard_page:Build", "make the static page of all submissions, and results.json"),
     "leaderboard rerun": ("leaderboard_rerun:Rerun", "run the policy of a submission again in a sandbox"),
     "leaderboard key": ("leaderboard_rerun:Key", "make, publish or reveal the key of sealed instances"),
     "leaderboard schema": ("leaderboard:Schema", "write the JSON schema of submissions"),

@@ -1,0 +1,7 @@
+"""The page of the leaderboard: static files without anything from elsewhere."""
+
+from __future__ import annotations
+
+from llmsched_gym.leaderboard.page.building import build
+
+__all__ = ["build"]
