@@ -11,7 +11,7 @@ def interval(found: Interval) -> Markup:
     """Return an estimate and, in a line below, its interval, if there is one."""
     if found.low is None or found.high is None:
         return joined(f"{found.mid:.3f}")
-    return joined(f"{found.mid:.3f}", element("span", f"[{found.low:.3f}, {found.high:.3f}]", class_="range"))
+    return joined(f"{found.mid:.3f} ", element("span", f"[{found.low:.3f}, {found.high:.3f}]", class_="range"))
 
 
 def badge(name: Badge) -> Markup:
@@ -25,6 +25,12 @@ def microseconds(value: float) -> str:
         if value >= least:
             return f"{value / least:.3g} {unit}"
     return f"{value:.3g} µs"
+
+
+def breakable(name: str) -> Markup:
+    """Return a name that may go on in the next line behind an underscore."""
+    first, *others = name.split("_")
+    return joined(first, *(joined("_", element("wbr"), part) for part in others))
 
 
 def plural(count: int, word: str, words: str) -> str:

@@ -64,7 +64,7 @@ def main_part(*content: Markup) -> Markup:
 @cache
 def asset(name: str) -> str:
     """Return the text of a style sheet or script of the package."""
-    return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
+    return (files("llmsched_gym.leaderboard.page") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _source(content: str) -> str:

@@ -59,7 +59,7 @@ class Entry:
     @property
     def values(self) -> dict[str, list[float]]:
         """Scenario → metric per seed: of several training runs their geometric mean."""
-        return {name: [geometric_mean(seed) for seed in zip(*runs, strict=True)] for name, runs in self.runs.items()}
+        return {name: [_over_runs(seed) for seed in zip(*runs, strict=True)] for name, runs in self.runs.items()}
 
     @property
     def ranked(self) -> bool:
@@ -162,6 +162,11 @@ def _read_episodes(
         raise InputError(folder, "episodes", Plain(f"none of {name}, run {run}, seed {seed}"), "one of each")
     values = {name: tuple(tuple(found[name, run, seed] for seed in suite.seeds) for run in runs) for name in scenarios}
     return values, _summed(times), shown
+
+
+def _over_runs(values: tuple[float, ...]) -> float:
+    """Return the geometric mean; of one value that value, to the last bit."""
+    return values[0] if len(values) == 1 else geometric_mean(values)
 
 
 def _summed(times: list[tuple[int, DecisionTimes]]) -> DecisionTimes:

@@ -80,12 +80,13 @@ def _facts(row: Row) -> Markup:
 def _results(board: Board, row: Row) -> Markup:
     head = ("Scenario", "Metric", "Entry", "Reference", "Lower bound", "Score", "Seeds below 1")
     rows = [_result(board, row, scenario) for scenario in board.suite.scenarios]
-    caption = (
-        f"{row.entry.submission.name} on {board.suite.name}: means over "
-        f"{plural(len(board.suite.seeds), 'seed', 'seeds')} in seconds, and the score: times the reference's metric on "
-        "the same jobs, geometric mean and 95 % interval. No schedule at all is below the lower bound."
+    note = (
+        f"Means over {plural(len(board.suite.seeds), 'seed', 'seeds')} in seconds, and the score: times the "
+        "reference's metric on the same jobs, geometric mean and 95 % interval. "
+        "No schedule at all is below the lower bound."
     )
-    return table(caption, head, rows)
+    caption = f"{row.entry.submission.name} on {board.suite.name}"
+    return joined(table(caption, head, rows), element("p", note, class_="note"))
 
 
 def _result(board: Board, row: Row, scenario: SuiteScenario) -> list[Content]:
@@ -130,13 +131,14 @@ def _episode(board: Board, entry: Entry) -> Markup:
 def _disclosures(entry: Entry) -> Markup:
     said = entry.submission.disclosures
     policy = entry.submission.policy
+    most = said.simulations_per_decision
     place: Content = link(said.code, said.code) if said.code.startswith("https://") else said.code
     return _pairs(
         [
             ("Training", said.training),
             ("Tuning", said.tuning),
             ("Tuned on the suite's own seeds", "yes" if said.tuned_on_suite else "no"),
-            ("Simulations per decision", f"at most {said.simulations_per_decision:,}"),
+            ("Simulations per decision", f"at most {most:,}" if most else "none"),
             ("Compute", said.compute),
             ("Code", place),
             ("License", said.license),
@@ -168,7 +170,9 @@ def _digests(entry: Entry) -> Markup:
         *((name, element("code", digest)) for name, digest in sorted(said.files.items())),
         (f"episode above ({entry.shown.scenario}, seed {entry.shown.seed})", element("code", entry.shown.digest)),
     ]
-    return table(f"Digests (blake2b, 16 bytes), made with llmsched_gym {said.package_version}", ("Of", "Digest"), rows)
+    return table(
+        f"Digests (blake2b, 16 bytes), made with llmsched_gym {said.package_version}", ("Of", "Digest"), rows, left=True
+    )
 
 
 def _pairs(pairs: Sequence[tuple[str, Content]]) -> Markup:

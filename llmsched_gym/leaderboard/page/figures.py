@@ -103,4 +103,5 @@ def _numbers(board: Board, header: Sequence[str], rows: Mapping[str, Sequence[st
 
 
 def _figure(chart: Markup, about: str, numbers: Markup) -> Markup:
-    return joined(element("figure", chart, element("figcaption", about)), numbers)
+    ends = "At most one in fifty values lies beyond an end of the axis."
+    return joined(element("figure", chart, element("figcaption", f"{about} {ends}")), numbers)

@@ -7,7 +7,7 @@ from typing import Final, get_args
 
 import llmsched_gym
 from llmsched_gym.leaderboard.page.board import Board, Row
-from llmsched_gym.leaderboard.page.cells import badge, interval, microseconds, plural
+from llmsched_gym.leaderboard.page.cells import badge, breakable, interval, microseconds, plural
 from llmsched_gym.leaderboard.page.document import document, header, main_part
 from llmsched_gym.leaderboard.page.entries import BADGES
 from llmsched_gym.leaderboard.page.figures import Looks, legend, profile_figure, scenario_figures, spread_figure
@@ -120,22 +120,30 @@ def _section(board: Board, looks: Looks, addresses: Mapping[tuple[str, str], str
 def _table(board: Board, addresses: Mapping[tuple[str, str], str]) -> Markup:
     names = [one.name for one in board.suite.scenarios]
     head = ["Entry", *(["Rank"] if board.ranked else []), "Score", "Badge", "Track", *names, "Decision", "p99", "Date"]
+    by = "Rank" if board.ranked else "Score"
     columns = [
-        element("th", name, scope="col", class_="words" if name in ("Badge", "Track") else None) for name in head
+        element(
+            "th",
+            breakable(name),
+            scope="col",
+            class_="words" if name in ("Badge", "Track") else None,
+            aria_sort="ascending" if name == by else None,
+        )
+        for name in head
     ]
     body = [_row(board, row, names, addresses) for row in board.rows]
-    caption = (
-        f"{board.suite.name}: times the reference's metric, less is better. Decision: time inside the policy per "
-        "decision, mean and 99 % quantile, as each submitter measured it on a machine of their own."
+    note = (
+        "Scores: times the reference's metric, less is better. Decision: time inside the policy per decision, "
+        "mean and 99 % quantile, as each submitter measured it on a machine of their own."
     )
     whole = element(
         "table",
-        element("caption", caption),
+        element("caption", f"Entries of {board.suite.name}"),
         element("thead", element("tr", *columns)),
         element("tbody", *body),
         class_="sortable",
     )
-    return scrolled(whole, f"Entries of {board.suite.name}")
+    return joined(scrolled(whole, f"Entries of {board.suite.name}"), element("p", note, class_="note"))
 
 
 def _row(board: Board, row: Row, names: Sequence[str], addresses: Mapping[tuple[str, str], str]) -> Markup:

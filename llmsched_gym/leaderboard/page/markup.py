@@ -11,7 +11,7 @@ import unicodedata
 from typing import Final
 
 _UNFIT: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-_EMPTY: Final = frozenset(("br", "input", "link", "meta"))
+_EMPTY: Final = frozenset(("br", "input", "link", "meta", "wbr"))
 """Elements of HTML that have no end tag."""
 
 

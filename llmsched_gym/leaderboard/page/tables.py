@@ -8,7 +8,11 @@ from llmsched_gym.leaderboard.page.markup import Content, Markup, element
 
 
 def table(
-    caption: str, header: Sequence[Content], rows: Sequence[Sequence[Content]], ids: Sequence[str] = ()
+    caption: str,
+    header: Sequence[Content],
+    rows: Sequence[Sequence[Content]],
+    ids: Sequence[str] = (),
+    left: bool = False,
 ) -> Markup:
     """Return a table whose rows begin with what they are of.
 
@@ -17,6 +21,7 @@ def table(
         header: Names of the columns.
         rows: Cells.
         ids: Of each row, the entry that it is of; rows of entries that are filtered out are hidden.
+        left: Whether cells begin at the left: words, not numbers.
     """
     head = element("tr", *(element("th", name, scope="col") for name in header))
     body = [
@@ -28,9 +33,8 @@ def table(
         )
         for number, row in enumerate(rows)
     ]
-    return scrolled(
-        element("table", element("caption", caption), element("thead", head), element("tbody", *body)), caption
-    )
+    parts = (element("caption", caption), element("thead", head), element("tbody", *body))
+    return scrolled(element("table", *parts, class_="left" if left else None), caption)
 
 
 def scrolled(content: Markup, label: str) -> Markup:
