@@ -42,6 +42,7 @@ NOT_RUN: Final = {
     r"make (vllm|bench|lint|\.venv/dev)": "installs, measures, or checks style: the target is looked up",
     r"cp .*": "changes the checkout",
     r"llmsched-gym leaderboard (rerun|key) .*": "keys and sandboxes, tests/leaderboard runs them: options are read",
+    r"llmsched-gym leaderboard build .*": "reads all submissions, tests/leaderboard/page runs it: options are read",
     r"tensorboard .*": "serves until it is stopped",
     r"python -m (vllm|pytest)\b.*": "a server, these tests",
     r"python (agents|baselines|benchmarks)/.*": "minutes to hours, tests of its own run it: options are looked up",

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from llmsched_gym.leaderboard.page.building import build
+from llmsched_gym.leaderboard.page.building import build, read_commitment
 
-__all__ = ["build"]
+__all__ = ["build", "read_commitment"]

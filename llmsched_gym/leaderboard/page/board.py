@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.evaluation.bounds import lower_bound_mean_jct
 from llmsched_gym.evaluation.metrics import mean
 from llmsched_gym.leaderboard.page.entries import Entry
+from llmsched_gym.leaderboard.submission import Track
 from llmsched_gym.suites.scores import PolicyScore, scores
 from llmsched_gym.suites.suite import Suite, SuiteScenario
 
@@ -30,7 +31,7 @@ class Row:
     Attributes:
         entry: The entry.
         score: Score over the suite and per scenario, and the rank.
-        place: The rank as it is shown: ``2``, ``1=`` where it is shared, empty without one.
+        place: The rank in its track as it is shown: ``2``, ``1=`` where it is shared, empty without one.
     """
 
     entry: Entry
@@ -44,7 +45,7 @@ class Board:
 
     Attributes:
         suite: The suite; its references are frozen.
-        rows: Those with a rank first, by score, then the others by score.
+        rows: Those with a rank first, track by track and by rank and date, then the others by score.
     """
 
     suite: Suite
@@ -93,12 +94,27 @@ def make_board(suite: Suite, entries: Sequence[Entry]) -> Board:
     if not entries:
         return Board(suite, ())
     by_id = {entry.id: entry for entry in entries}
-    unranked = {entry.id for entry in entries if not entry.ranked}
-    found = scores(suite, {name: entry.values for name, entry in by_id.items()}, _references(suite), unranked)
+    rows = [row for track in get_args(Track) for row in _ranked(suite, by_id, track)]
+    return Board(suite, tuple(sorted(rows, key=_order)))
+
+
+def _ranked(suite: Suite, entries: Mapping[str, Entry], track: Track) -> list[Row]:
+    """Return the rows of a track: each is ranked among itself."""
+    here = {name: entry for name, entry in entries.items() if entry.submission.track == track}
+    if not here:
+        return []
+    unranked = {name for name, entry in here.items() if not entry.ranked}
+    found = scores(suite, {name: entry.values for name, entry in here.items()}, _references(suite), unranked)
     taken = [one.rank for one in found]
-    # By name too: equal scores come in the order of the folders, whatever that was.
-    found.sort(key=lambda one: (one.rank is None, one.overall.mid, one.policy))
-    return Board(suite, tuple(Row(by_id[one.policy], one, _place(one.rank, taken)) for one in found))
+    return [Row(here[one.policy], one, _place(one.rank, taken)) for one in found]
+
+
+def _order(row: Row) -> tuple[bool, str, int, str, float, str]:
+    """Say where a row stands: ranks first, track by track, equals by date; then what has no rank, by score."""
+    said, rank = row.entry.submission, row.score.rank
+    if rank is None:
+        return True, "", 0, "", row.score.overall.mid, row.entry.id
+    return False, said.track, rank, said.date, row.score.overall.mid, row.entry.id
 
 
 def run_scores(board: Board, entry: Entry) -> list[PolicyScore]:

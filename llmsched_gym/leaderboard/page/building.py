@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,12 +12,12 @@ from llmsched_gym.evaluation.runner import Progress, Silent
 from llmsched_gym.leaderboard.page.board import Board, make_board
 from llmsched_gym.leaderboard.page.chart import Look
 from llmsched_gym.leaderboard.page.colours import styles_of
-from llmsched_gym.leaderboard.page.entries import Badge, Entry, entry_folders, find_badge, read_entry
+from llmsched_gym.leaderboard.page.entries import Entry, entry_folders, read_entry
 from llmsched_gym.leaderboard.page.entry_page import entry_page
 from llmsched_gym.leaderboard.page.index_page import index_page
 from llmsched_gym.leaderboard.page.results import results_json
 from llmsched_gym.suites.suite import SUITES, Suite, load_suite
-from llmsched_gym.workloads.files import make_folder, reason, write_atomic
+from llmsched_gym.workloads.files import make_folder, read_json, reason, write_atomic
 
 INDEX: Final = "index.html"
 RESULTS: Final = "results.json"
@@ -31,8 +31,8 @@ def build(
     submissions: Path,
     output: Path,
     suites: Sequence[Suite] = (),
+    commitment: str | None = None,
     progress: Progress | None = None,
-    badge_of: Callable[[Path], Badge] = find_badge,
 ) -> list[Board]:
     """Make the page of all submissions.
 
@@ -43,8 +43,8 @@ def build(
         submissions: A folder per suite, in it one per submission.
         output: Folder of the page; made, if need be.
         suites: Suites that do not come with the package.
+        commitment: To the key that sealed instances are drawn by, if there is one.
         progress: Told how far it is.
-        badge_of: What was checked of the submission in a folder.
 
     Returns:
         What is on the page, suite by suite.
@@ -61,15 +61,15 @@ def build(
     for name, folder in listed:
         if name not in known:
             known[name] = _suite(submissions, name)
-        entry = replace(read_entry(folder, known[name]), badge=badge_of(folder))
+        entry = read_entry(folder, known[name])
         found.setdefault(name, []).append(entry)
         told.advance(f"{name}: {entry.id}: {entry.badge}")
     boards = [make_board(known[name], found[name]) for name in sorted(found, key=_position)]
-    _write(output, pages(boards))
+    _write(output, pages(boards, commitment))
     return boards
 
 
-def pages(boards: Sequence[Board]) -> dict[str, bytes]:
+def pages(boards: Sequence[Board], commitment: str | None = None) -> dict[str, bytes]:
     """Return all files of the page by their path, those that name others last.
 
     Raises:
@@ -83,9 +83,23 @@ def pages(boards: Sequence[Board]) -> dict[str, bytes]:
     files = {
         addresses[board.suite.name, row.entry.id]: entry_page(board, row) for board in boards for row in board.rows
     }
-    files[RESULTS] = results_json(boards, addresses)
-    files[INDEX] = index_page(boards, _looks(boards), addresses)
+    files[RESULTS] = results_json(boards, addresses, commitment)
+    files[INDEX] = index_page(boards, _looks(boards), addresses, commitment)
     return files
+
+
+def read_commitment(path: Path) -> str:
+    """Return the commitment in a file that ``leaderboard key publish`` wrote.
+
+    Raises:
+        InputError: It cannot be read, or holds something else.
+    """
+    what = "a commitment, as `llmsched-gym leaderboard key publish` writes it"
+    found = read_json(path, what)
+    text = found.get("commitment") if isinstance(found, dict) else None
+    if not isinstance(text, str) or not re.fullmatch("[0-9a-f]{64}", text):
+        raise InputError(path, "commitment", text, what)
+    return text
 
 
 def check_output(submissions: Path, output: Path) -> None:

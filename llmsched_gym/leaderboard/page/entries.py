@@ -16,14 +16,15 @@ from llmsched_gym.leaderboard.episodes import DecisionTimes, Episode, read_episo
 from llmsched_gym.leaderboard.limits import PROSE_BYTES, TOTAL_BYTES
 from llmsched_gym.leaderboard.parsing import decoded
 from llmsched_gym.leaderboard.submission import Submission, load_submission
-from llmsched_gym.leaderboard.submission_folder import VALIDATION, WRITE_UP, file_digest, read_file
+from llmsched_gym.leaderboard.submission_folder import VALIDATION, VERIFIED, WRITE_UP, file_digest, read_file
 from llmsched_gym.leaderboard.validation import load_validation
+from llmsched_gym.leaderboard.verification import Verified, load_verified
 from llmsched_gym.suites.suite import Suite, SuiteScenario
 
 Badge = Literal["verified", "replayed", "claimed"]
 
 BADGES: Final[Mapping[Badge, str]] = {
-    "verified": "run again by others on jobs that it had not seen",
+    "verified": "run again in a sandbox by a maintainer, on sealed instances that nobody knew before",
     "replayed": "every action was carried out again, and gave what is claimed",
     "claimed": "as the submitter says; nothing was checked",
 }
@@ -41,6 +42,7 @@ class Entry:
         folder: Its folder.
         submission: What its submitter says.
         badge: What was checked of it.
+        verified: What came of running it again on sealed instances, if that was done.
         write_up: Markdown.
         runs: Scenario → training run → metric per seed, in the order of the suite's seeds; all > 0.
         times: Time inside the policy over all episodes, as the submitter measured it.
@@ -51,6 +53,7 @@ class Entry:
     folder: Path
     submission: Submission
     badge: Badge
+    verified: Verified | None
     write_up: str
     runs: Mapping[str, tuple[tuple[float, ...], ...]]
     times: DecisionTimes
@@ -112,24 +115,46 @@ def read_entry(folder: Path, suite: Suite) -> Entry:
             raise InputError(folder, field, mine, f"{theirs}, that of the suite here")
     runs, times, shown = _read_episodes(folder, submission, suite)
     prose = decoded(folder / WRITE_UP, read_file(folder / WRITE_UP, PROSE_BYTES), "Markdown")
-    return Entry(folder.name, folder, submission, find_badge(folder), prose, runs, times, shown)
+    verified = find_verified(folder, suite)
+    return Entry(folder.name, folder, submission, find_badge(folder, verified), verified, prose, runs, times, shown)
 
 
-def find_badge(folder: Path) -> Badge:
-    """Return what was checked of a submission, by the results that lie beside it.
+def find_badge(folder: Path, verified: Verified | None) -> Badge:
+    """Return what was checked of a submission, by the results that lie beside it; a badge includes the lesser ones.
 
     Raises:
-        InputError: A result tells of faults, or is of other files than those that are there.
+        InputError: The replay found faults, or was of other files than those that are there.
     """
     if not (folder / VALIDATION).exists():
         return "claimed"
     validation = load_validation(folder)
     if validation.badge is None:
         raise InputError(folder / VALIDATION, "faults", Plain(f"{len(validation.faults)}"), "none: no entry has any")
-    for name, digest in sorted(validation.files.items()):
+    _check_files(folder, VALIDATION, validation.files)
+    return "replayed" if verified is None else "verified"
+
+
+def find_verified(folder: Path, suite: Suite) -> Verified | None:
+    """Return what came of running a submission again; None if that was not done, or not on sealed instances.
+
+    Raises:
+        InputError: It was of other files than those that are there, or of another suite.
+    """
+    if not (folder / VERIFIED).exists():
+        return None
+    verified = load_verified(folder)
+    if verified.suite_digest != suite.digest:
+        raise InputError(folder / VERIFIED, "suite_digest", verified.suite_digest, f"{suite.digest}, that of the suite")
+    _check_files(folder, VERIFIED, verified.files)
+    sealed = verified.instances == "sealed" and verified.commitment is not None and verified.tag is not None
+    return verified if sealed else None
+
+
+def _check_files(folder: Path, result: str, files: Mapping[str, str]) -> None:
+    """Refuse results of checks that were of other files."""
+    for name, digest in sorted(files.items()):
         if file_digest(read_file(folder / name, TOTAL_BYTES)) != digest:
-            raise InputError(folder / VALIDATION, f"files.{name}", digest, "that of the file as it is now: validate it")
-    return validation.badge
+            raise InputError(folder / result, f"files.{name}", digest, "that of the file as it is now: check it again")
 
 
 def _read_episodes(

@@ -14,6 +14,7 @@ from llmsched_gym.leaderboard.page.entries import BADGES, Entry
 from llmsched_gym.leaderboard.page.gantt import gantt_chart
 from llmsched_gym.leaderboard.page.markup import Content, Markup, element, joined
 from llmsched_gym.leaderboard.page.schedule import replay_shown
+from llmsched_gym.leaderboard.page.sealed import sealed_results
 from llmsched_gym.leaderboard.page.tables import table
 from llmsched_gym.leaderboard.page.write_up import link, write_up
 from llmsched_gym.suites.scores import PolicyScore
@@ -40,6 +41,7 @@ def entry_page(board: Board, row: Row) -> bytes:
         element("h2", "Results"),
         _results(board, row),
         *_runs(board, row),
+        *_sealed(board, row.entry),
         element("h2", "Write-up"),
         element("div", write_up(row.entry.write_up), class_="prose"),
         element("h2", "One episode"),
@@ -119,6 +121,29 @@ def _runs(board: Board, row: Row) -> list[Markup]:
         element("h3", "Training runs"),
         element("p", words),
         table(f"Training runs of {entry.submission.name}: scores", ("Run", "Score", *names), rows),
+    ]
+
+
+def _sealed(board: Board, entry: Entry) -> list[Markup]:
+    """Return what came of running it again, if that was done."""
+    if entry.verified is None:
+        return []
+    rows = [
+        [one.scenario, one.instances, interval(one.score), f"{one.late:,}", one.ended, microseconds(one.mean_us)]
+        for one in sealed_results(board.suite, entry)
+    ]
+    words = (
+        "A maintainer ran it again in a sandbox, on jobs that nobody had seen. The score is times the reference's "
+        "metric on these jobs. A decision that came too late was the oldest legal dispatch instead; the time per "
+        "decision has the way into the sandbox and back in it."
+    )
+    head = ("Scenario", "Instances", "Score", "Late decisions", "Ended early", "Time per decision")
+    key = joined("Commitment to the key that the jobs were drawn by: ", element("code", entry.verified.commitment))
+    return [
+        element("h3", "Sealed instances"),
+        element("p", words),
+        table(f"{entry.submission.name} on sealed instances of {board.suite.name}", head, rows),
+        element("p", key, class_="note"),
     ]
 
 

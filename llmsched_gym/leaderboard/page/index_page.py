@@ -19,18 +19,21 @@ TITLE: Final = "llmsched_gym leaderboard"
 
 TRACKS: Final[Mapping[Track, str]] = {
     "online": "decides by what is revealed",
-    "search": "may simulate futures of what is revealed",
+    "search": "may simulate futures; ranked among itself",
     "oracle": "sees the truth, and is not ranked",
 }
 
 
-def index_page(boards: Sequence[Board], looks: Sequence[Looks], addresses: Mapping[tuple[str, str], str]) -> bytes:
+def index_page(
+    boards: Sequence[Board], looks: Sequence[Looks], addresses: Mapping[tuple[str, str], str], commitment: str | None
+) -> bytes:
     """Return the first page.
 
     Args:
         boards: Suites that anything was handed in for.
         looks: Of each suite, how its entries are drawn.
         addresses: Suite and entry → page of the entry.
+        commitment: To the key that sealed instances are drawn by, if there is one.
     """
     rules = "".join({look.number: look.rule for each in looks for look in each.values()}.values())
     links = (element("a", board.suite.name, href=f"#{board.suite.name}") for board in boards)
@@ -40,6 +43,7 @@ def index_page(boards: Sequence[Board], looks: Sequence[Looks], addresses: Mappi
     foot = element(
         "footer",
         element("p", f"Made by llmsched_gym {llmsched_gym.__version__} from the submissions alone. ", _data()),
+        commitment and element("p", "Commitment to the key of the sealed instances: ", element("code", commitment)),
     )
     content = main_part(element("h1", TITLE), *body, *sections)
     return document(TITLE, [header(*above), content, foot], ["board.js"], rules)
@@ -67,10 +71,10 @@ def _intro(boards: Sequence[Board]) -> list[Markup]:
         element("ul", *(element("li", one) for one in meanings)),
         element(
             "p",
-            "Only verified entries of the tracks online and search have ranks. Entries that cannot be told from the "
-            "best of a rank share it (n=): tests paired by seed, with Holm's correction. What an entry did can be "
-            "replayed without running its code, but that does not show what it looked at; running it again on jobs "
-            "that it has not seen does.",
+            "Only verified entries of the tracks online and search have ranks, each track among itself. Entries that "
+            "cannot be told from the best of a rank share it (n=): tests paired by seed, with Holm's correction. What "
+            "an entry did can be replayed without running its code, but that does not show what it looked at; running "
+            "it again on jobs that it has not seen does.",
         ),
     )
     return [element("p", about), more, _filters(boards)]

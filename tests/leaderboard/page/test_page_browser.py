@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from verified_entries import verify
 
 from llmsched_gym.leaderboard.page import build
 from llmsched_gym.leaderboard.page.board import Board
 from llmsched_gym.leaderboard.page.building import pages
-from llmsched_gym.leaderboard.page.entries import Badge
 from llmsched_gym.suites.suite import Suite
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -30,12 +30,6 @@ FLAGS = (
 )
 HARM = '"><img src=/pixel onerror="window.harmed=1"><script>window.harmed=1</script>'
 ENTRY = "entries/board-v1/2026-01-03_shortest.html"
-
-
-def badge_of(folder: Path) -> Badge:
-    """Let the best entry be one without a rank."""
-    badges: dict[str, Badge] = {"two_runs": "claimed", "shortest": "replayed"}
-    return badges.get(folder.name.partition("_")[2], "verified")
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -49,7 +43,10 @@ class Quiet(SimpleHTTPRequestHandler):
 def address(handed_in: Path, board_suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the page is; below ``harm`` is one of somebody who means it."""
     folder = tmp_path_factory.mktemp("served")
-    boards = build(handed_in, folder / "site", [board_suite], badge_of=badge_of)
+    given = shutil.copytree(handed_in, folder / "submissions")
+    for name in ("2026-01-02_first", "2026-01-05_truth"):  # the best entry is one without a rank
+        verify(given / "board-v1" / name, board_suite)
+    boards = build(given, folder / "site", [board_suite])
     for name, content in pages([with_harm(board) for board in boards]).items():
         path = folder / "site" / "harm" / name
         path.parent.mkdir(parents=True, exist_ok=True)

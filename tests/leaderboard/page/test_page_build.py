@@ -7,15 +7,18 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from math import exp, log
 from pathlib import Path
 
 import pytest
 from reading_pages import Page, assert_harmless
+from verified_entries import verify
 
 from llmsched_gym.cli import main
 from llmsched_gym.leaderboard.page import build
-from llmsched_gym.leaderboard.page.entries import Badge
+from llmsched_gym.leaderboard.page.board import make_board
+from llmsched_gym.leaderboard.page.entries import read_entry
 from llmsched_gym.suites.running import run_suite
 from llmsched_gym.suites.suite import Suite
 
@@ -24,10 +27,6 @@ INDEX, RESULTS = "index.html", "results.json"
 
 def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def verified(folder: Path) -> Badge:
-    return "claimed" if "two_runs" in folder.name else "verified"
 
 
 @pytest.fixture(scope="module")
@@ -155,19 +154,63 @@ def test_without_verified_entries_there_are_no_ranks(site: Path, pages: dict[str
     assert "Rank" not in [one.text for one in pages[INDEX].all("th")]
 
 
-def test_verified_entries_rank_and_oracles_never(handed_in: Path, board_suite: Suite, tmp_path: Path) -> None:
-    build(handed_in, tmp_path / "site", [board_suite], badge_of=verified)
+def test_verified_entries_rank_and_oracles_never(changeable: Path, board_suite: Suite, tmp_path: Path) -> None:
+    for name in ("2026-01-02_first", "2026-01-03_shortest", "2026-01-04_two_runs", "2026-01-05_truth"):
+        verify(changeable / "board-v1" / name, board_suite)
+    build(changeable, tmp_path / "site", [board_suite])
     (suite,) = json.loads((tmp_path / "site" / RESULTS).read_text())["suites"]
+    badges = {one["name"]: one["badge"] for one in suite["entries"]}
+    assert badges == {"first": "verified", "shortest": "verified", "truth": "verified", "two runs": "claimed"}
     ranks = {one["name"]: one["rank"] for one in suite["entries"]}
     assert suite["ranked"]
     assert ranks["truth"] is None
-    assert ranks["two runs"] is None
+    assert ranks["two runs"] is None  # whose actions nobody replayed
     assert min(ranks["first"], ranks["shortest"]) == 1
     page = Page((tmp_path / "site" / INDEX).read_text())
     assert "No entry of this suite is verified yet" not in page.content
     cells = {one.attributes["data-entry"]: one.text for one in page.all("tr") if "data-track" in one.attributes}
     assert [name for name, text in cells.items() if "not ranked" in text] == list(cells)[2:]
     assert {name.partition("_")[2] for name in list(cells)[2:]} == {"truth", "two_runs"}
+
+
+def test_equals_stand_by_date(changeable: Path, board_suite: Suite, tmp_path: Path) -> None:
+    for name in ("2026-01-02_first", "2026-01-03_shortest"):
+        verify(changeable / "board-v1" / name, board_suite)
+    (board,) = build(changeable, tmp_path / "site", [board_suite])
+    first, second = board.rows[:2]
+    assert (first.place, second.place) == ("1=", "1=")  # of four seeds
+    assert first.entry.submission.date < second.entry.submission.date
+    assert first.score.overall.mid > second.score.overall.mid
+
+
+def test_tracks_rank_among_themselves(changeable: Path, board_suite: Suite) -> None:
+    entries = []
+    for number, name in enumerate(("2026-01-02_first", "2026-01-03_shortest")):
+        verify(changeable / "board-v1" / name, board_suite)
+        entry = read_entry(changeable / "board-v1" / name, board_suite)
+        said = entry.submission.model_copy(update={"track": ("online", "search")[number]})
+        entries.append(replace(entry, submission=said))
+    board = make_board(board_suite, entries)
+    assert [(row.entry.submission.track, row.place) for row in board.rows] == [("online", "1"), ("search", "1")]
+
+
+def test_sealed_instances_are_told_apart(changeable: Path, board_suite: Suite, tmp_path: Path) -> None:
+    folder = changeable / "board-v1" / "2026-01-03_shortest"
+    verify(folder, board_suite)
+    build(changeable, tmp_path / "site", [board_suite])
+    (suite,) = json.loads((tmp_path / "site" / RESULTS).read_text())["suites"]
+    (entry,) = (one for one in suite["entries"] if one["name"] == "shortest")
+    for name, found in entry["sealed"].items():
+        assert found["instances"] == 4
+        assert found["score"][1] == pytest.approx(entry["scenarios"][name]["score"][1])
+        assert found["decision_us_mean"] == 100.0
+    assert list(entry["sealed"]) == ["crowd", "plans", "models"]
+    assert "c" * 64 in (tmp_path / "site" / "entries" / "board-v1" / f"{folder.name}.html").read_text()
+    verify(folder, board_suite, instances="open", tag=None, commitment=None)
+    build(changeable, tmp_path / "site", [board_suite])
+    (suite,) = json.loads((tmp_path / "site" / RESULTS).read_text())["suites"]
+    (entry,) = (one for one in suite["entries"] if one["name"] == "shortest")
+    assert (entry["badge"], entry["sealed"]) == ("replayed", None)
 
 
 def test_badges_are_of_what_was_checked(site: Path) -> None:
@@ -197,6 +240,19 @@ def test_the_chart_has_every_task(site: Path, pages: dict[str, Page], board_suit
     ]
     assert len(boxes) == int(tasks) > 0
     assert f"models, seed {scenario.seeds[0]}" in page.content
+
+
+def test_the_commitment_is_on_the_page(handed_in: Path, board_folder: Path, tmp_path: Path) -> None:
+    key, published = tmp_path / "key", tmp_path / "published.json"
+    assert main(["leaderboard", "key", "new", str(key)]) == 0
+    assert main(["leaderboard", "key", "publish", str(key), "-o", str(published)]) == 0
+    words = ["leaderboard", "build", "--submissions", str(handed_in), "--suite", str(board_folder / "board")]
+    assert main([*words, "--commitment", str(published), "-o", str(tmp_path / "site")]) == 0
+    commitment = json.loads(published.read_text())["commitment"]
+    assert json.loads((tmp_path / "site" / RESULTS).read_text())["commitment"] == commitment
+    assert commitment in (tmp_path / "site" / INDEX).read_text()
+    published.write_text('{"commitment": "<script>"}')
+    assert main([*words, "--commitment", str(published), "-o", str(tmp_path / "site")]) == 2
 
 
 def test_entries_that_are_gone_lose_their_pages(changeable: Path, board_suite: Suite, tmp_path: Path) -> None:

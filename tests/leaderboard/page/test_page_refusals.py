@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from verified_entries import verify
 
 from llmsched_gym.errors import InputError
 from llmsched_gym.leaderboard import read_episodes
@@ -70,6 +71,25 @@ def test_files_that_changed_after_they_were_checked(changeable: Path, board_suit
 def test_write_ups_that_changed_after_they_were_checked(changeable: Path, board_suite: Suite, tmp_path: Path) -> None:
     (changeable / board_suite.name / REPLAYED / "README.md").write_text("# Something else\n")
     assert "validation.json: files.README.md: got" in refused(changeable, board_suite, tmp_path / "site")
+
+
+def test_files_that_changed_after_they_were_run(changeable: Path, board_suite: Suite, tmp_path: Path) -> None:
+    folder = changeable / board_suite.name / REPLAYED
+    verify(folder, board_suite)
+    (folder / "requirements.lock").write_text("numpy==1.0\n")
+    (folder / "validation.json").unlink()
+    assert "verified.json: files.requirements.lock: got" in refused(changeable, board_suite, tmp_path / "site")
+
+
+def test_sealed_results_that_are_not_whole(changeable: Path, board_suite: Suite, tmp_path: Path) -> None:
+    folder = changeable / board_suite.name / REPLAYED
+    episodes = [one.model_dump(mode="json") for one in verify(folder, board_suite).episodes]
+    verify(folder, board_suite, suite_digest="0" * 32)
+    assert "verified.json: suite_digest: got" in refused(changeable, board_suite, tmp_path / "site")
+    verify(folder, board_suite, episodes=[one | {"run": 1 if one["instance"] else 0} for one in episodes])
+    assert "expected instances with one episode per run" in refused(changeable, board_suite, tmp_path / "site")
+    verify(folder, board_suite, episodes=[one | {"metrics": {}} for one in episodes])
+    assert "mean_jct_s: got None; expected a number > 0" in refused(changeable, board_suite, tmp_path / "site")
 
 
 def test_faults(changeable: Path, board_suite: Suite, tmp_path: Path) -> None:
