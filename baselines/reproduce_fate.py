@@ -142,8 +142,10 @@ def _frozen(folder: Path, part: str) -> tuple[list[dict[str, Any]], str]:
     """Return the frozen rows of a part, and the commit that they are from."""
     path = folder / f"fate_{part}.csv"
     rows = thaw(path)
-    if not rows:
-        raise InputError(path, "", Plain("no results"), f"run --part {part} first")
+    absent = set(PARTS[part].policies if part in PARTS else ()) - {row["policy"] for row in rows}
+    if not rows or absent:
+        found = Plain(f"no results of {', '.join(sorted(absent))}") if rows else Plain("no results")
+        raise InputError(path, "", found, f"run --part {part} first")
     return rows, commits(folder)[path.name]
 
 
