@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= results/compare
 
-.PHONY: help compare test lint bench facts vllm clean
+.PHONY: help compare test lint bench facts site vllm clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -30,6 +30,9 @@ bench: .venv/dev ## Measure speed: engine, simulator, environment, vector enviro
 
 facts: .venv/dev ## Fit the shipped facts again from the measured data (DATA=folder)
 	$(BIN)/llmsched-gym workload fit --data $(DATA) --output llmsched_gym/workloads/facts --figures docs/figures
+
+site: .venv/core ## Build the page of the leaderboard in leaderboard/site
+	$(BIN)/llmsched-gym leaderboard build --submissions leaderboard/submissions -o leaderboard/site
 
 vllm: .venv-vllm/ready ## Install vLLM's CPU build into .venv-vllm, for real servers on this machine
 
