@@ -60,5 +60,6 @@ LEAST: Final[dict[str, Any]] = {
         {"kind": "regular", "location": "tools"},
     ],
     "links": [{"between": [0, "tools"], "gb_per_s": 1}],
+    "kv_transfer": {"gb_per_s": 1},
 }
 """As few fields as such a cluster can have."""

@@ -74,7 +74,7 @@ def test_evidence_never_excludes_the_truth(application: str) -> None:
     profile = load_profile(application)
     states = to_states(profile.variables, observe(env.workload, 0, profile.latency))
     told = 0
-    for steps in (3, 11, 29, 61):
+    for steps in (3, 11, 20, 29, 61):
         play(env, steps)
         for job in np.flatnonzero(env.episode.state.jobs["status"] == JobStatus.ACTIVE):
             hard, _, _ = evidence_of(env, int(job), soft=False)
