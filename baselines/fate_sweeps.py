@@ -1,6 +1,6 @@
 """Where it pays to plan ahead: what is varied on clusters of several models, and the picture of it.
 
-Sweeps play the greedy twin of `fate`, which takes a fifth of the time and could not be told apart from it.
+Sweeps play the greedy twin of `fate`, which takes less time and could not be told apart from it on `hetero4`.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def test_a_stage_is_sharded_over_devices_that_have_nothing_else() -> None:
 def test_many_children_go_first_then_a_long_tail() -> None:
     obs = world([Device([A])], [Stage(A), Stage(A, then=[A]), Stage(A, then=[A])])
     obs["nodes"][[0, 1, 3], Node.PATH_S] = 9.0, 2.0, 3.0
-    starts = load_policy("halo").plan(obs)  # type: ignore[attr-defined]
+    starts = Halo().plan(obs)
     assert [start.job for start in starts] == [2, 1, 0]
 
 
