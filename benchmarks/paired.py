@@ -87,6 +87,10 @@ def serve(settings: dict[str, Any]) -> None:
         print(decisions / spent, flush=True)
 
 
+class CannotRun(Exception):
+    """A checkout lacks what a case is about."""
+
+
 class Runner:
     """A process that steps an environment of a checkout when it is asked to."""
 
@@ -97,7 +101,8 @@ class Runner:
             program, env=environment, cwd=checkout, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         if self._line() != "ready":
-            raise SystemExit(f"paired.py: {checkout} cannot run {settings}")
+            self.end()
+            raise CannotRun(f"{checkout.name} cannot run {settings}")
 
     def _line(self) -> str:
         assert self._process.stdout is not None
@@ -117,7 +122,14 @@ class Runner:
 
 def compare(pair: list[tuple[Path, dict[str, Any]]], slices: int, seconds: float) -> dict[str, float]:
     """Return the median rates of two settings, and the quartiles of the ratios of the first to the second."""
-    runners = [Runner(checkout, settings) for checkout, settings in pair]
+    runners: list[Runner] = []
+    try:
+        for checkout, settings in pair:
+            runners.append(Runner(checkout, settings))
+    except CannotRun:
+        for runner in runners:
+            runner.end()
+        raise
     rates = np.zeros((slices, 2))
     for number in range(slices):
         for which in (0, 1) if number % 2 else (1, 0):
@@ -159,10 +171,12 @@ def main() -> None:
     ]
     try:
         watched = Console(stderr=True)
-        rows = {
-            name: compare(pair, arguments.slices, arguments.seconds)
-            for name, pair in track(cases.items(), "measuring", console=watched)
-        }
+        rows: dict[str, dict[str, float]] = {}
+        for name, pair in track(cases.items(), "measuring", console=watched):
+            try:
+                rows[name] = compare(pair, arguments.slices, arguments.seconds)
+            except CannotRun as error:
+                watched.print(f"{name} is left out: {error}")
     finally:
         for process in busy:
             process.kill()
