@@ -385,4 +385,6 @@ def _fill_truth(jobs: Rows, stages: Rows, tasks: Rows, children: NDArray[np.int3
         row.true_path_ns = longest + tail
         job = jobs[row.job]
         job.true_remaining_ns += row.true_work_ns
+        if row.kind == StageKind.REGULAR:
+            job.true_tool_ns += row.true_work_ns
         job.ideal_ns = max(job.ideal_ns, row.true_path_ns)

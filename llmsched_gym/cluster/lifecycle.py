@@ -70,6 +70,8 @@ def finish_task(state: ClusterState, task: int, now_ns: int) -> None:
     job.running_tasks -= 1
     job.attained_ns += now_ns
     job.true_remaining_ns -= done.work_ns
+    if stage.kind == StageKind.REGULAR:
+        job.true_tool_ns -= done.work_ns
     stage.done_tasks += 1
     _expect(state, done.stage, stage.work_ns - stage.task_work_ns, stage.duration_ns)
     if stage.done_tasks == stage.n_tasks:

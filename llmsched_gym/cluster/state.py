@@ -59,6 +59,7 @@ JOB_STATE: Final = np.dtype(
         ("total_ns", "i8"),  # expected slot time of a whole job of its application
         ("path_ns", "i8"),  # longest expected path over its unfinished stages
         ("true_remaining_ns", "i8"),  # slot time of its unfinished tasks by truth (privileged)
+        ("true_tool_ns", "i8"),  # the same on regular executors (privileged)
         ("ideal_ns", "i8"),  # its true critical path at batch size 1 on an idle cluster
         ("app", "i4"),
         ("status", "i4"),  # JobStatus

@@ -90,6 +90,16 @@ class Job(IntEnum):
     HISTORY_S = 17
     """Profiler: ``REMAINING_S`` with LLM time at the executors' present batch, as ``POSTERIOR_S`` has it: they differ
     by what the network knows alone. Without a profile ``REMAINING_S``."""
+    HISTORY_TOOL_S = 18
+    """Profiler: expected slot time on regular executors in ``HISTORY_S``, seconds. Without a profile, of stages that
+    are known to be of that kind."""
+    POSTERIOR_TOOL_S = 19
+    """Profiler: posterior mean of the slot time to come on regular executors, seconds. Without a profile
+    ``HISTORY_TOOL_S``."""
+    GITTINS_S = 20
+    """Profiler: Gittins index of the posterior, seconds: over all quotas, the least of the slot time that the job is
+    expected to take within the quota, over the probability that it is finished within it. Without a profile
+    ``REMAINING_S``."""
 
 
 class Executor(IntEnum):
@@ -233,3 +243,5 @@ class Truth(IntEnum):
     """Slot time of the whole stage, seconds."""
     STAGE_PATH_S = 2
     """Longest path from this stage to the end of its job, seconds."""
+    JOB_TOOL_S = 3
+    """Slot time on regular executors in ``JOB_REMAINING_S``, seconds."""

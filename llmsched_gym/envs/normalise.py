@@ -114,6 +114,10 @@ def normalise(observation: Mapping[str, NDArray[Any]], scales: Scales = SCALES) 
     return result
 
 
+_LATER: Final = {"jobs": ("HISTORY_TOOL_S", "POSTERIOR_TOOL_S", "GITTINS_S")}
+"""Columns that weights from before them have no rule for; no such network reads them."""
+
+
 def scales_to_json(scales: Scales = SCALES) -> dict[str, dict[str, list[str | float]]]:
     """Return rules by table and column name, for the JSON file beside a policy's weights."""
     return {
@@ -133,12 +137,14 @@ def scales_from_json(given: Mapping[str, Mapping[str, Any]], source: str) -> Sca
         InputError: A table or column is missing or not known, or a rule is not one.
     """
     _check_names(given, TABLES, source, "scales")
+    present = scales_to_json()
     result: dict[str, tuple[Scale, ...]] = {}
     for table, columns in TABLES.items():
-        _check_names(given[table], columns.__members__, source, f"scales.{table}")
-        result[table] = tuple(
-            _scale(given[table][name], source, f"scales.{table}.{name}") for name in columns.__members__
-        )
+        rules = given[table]
+        if isinstance(rules, Mapping):
+            rules = {name: present[table][name] for name in _LATER.get(table, ())} | dict(rules)
+        _check_names(rules, columns.__members__, source, f"scales.{table}")
+        result[table] = tuple(_scale(rules[name], source, f"scales.{table}.{name}") for name in columns.__members__)
     return result
 
 

@@ -96,6 +96,8 @@ def show_beliefs(state: ClusterState, beliefs: Beliefs, iteration_s: float, tabl
         jobs[i, Job.POSTERIOR_MEDIAN_S] = belief.median_s * stretch
         jobs[i, Job.POSTERIOR_UPPER_QUARTILE_S] = belief.upper_quartile_s * stretch
         jobs[i, Job.POSTERIOR_HIGH_S] = belief.high_s * stretch
+        jobs[i, Job.POSTERIOR_TOOL_S] = belief.tool_s
+        jobs[i, Job.GITTINS_S] = belief.gittins_s * stretch
         expected_s = state.jobs[state.active[i]].remaining_ns * _SECONDS
         history_s = max(expected_s - belief.history_llm_s, 0.0) + belief.history_llm_iterations * iteration_s
         stretch = history_s / expected_s if expected_s > 0.0 else 1.0
@@ -103,6 +105,7 @@ def show_beliefs(state: ClusterState, beliefs: Beliefs, iteration_s: float, tabl
         jobs[i, Job.HISTORY_S] = history_s
         jobs[i, Job.HISTORY_LOW_S] = max(history_s - half_s, 0.0)
         jobs[i, Job.HISTORY_HIGH_S] = history_s + half_s
+        jobs[i, Job.HISTORY_TOOL_S] = belief.history_tool_s
     for i in range(min(state.clock[0].ready, len(candidates))):
         told = beliefs.stages[state.ready[i]]
         candidates[i, Candidate.ENTROPY] = told.entropy_bits
@@ -203,5 +206,6 @@ def show_truth(state: ClusterState, truth: NDArray[np.float32]) -> None:
     for i in range(min(state.clock[0].ready, len(truth))):
         stage = state.stages[state.ready[i]]
         truth[i, Truth.JOB_REMAINING_S] = state.jobs[stage.job].true_remaining_ns * _SECONDS
+        truth[i, Truth.JOB_TOOL_S] = state.jobs[stage.job].true_tool_ns * _SECONDS
         truth[i, Truth.STAGE_WORK_S] = stage.true_work_ns * _SECONDS
         truth[i, Truth.STAGE_PATH_S] = stage.true_path_ns * _SECONDS

@@ -16,7 +16,7 @@ from llmsched_gym.envs.columns import Candidate, Executor, Job, System
 _CANDIDATE: Final = [
     column for column in Candidate if column not in (Candidate.JOB, Candidate.APP, Candidate.NODE)
 ]  # what is left is numbers; "kind" is 0 or 1
-_JOB: Final = [column for column in Job if column is not Job.APP]
+_JOB: Final = [column for column in Job if Job.APP < column <= Job.HISTORY_S]  # what weights were trained on so far
 _SYSTEM: Final = [System.JOBS, System.CANDIDATES, System.HIDDEN_CANDIDATES]
 
 

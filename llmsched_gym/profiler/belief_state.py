@@ -19,14 +19,17 @@ BELIEF: Final = np.dtype(
         ("level", "i4"),  # evidence that was given up (`inference.condition`); -1: there is no profile
         ("llm_s", "f8"),  # posterior mean of the slot time to come on LLM executors, batch-1 seconds
         ("llm_iterations", "f8"),  # the same in iterations with a batch of one
-        ("regular_s", "f8"),  # on regular executors
+        ("regular_s", "f8"),  # on regular executors; without a profile, all that is expected
+        ("tool_s", "f8"),  # on regular executors, with and without a profile
         ("low_s", "f8"),  # quantiles of the sum of both, batch-1 seconds: ends of `features.INTERVAL`, and quartiles
         ("quartile_s", "f8"),
         ("median_s", "f8"),
         ("upper_quartile_s", "f8"),
         ("high_s", "f8"),
+        ("gittins_s", "f8"),  # Gittins index of the same sum
         ("history_llm_s", "f8"),  # LLM time in `remaining_ns`, batch-1 seconds
         ("history_llm_iterations", "f8"),  # the same in iterations with a batch of one
+        ("history_tool_s", "f8"),  # time on regular executors in `remaining_ns`
         ("history_deviation_s", "f8"),  # standard deviation of the same sum without evidence and correlations
         ("first_evidence", "i4"),  # where its `EVIDENCE` rows start
         ("listed", "i4"),  # number of its `OPEN` rows

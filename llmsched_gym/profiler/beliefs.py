@@ -21,6 +21,8 @@ from llmsched_gym.profiler.belief_state import Beliefs
 from llmsched_gym.profiler.cache import EvidenceCache
 from llmsched_gym.profiler.evidence import collect
 from llmsched_gym.profiler.features import (
+    ATOM,
+    ATOMS,
     ENTROPY,
     HIGH,
     JOB_NUMBERS,
@@ -38,6 +40,7 @@ from llmsched_gym.profiler.features import (
     infer_reduction,
     look_up,
 )
+from llmsched_gym.profiler.gittins import gittins_index
 from llmsched_gym.profiler.inference import condition
 from llmsched_gym.profiler.integers import wide
 from llmsched_gym.workloads.template import StageKind
@@ -155,8 +158,14 @@ def _expect_history(state: ClusterState, beliefs: Beliefs, job: int) -> None:
     belief.median_s = seconds
     belief.upper_quartile_s = seconds
     belief.high_s = seconds
+    belief.gittins_s = seconds
+    layout, tool_s = beliefs.layout, 0.0
     for s in range(row.first_stage, row.first_stage + row.n_stages):
-        beliefs.stages[s].work_s = state.stages[s].work_ns * 1e-9
+        stage = state.stages[s]
+        beliefs.stages[s].work_s = stage.work_ns * 1e-9
+        tool_s += stage.work_ns * 1e-9 * (1.0 - layout.llm_share[layout.first_node[row.app] + stage.node])
+    belief.tool_s = tool_s
+    belief.history_tool_s = tool_s
 
 
 @kernel
@@ -199,11 +208,14 @@ def _believe(
     belief.llm_s = llm_s
     belief.llm_iterations = llm_s * 1e12 / max(latency[0] + latency[1], 1)
     belief.regular_s = regular_s
+    belief.tool_s = regular_s
     belief.low_s = max(values[LOW] - received_s, 0.0)
     belief.quartile_s = max(values[QUARTILE] - received_s, 0.0)
     belief.median_s = max(values[MEDIAN] - received_s, 0.0)
     belief.upper_quartile_s = max(values[UPPER_QUARTILE] - received_s, 0.0)
     belief.high_s = max(values[HIGH] - received_s, 0.0)
+    index_s = gittins_index(values[ATOM : ATOM + ATOMS], received_s)
+    belief.gittins_s = index_s if index_s < np.inf else llm_s + regular_s
     belief.history_deviation_s = np.sqrt(variance)
     history_llm_s = 0.0
     for k in range(owner.first_stage, owner.first_stage + belief.listed):
@@ -220,6 +232,7 @@ def _believe(
         told.reduction_product = values[values_at + PRODUCT] if computed else 0.0
         told.history_reduction = prior.reduction[first + v]
     belief.history_llm_s = history_llm_s
+    belief.history_tool_s = max(owner.remaining_ns * 1e-9 - history_llm_s, 0.0)
     belief.history_llm_iterations = history_llm_s * 1e12 / max(latency[0] + latency[1], 1)
 
 

@@ -17,7 +17,7 @@ from llmsched_gym.profiler.integers import wide
 from llmsched_gym.profiler.layout import StateTables
 from llmsched_gym.profiler.profile import MAX_STATES, SLICES
 from llmsched_gym.profiler.relevance import write_all, write_relevant
-from llmsched_gym.profiler.sampling import calls_mean, remaining
+from llmsched_gym.profiler.sampling import calls_mean, means_of_parts, remaining
 
 INTERVAL: Final = 0.9
 """Share of the posterior between the ends of the intervals that are shown."""
@@ -34,8 +34,11 @@ ENUMERATED: Final = 512
 BITS_PER_NAT: Final = 1.4426950408889634
 
 # Numbers per evidence in the cache: those of the job, then those of each variable.
-LEVEL, LOW, QUARTILE, MEDIAN, UPPER_QUARTILE, HIGH = range(6)
-JOB_NUMBERS: Final = 6
+LEVEL, LOW, QUARTILE, MEDIAN, UPPER_QUARTILE, HIGH, ATOM = range(7)
+ATOMS: Final = 32
+"""The sum of what is to come as so many values of equal probability, ascending: means of equal parts of the samples."""
+
+JOB_NUMBERS: Final = ATOM + ATOMS
 MEAN, ENTROPY, SUM, PRODUCT = range(4)
 VARIABLE_NUMBERS: Final = 4
 
@@ -184,3 +187,4 @@ def _summarise(inference: Inference, app: int, key: NDArray[np.uint16], values: 
     values[MEDIAN] = work.sums[2 * quarter]
     values[UPPER_QUARTILE] = work.sums[3 * quarter]
     values[HIGH] = high_s
+    means_of_parts(work.sums, values[ATOM : ATOM + ATOMS])

@@ -27,7 +27,8 @@ class Layout(NamedTuple):
         variable: int32 (nodes,) Variable of a template node, counted within the application.
         plan: int32 (nodes,) Variable of the size of the plan that the node is a candidate of; -1 for other nodes.
         latency_ps: int64 (applications, 5) a to e of the latency profile that the network was fitted with.
-        llm_share: float64 (nodes,) Share of LLM time in what a node takes by its historical means.
+        llm_share: float64 (nodes,) Share of LLM time in what a node takes by its historical means. Without a profile
+            1, also for plans that may hold tools, and 0 for tools.
         work_ns: int64 (tasks,) Batch-1 slot time of each task under that latency profile, by truth.
         tokens: int32 (tasks,) Tokens that running LLM tasks have generated; the backend's to fill.
     """
@@ -83,7 +84,8 @@ def map_applications(workload: Workload, profiles: Mapping[int, tuple[int, Profi
     variable = np.full(first_node[-1], -1, np.int32)
     plan = np.full(first_node[-1], -1, np.int32)
     latency = np.zeros((len(templates), 5), np.int64)
-    llm_share = np.zeros(first_node[-1])
+    kinds = [node.kind for template in templates for node in template.nodes]
+    llm_share = np.array([float(kind != StageKind.REGULAR) for kind in kinds])
     for app, (_, profile) in profiles.items():
         for v, one in enumerate(profile.variables):
             variable[first_node[app] + one.node] = v

@@ -213,6 +213,19 @@ def quantile(ordered: NDArray[np.float64], p: float) -> float:
 
 
 @kernel
+def means_of_parts(ordered: NDArray[np.float64], means: NDArray[np.float64]) -> None:
+    """Cut a sorted sample into as many equal parts as there is room for, and write down the mean of each."""
+    n, parts = len(ordered), len(means)
+    for part in range(parts):
+        first, end = part * n // parts, (part + 1) * n // parts
+        end = max(end, first + 1)
+        total = 0.0
+        for i in range(first, end):
+            total += ordered[i]
+        means[part] = total / (end - first)
+
+
+@kernel
 def _sort(values: NDArray[np.float64]) -> None:
     """Sort in place by Batcher's merge exchange (Knuth 5.2.2, algorithm M), whose branches do not depend on values."""
     n, top = len(values), 1

@@ -13,6 +13,7 @@ from random_workloads import Case
 from llmsched_gym.cluster.state import StageStatus
 from llmsched_gym.envs.columns import Candidate, Executor, Job, Node, System, Truth
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
+from llmsched_gym.workloads.template import StageKind
 
 BUSY = Case(seed=7, n_apps=2, n_jobs=6, n_stages=6, spread_ns=10**10, short_of_kv=True)
 
@@ -65,6 +66,8 @@ def check_tables(env: SchedulingEnv, observation: dict[str, NDArray[Any]]) -> No
         }
         # Applications without a profile: the profiler believes in the historical mean.
         expected |= dict.fromkeys(list(Job)[Job.POSTERIOR_S :], expected[Job.REMAINING_S])
+        tools_s = stages["work_ns"][stages["kind"] == StageKind.REGULAR].sum() * 1e-9
+        expected |= {Job.HISTORY_TOOL_S: tools_s, Job.POSTERIOR_TOOL_S: tools_s}
         assert seen == pytest.approx([float(expected[column]) for column in Job], rel=1e-6, abs=1e-6)
     waiting = np.isin(state.stages["status"], (StageStatus.READY, StageStatus.RUNNING))
     ready = np.flatnonzero(waiting & (state.stages["started_tasks"] < state.stages["n_tasks"]))
@@ -97,6 +100,8 @@ def check_tables(env: SchedulingEnv, observation: dict[str, NDArray[Any]]) -> No
         mine = state.tasks[own["first_task"] : own["first_task"] + own["n_tasks"]]
         truth = observation["truth"][row]
         assert truth[Truth.JOB_REMAINING_S] == pytest.approx(unfinished["work_ns"].sum() * 1e-9, rel=1e-6)
+        its_tools = unfinished[np.isin(unfinished["stage"], np.flatnonzero(state.stages["kind"] == StageKind.REGULAR))]
+        assert truth[Truth.JOB_TOOL_S] == pytest.approx(its_tools["work_ns"].sum() * 1e-9, rel=1e-6)
         assert truth[Truth.STAGE_WORK_S] == pytest.approx(mine["work_ns"].sum() * 1e-9, rel=1e-6)
         assert truth[Truth.STAGE_PATH_S] >= np.float32(mine["work_ns"].max() * 1e-9)
     for row, own in zip(observation["executors"], state.executors, strict=True):

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import InputError
-from llmsched_gym.policies.gittins import gittins_index
 from llmsched_gym.policies.llmsched import overlap_groups
 from llmsched_gym.policies.registry import load_policy
 from llmsched_gym.profiler.fit import fit_profile, profiling_jobs
@@ -86,14 +85,6 @@ def test_one_coin_per_decision(observe: Observe) -> None:
 def test_bad_parameters_are_refused(parameters: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(parameters))):
         load_policy("llmsched", **parameters)
-
-
-def test_the_gittins_index_prefers_what_may_soon_be_over() -> None:
-    certain, gamble = [5.0] * 5, [1.0, 1.0, 1.0, 20.0, 20.0]
-    index = gittins_index(np.array([certain, gamble], np.float32))
-    assert index[0] == pytest.approx(5.0)
-    assert index[1] == pytest.approx(1.0 / 0.625)  # a second of work finishes it with probability 0.625
-    assert np.mean(gamble) > np.mean(certain)
 
 
 @pytest.fixture(scope="module")
