@@ -60,7 +60,7 @@ class Policy(ABC):
 
 
 class PriorityPolicy(Policy):
-    """Dispatches the legal candidate of the highest rank, and waits only when nothing can be dispatched.
+    """Dispatches the legal candidate of the highest rank; waits only when there is none, or all are held back.
 
     Ties go to the earliest row, which is the job that arrived first and, within it, the first stage.
     """
@@ -81,7 +81,21 @@ class PriorityPolicy(Policy):
         """Choose the dispatch with the smallest key."""
         mask = obs["action_mask"]
         rows = np.flatnonzero(mask[:-1])
+        if rows.size and mask[-1]:
+            rows = self.may_start(obs, rows)
         return self.first(obs, rows) if rows.size else len(mask) - 1
+
+    def may_start(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return those of the candidates that are not held back; all of them, unless a policy says otherwise.
+
+        Asked only where something else is going to happen.
+
+        Args:
+            obs: The observation.
+            rows: int (n,), n >= 1. Rows of ``obs["candidates"]`` that can be dispatched, ascending.
+        """
+        del obs
+        return rows
 
     def first(self, obs: Observation, rows: NDArray[np.intp]) -> int:
         """Return the row of the smallest key.
@@ -109,14 +123,15 @@ class PriorityPolicy(Policy):
         return ValueError(f"key of {type(self).__name__}: got {got}; expected a number per row, shape {rows.shape}")
 
 
-def job_column(obs: Observation, rows: NDArray[np.intp], column: Job) -> NDArray[np.float32]:
+def job_column(obs: Observation, rows: NDArray[np.intp], column: Job, unknown: float = np.inf) -> NDArray[np.float32]:
     """Return one column of the jobs that the given candidates belong to, float32 (n,).
 
-    Jobs that a small job window leaves out get infinity, so that they rank behind the jobs that are known.
+    Jobs that a small job window leaves out get `unknown`: infinity, so that they rank behind the jobs that are known,
+    or 0 in a term that is added.
     """
     jobs = obs["candidates"][rows, Candidate.JOB].astype(np.intp)
     values = obs["jobs"][jobs, column]
     system = obs["system"]
     if system[System.JOBS] > system[System.JOB_ROWS]:
-        values = np.where(jobs < 0, np.float32(np.inf), values)
+        values = np.where(jobs < 0, np.float32(unknown), values)
     return values

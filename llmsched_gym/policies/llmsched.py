@@ -10,7 +10,8 @@ Assumed, as not public: ``epsilon``, ``sampling_ratio``, ``interval`` and the fo
 tells how the defaults were chosen). Only jobs with a stage that can be dispatched now form groups. In a group without
 anything to learn, and between equal reductions, the job with the shortest posterior remaining time goes first; then
 the one that arrived first. A group whose stages have all started their share of tasks is passed over; after the last,
-exploit. At least one task of a stage may always be explored.
+exploit. At least one task of a stage may always be explored. ``tool_weight`` and ``reserve_s`` are ours
+(`scarce_tools`): by default they do nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from llmsched_gym.envs.columns import Candidate, Job
 from llmsched_gym.policies.base import Observation, Policy, job_column
 from llmsched_gym.policies.parameters import choice, real
+from llmsched_gym.policies.scarce_tools import kept_from
 from llmsched_gym.profiler.features import INTERVAL
 
 SCORES = {
@@ -52,6 +54,8 @@ class LLMSched(Policy):
         score: Form of the uncertainty reduction, "sum", "product" or "rate".
         interval: Share of the posterior within the intervals that are compared, up to 0.9; 0 compares means, and no two
             jobs overlap.
+        tool_weight: What a second on a regular executor counts, in seconds on LLM executors.
+        reserve_s: Longest task, in seconds per regular executor, that may take the last free one; 0 keeps none free.
 
     Raises:
         InputError: A parameter is out of range.
@@ -59,6 +63,7 @@ class LLMSched(Policy):
 
     name = "llmsched"
     mean, low, high = Job.POSTERIOR_S, Job.POSTERIOR_LOW_S, Job.POSTERIOR_HIGH_S
+    tools = Job.POSTERIOR_TOOL_S
 
     def __init__(
         self,
@@ -66,6 +71,9 @@ class LLMSched(Policy):
         sampling_ratio: float = 1.0,
         score: Literal["sum", "product", "rate"] = "sum",
         interval: float = 0.3,
+        *,
+        tool_weight: float = 1.0,
+        reserve_s: float = 0.0,
     ) -> None:
         real("llmsched", "epsilon", epsilon, 0.0, 1.0)
         real("llmsched", "sampling_ratio", sampling_ratio, 0.0, 1.0)
@@ -75,6 +83,8 @@ class LLMSched(Policy):
         self.sampling_ratio = sampling_ratio
         self.reduction = SCORES[score]
         self.per_second = score == "rate"
+        self.tool_weight = real("llmsched", "tool_weight", tool_weight, 0.0, 1e6)
+        self.reserve_s = real("llmsched", "reserve_s", reserve_s, 0.0, 1e6)
         self.width = np.float32(interval / INTERVAL)
 
     def reset(self, info: Mapping[str, Any]) -> None:
@@ -86,16 +96,33 @@ class LLMSched(Policy):
         mask = obs["action_mask"]
         rows = np.flatnonzero(mask[:-1])
         explores = self._rng.random() < self.epsilon
+        if self.reserve_s > 0.0 and mask[-1]:
+            rows = rows[~kept_from(obs, rows, self.reserve_s)]
         if rows.size == 0:
             return len(mask) - 1
         if rows.size == 1:
             return int(rows[0])
-        mean = job_column(obs, rows, self.mean)
+        mean = self.expected_s(obs, rows)
         if explores:
             chosen = self._explore(obs, rows, mean)
             if chosen >= 0:
                 return chosen
-        return int(rows[mean.argmin()])
+        return int(rows[self._weighed(obs, rows, mean).argmin()])
+
+    def expected_s(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the expected remaining time of the candidates' jobs, float32 (n,)."""
+        return job_column(obs, rows, self.mean)
+
+    def interval_s(self, obs: Observation, rows: NDArray[np.intp], mean: Floats) -> tuple[Floats, Floats]:
+        """Return the ends of the `INTERVAL` around it, each float32 (n,)."""
+        del mean
+        return job_column(obs, rows, self.low), job_column(obs, rows, self.high)
+
+    def _weighed(self, obs: Observation, rows: NDArray[np.intp], mean: Floats) -> Floats:
+        """Return expected remaining times in which tools weigh more."""
+        if self.tool_weight == 1.0:
+            return mean
+        return mean + np.float32(self.tool_weight - 1.0) * job_column(obs, rows, self.tools, 0.0)
 
     def _explore(self, obs: Observation, rows: NDArray[np.intp], mean: Floats) -> int:
         """Return the most informative row of the first group that may be explored; -1 if there is none."""
@@ -105,9 +132,14 @@ class LLMSched(Policy):
         free = np.flatnonzero(started < np.ceil(self.sampling_ratio * tasks).clip(1.0))
         if free.size == 0:
             return -1
+        low, high = self.interval_s(obs, rows, mean)
         centre = np.minimum(mean, _UNKNOWN_S)
-        below = centre - np.minimum(job_column(obs, rows, self.low), centre)
-        above = np.minimum(job_column(obs, rows, self.high), _UNKNOWN_S) - centre
+        below = centre - np.minimum(low, centre)
+        above = np.minimum(high, _UNKNOWN_S) - centre
+        if self.tool_weight != 1.0:
+            weighed = np.minimum(self._weighed(obs, rows, mean), _UNKNOWN_S)
+            stretch = weighed / np.maximum(centre, _LEAST_S)
+            centre, below, above, mean = weighed, below * stretch, above * stretch, weighed
         group = overlap_groups(centre - self.width * below, centre + self.width * above)
         first = free[group[free] == group[free].min()]
         told = candidates[first, self.reduction]

@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.envs.columns import Truth
-from llmsched_gym.policies.base import Observation, PriorityPolicy
+from llmsched_gym.policies.base import Observation
+from llmsched_gym.policies.scarce_tools import SparesTools
 
 
-class OracleSRTF(PriorityPolicy):
-    """Smallest true remaining work of the job first."""
+class OracleSRTF(SparesTools):
+    """Smallest true remaining work of the job first; parameters as of `SparesTools`."""
 
     name = "oracle_srtf"
     privileged = True
 
     def key(self, obs: Observation, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Rank by the true slot time of what the job has not finished."""
-        return obs["truth"][rows, Truth.JOB_REMAINING_S]
+        truth = obs["truth"][rows]
+        return self.weigh(truth[:, Truth.JOB_REMAINING_S], truth[:, Truth.JOB_TOOL_S])

@@ -50,6 +50,9 @@ class Placing(Policy):
         """
         mask = obs["action_mask"]
         rows, legal = legal_placements(obs)
+        if rows.size and mask[-1]:
+            kept = np.isin(rows, self.order.may_start(obs, rows))
+            rows, legal = rows[kept], legal[kept]
         if rows.size == 0:
             return len(mask) - 1
         costs = np.asarray(self.rule.cost(obs, rows))

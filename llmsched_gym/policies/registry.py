@@ -44,6 +44,7 @@ _POLICIES: Final = {
     "argus": "argus:Argus",
     "carbyne": "carbyne:Carbyne",
     "gittins": "gittins:Gittins",
+    "justitia": "justitia:Justitia",
     "llmsched": "llmsched:LLMSched",
     "llmsched_no_bn": "llmsched_no_bn:LLMSchedNoBN",
     "llmsched_no_uncertainty": "llmsched_no_uncertainty:LLMSchedNoUncertainty",

@@ -23,10 +23,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsched_gym.envs.columns import Candidate, Executor, Node, System
+from llmsched_gym.envs.columns import Candidate, Node, System
 from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.policies.base import Observation, ObservationMode, Policy
 from llmsched_gym.policies.learned import TRAINED, card_file, read_card, weights_file
+from llmsched_gym.policies.scarce_tools import kept_from
 from llmsched_gym.policies.uncertainty_features import (
     N_FEATURES,
     N_NODE_FEATURES,
@@ -37,7 +38,6 @@ from llmsched_gym.policies.uncertainty_features import (
     read_rows,
 )
 from llmsched_gym.policies.uncertainty_network import LEVELS, N_OUTPUTS, Weights, predict, read_weights
-from llmsched_gym.workloads.template import StageKind
 
 Floats64 = NDArray[np.float64]
 
@@ -112,7 +112,7 @@ class UncertaintyGNN(Policy):
             return int(mask.argmax())
         index = self._rank(logs, obs["candidates"][rows, Candidate.KIND].astype(np.int64))
         if self.reserve_s > 0 and mask[-1]:
-            index[self._kept_from(obs, rows)] = np.inf
+            index[kept_from(obs, rows, self.reserve_s)] = np.inf
         best = int(index.argmin())
         return int(rows[best]) if index[best] < np.inf else len(mask) - 1
 
@@ -123,17 +123,6 @@ class UncertaintyGNN(Policy):
         for k in range(N_OUTPUTS):  # one after another: a fixed order of additions
             index += weights[:, 1 + k] * logs[:, k]
         return index
-
-    def _kept_from(self, obs: Observation, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which stages may not take the last free executor, bool (n,)."""
-        stages = obs["candidates"][rows]
-        last = (stages[:, Candidate.KIND] == StageKind.REGULAR) & (stages[:, Candidate.FREE_SLOTS] == 1)
-        if not last.any():
-            return last
-        executors = obs["executors"]
-        slots = executors[executors[:, Executor.KIND] == StageKind.REGULAR, Executor.SLOTS].sum()
-        tasks = stages[:, Candidate.TASKS_WAITING] + stages[:, Candidate.TASKS_RUNNING]
-        return last & (slots > 1) & (stages[:, Candidate.WORK_S] > self.reserve_s * slots * tasks)
 
 
 class Forecast:
