@@ -61,6 +61,10 @@ ABOUT: Final = {
         "Fair shares, given up where a job can wait; what is left over goes to the shortest job (Carbyne, OSDI 2016)."
     ),
     "gittins": "A free slot goes to the job with the smallest Gittins index of the posterior of its remaining work.",
+    "justitia": (
+        "A free slot goes to the job that fair sharing would finish first: its virtual finish time is set on arrival "
+        "by the expected work of its application, and never changes."
+    ),
     "llmsched": (
         "A coin decides between the stage that tells most about its job and the job with the least expected "
         "work (LLMSched)."

@@ -53,7 +53,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
     A ``Dict`` of fixed-size arrays, padded with zeros; `llmsched_gym.envs.columns` names and documents the columns:
 
     - ``candidates`` float32 (N, 18): ready stages with tasks to start, oldest job first;
-    - ``jobs`` float32 (J, 18): jobs in the system, oldest first;
+    - ``jobs`` float32 (J, 21): jobs in the system, oldest first;
     - ``executors`` float32 (E, 6);
     - ``system`` float32 (7,): time, counts of valid rows, ready stages that did not fit;
     - ``action_mask`` int8: 1 for legal actions (the same array is ``info["action_mask"]`` and `action_masks`);
@@ -61,7 +61,7 @@ class SchedulingEnv(gym.Env[Any, np.int64]):
     - with ``placement="agent"`` on the simulator: ``placements`` float32 (N, E, 9), what each candidate would cost on
       each executor, and ``models`` float32 (E, M, 7), which models are where; with ``observation="graph"`` also
       ``ahead`` float32 (M', 3), a row per row of ``nodes``: models and outputs of the stages to come;
-    - with ``privileged=True``: ``truth`` float32 (N, 3), for oracles.
+    - with ``privileged=True``: ``truth`` float32 (N, 4), for oracles.
 
     If more stages are ready than ``max_candidates``, those of the oldest jobs are shown and the rest is counted in
     ``system``, ``info`` and the results; they become visible as shown ones start. The same holds for ``max_jobs``.

@@ -37,6 +37,7 @@ _NAMED: Final = {
     "argus": PolicyStyle("#c8b75a", "p"),
     "carbyne": PolicyStyle("#7cc9a4", ">"),
     "gittins": PolicyStyle("#8a6cff", "v"),
+    "justitia": PolicyStyle("#5f8700", "$j$"),
     "llmsched": PolicyStyle("#d55e00", "o"),
     "llmsched_no_bn": PolicyStyle("#e69f00", "s"),
     "llmsched_no_uncertainty": PolicyStyle("#87003c", "D"),

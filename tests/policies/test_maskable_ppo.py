@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 import torch
 
 from llmsched_gym.envs.columns import Candidate
-from llmsched_gym.envs.normalise import SCALES, normalise, scales_to_json
+from llmsched_gym.envs.normalise import SCALES, normalise, scales_from_json, scales_to_json
 from llmsched_gym.errors import InputError
 from llmsched_gym.policies.candidate_network import CandidateNetwork
 from llmsched_gym.policies.learned import read_card, save_weights, weights_file
@@ -88,9 +88,11 @@ def test_shipped_weights_say_what_they_were_trained_on() -> None:
     card = read_card(weights_file("maskable_ppo", "trained"), "maskable_ppo")
     assert card.training["split"] == "train"
     assert card.training["seeds"]
-    assert card.scales == {
-        table: {name: list(scale) for name, scale in rules.items()} for table, rules in scales_to_json(SCALES).items()
-    }
+    assert card.scales is not None
+    assert scales_from_json(card.scales, "the card") == SCALES
+    present = scales_to_json(SCALES)
+    later = {name for table, rules in present.items() for name in rules.keys() - card.scales[table].keys()}
+    assert later == {"HISTORY_TOOL_S", "POSTERIOR_TOOL_S", "GITTINS_S"}, "columns that came after the weights"
 
 
 @pytest.mark.parametrize(
