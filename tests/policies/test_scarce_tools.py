@@ -18,7 +18,7 @@ SPARING = (*RANKING, "llmsched", "llmsched_no_bn")
 
 
 def one_tool_free(work_s: float) -> dict[str, Any]:
-    """Return a long task of the first job and a short one of the second for two tools, one of them busy; and a third."""
+    """Return a long task of one job and a short one of another, one of two tools free; and an LLM task of a third."""
     stages = [
         {"job": job, "kind": kind, "tasks_waiting": 1, "free_slots": free, "work_s": seconds}
         for job, kind, free, seconds in ((0, 1, 1, work_s), (1, 1, 1, 1.0), (2, 0, 8, 50.0))
