@@ -130,7 +130,7 @@ class Trace(Config):
 
     Attributes:
         path: The user's trace file.
-        format: ``azure`` (public CSV), ``mooncake`` (JSONL) or ``csv`` (columns t_s, in_tokens, out_tokens).
+        format: As in `workloads.traces`.
         rescale: Stretch time so that the whole trace has the rate asked for; if False, keep the recorded times and
             ignore the rate.
     """

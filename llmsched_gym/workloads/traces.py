@@ -1,22 +1,35 @@
 """Readers of public inference traces, from a path that the user gives.
 
-- Azure LLM inference traces (https://github.com/Azure/AzurePublicDataset, CC-BY-4.0): CSV with ``TIMESTAMP`` such as
-  ``2023-11-16 18:17:03.9799600``, ``ContextTokens``, ``GeneratedTokens``.
-- Mooncake traces (https://github.com/kvcache-ai/Mooncake, Apache-2.0): JSON lines with ``timestamp`` in ms,
-  ``input_length``, ``output_length``, ``hash_ids``.
-- A reduced CSV with ``t_s``, ``in_tokens``, ``out_tokens``.
+- ``azure``: Azure LLM inference traces of 2023, 2024 and 2025 (https://github.com/Azure/AzurePublicDataset, CC-BY-4.0):
+  CSV with ``TIMESTAMP`` such as ``2023-11-16 18:17:03.9799600``, ``ContextTokens``, ``GeneratedTokens``.
+- ``burstgpt``: BurstGPT (https://github.com/HPMLL/BurstGPT, CC-BY-4.0): CSV with ``Timestamp`` in seconds since the
+  first day, ``Request tokens``, ``Response tokens``.
+- ``mooncake``: Mooncake traces (https://github.com/kvcache-ai/Mooncake, Apache-2.0): JSON lines with ``timestamp`` in
+  ms, ``input_length``, ``output_length``; ``hash_ids`` are not read.
+- ``vidur``: traces of microsoft/vidur (MIT): CSV with ``arrived_at``, ``num_prefill_tokens``, ``num_decode_tokens``.
+- ``llmservingsim``: request logs of LLMServingSim (MIT): JSON lines with ``arrival_time`` in seconds since 1970,
+  ``input_toks``, ``output_toks``.
+- ``csv``: a reduced CSV with ``t_s``, ``in_tokens``, ``out_tokens``.
+
+Each may be compressed with gzip. Other columns are left alone. Requests without a token on one side, which some traces
+have many of, are left out and counted, and a warning says so.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import math
 import re
+import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TextIO, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +38,13 @@ from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.numbers import real_number
 from llmsched_gym.workloads.files import parse_json, reason
 
-TraceFormat = Literal["azure", "mooncake", "csv"]
+TraceFormat = Literal["azure", "burstgpt", "mooncake", "vidur", "llmservingsim", "csv"]
 
 MAX_TOKENS: Final = 2**31 - 1
-_MAX_SECONDS: Final = 4e6
+_MAX_SECONDS: Final = 4e9  # since 1970, that is in 2096
+_MAX_SPAN_NS: Final = 10**18
+_JSON_LINES: Final = ("mooncake", "llmservingsim")
+_GZIP: Final = b"\x1f\x8b"
 _TIMESTAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)?")
 
 
@@ -40,40 +56,60 @@ class RequestTrace:
         arrival_ns: int64, ascending, the first is 0.
         prompt_tokens: int32, at least 1.
         output_tokens: int32, at least 1.
+        skipped: How many requests had no token on one side, and are not here.
     """
 
     arrival_ns: NDArray[np.int64]
     prompt_tokens: NDArray[np.int32]
     output_tokens: NDArray[np.int32]
+    skipped: int = 0
 
 
 def read_trace(path: str | Path, format: TraceFormat) -> RequestTrace:
     """Read a trace; rows may come in any order of time, equal times keep the file's order.
 
+    A file is parsed once per process, as long as it stays as it is.
+
     Args:
-        path: The file.
-        format: ``azure``, ``mooncake`` or ``csv``.
+        path: The file; plain or compressed with gzip.
+        format: See the module.
+
+    Returns:
+        The requests; do not write into the arrays.
 
     Raises:
         InputError: Unknown format, unreadable file, no row, or the first bad row.
     """
     if format not in get_args(TraceFormat):
         raise InputError(path, "format", format, suggest(str(format), get_args(TraceFormat)))
+    try:
+        state = Path(path).stat()
+    except OSError as error:
+        raise InputError(path, "", reason(error), "a readable file") from error
+    return _parse(str(path), format, (state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _parse(path: str, format: TraceFormat, state: tuple[int, ...]) -> RequestTrace:
+    """Read a trace; `state` is that of the file, so that a file that has changed is read again."""
+    del state
     names, to_ns = _COLUMNS[format]
     rows: list[tuple[int, int, int]] = []
+    skipped = 0
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            lines = _json_lines(path, file) if format == "mooncake" else _csv_rows(path, file, names)
+        with _open(path) as file:
+            lines = _json_lines(path, file) if format in _JSON_LINES else _csv_rows(path, file, names)
             for line, row in lines:
                 where = f"{path}, line {line}"
                 values = [_value(where, row, name) for name in names]
-                rows.append(
-                    (
-                        to_ns(where, names[0], values[0]),
-                        _tokens(where, names[1], values[1]),
-                        _tokens(where, names[2], values[2]),
-                    )
-                )
+                arrival_ns = to_ns(where, names[0], values[0])
+                prompt, output = (_tokens(where, names[i], values[i]) for i in (1, 2))
+                if prompt and output:
+                    rows.append((arrival_ns, prompt, output))
+                else:
+                    skipped += 1
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(path, "", Plain("a gzip file that is cut short or damaged"), "a whole one") from error
     except OSError as error:
         raise InputError(path, "", reason(error), "a readable file") from error
     except UnicodeDecodeError as error:
@@ -81,10 +117,30 @@ def read_trace(path: str | Path, format: TraceFormat) -> RequestTrace:
     except csv.Error as error:
         raise InputError(path, "", Plain(error), "a CSV file") from error
     if not rows:
-        raise InputError(path, "", Plain("no request"), "at least one row after the header")
+        found = f"no request with tokens on both sides, {skipped} without" if skipped else "no request"
+        raise InputError(path, "", Plain(found), "at least one row after the header")
+    if skipped:
+        left_out = f"{skipped} of {skipped + len(rows)} requests have no token on one side, and are left out"
+        warnings.warn_explicit(left_out, UserWarning, path, 1)
     table = np.array(rows, dtype=np.int64)
     table = table[np.argsort(table[:, 0], kind="stable")]
-    return RequestTrace(table[:, 0] - table[0, 0], table[:, 1].astype(np.int32), table[:, 2].astype(np.int32))
+    arrival_ns = table[:, 0] - table[0, 0]
+    if arrival_ns[-1] > _MAX_SPAN_NS:
+        found = Plain(f"requests over {arrival_ns[-1] / 1e9:.3g} s")
+        raise InputError(path, names[0], found, f"a trace of at most {_MAX_SPAN_NS / 1e9:g} s")
+    columns = (arrival_ns, table[:, 1].astype(np.int32), table[:, 2].astype(np.int32))
+    for column in columns:
+        column.flags.writeable = False
+    return RequestTrace(*columns, skipped)
+
+
+def _open(path: str) -> TextIO:
+    """Open a text, which may be compressed: told by its first bytes, whatever its name."""
+    with open(path, "rb") as file:
+        compressed = file.read(len(_GZIP)) == _GZIP
+    if compressed:
+        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="")
+    return open(path, encoding="utf-8-sig", newline="")
 
 
 def _csv_rows(path: str | Path, file: Any, names: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -117,8 +173,8 @@ def _value(where: str, row: Mapping[str, Any], name: str) -> Any:
 
 def _tokens(where: str, name: str, value: Any) -> int:
     number = _number(value)
-    if number is None or number != math.floor(number) or not 1 <= number <= MAX_TOKENS:
-        raise InputError(where, name, value, f"a whole number from 1 to {MAX_TOKENS}")
+    if number is None or number != math.floor(number) or not 0 <= number <= MAX_TOKENS:
+        raise InputError(where, name, value, f"a whole number from 0 to {MAX_TOKENS}")
     return int(number)
 
 
@@ -155,7 +211,10 @@ def _from_number(unit_ns: int) -> Callable[[str, str, Any], int]:
 
 _COLUMNS: Final[dict[str, tuple[tuple[str, str, str], Callable[[str, str, Any], int]]]] = {
     "azure": (("TIMESTAMP", "ContextTokens", "GeneratedTokens"), _from_timestamp),
+    "burstgpt": (("Timestamp", "Request tokens", "Response tokens"), _from_number(1_000_000_000)),
     "mooncake": (("timestamp", "input_length", "output_length"), _from_number(1_000_000)),
+    "vidur": (("arrived_at", "num_prefill_tokens", "num_decode_tokens"), _from_number(1_000_000_000)),
+    "llmservingsim": (("arrival_time", "input_toks", "output_toks"), _from_number(1_000_000_000)),
     "csv": (("t_s", "in_tokens", "out_tokens"), _from_number(1_000_000_000)),
 }
 """Per format: names of the time, prompt and output columns, and what turns a time into ns."""

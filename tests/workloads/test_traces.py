@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -52,12 +54,80 @@ def test_reduced_csv_of_the_public_trace(shared: Path) -> None:
     assert trace.prompt_tokens[:3].tolist() == [4808, 3180, 110]
 
 
+BURSTGPT = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
+5,ChatGPT,472,18,490,Conversation log
+45,ChatGPT,1087,0,1087,API log
+10540800,GPT-4,417,276,693,Conversation log
+"""
+
+
+def test_burstgpt_spans_months_and_has_requests_without_an_answer(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="1 of 3 requests have no token on one side"):
+        trace = read_trace(write(tmp_path, BURSTGPT), "burstgpt")
+    assert trace.arrival_ns.tolist() == [0, 10_540_795_000_000_000]
+    assert trace.prompt_tokens.tolist() == [472, 417]
+    assert trace.skipped == 1
+
+
+def test_seconds_since_1970_begin_at_zero(tmp_path: Path) -> None:
+    rows = [
+        {"request_id": "b-1", "input_toks": 7, "output_toks": 2, "arrival_time": 1787267980.5, "queued_ts": 27537.0},
+        {"request_id": "b-0", "input_toks": 9, "output_toks": 3, "arrival_time": 1787267980.0, "queued_ts": 27536.6},
+    ]
+    trace = read_trace(write(tmp_path, "\n".join(map(json.dumps, rows))), "llmservingsim")
+    assert trace.arrival_ns.tolist() == [0, 500_000_000]
+    assert trace.prompt_tokens.tolist() == [9, 7]
+
+
+def test_gzip_is_told_by_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "requests.csv"
+    path.write_bytes(gzip.compress(AZURE.encode()))
+    plain = read_trace(write(tmp_path, AZURE), "azure")
+    assert read_trace(path, "azure").arrival_ns.tolist() == plain.arrival_ns.tolist()
+    path.write_bytes(gzip.compress(AZURE.encode())[:-12])
+    with pytest.raises(InputError, match=r"requests\.csv: got a gzip file that is cut short or damaged"):
+        read_trace(path, "azure")
+
+
+def test_a_file_is_parsed_once_until_it_changes(tmp_path: Path) -> None:
+    path = write(tmp_path, AZURE)
+    first = read_trace(path, "azure")
+    assert read_trace(path, "azure") is first
+    with pytest.raises(ValueError, match="read-only"):
+        first.arrival_ns[0] = 1
+    path.write_text(AZURE + "2023-11-16 18:17:06,1,2\n")
+    assert len(read_trace(path, "azure").arrival_ns) == 4
+
+
+@pytest.mark.parametrize(
+    ("file", "format", "skipped"),
+    [
+        ("azure_2023_conv.csv", "azure", 0),
+        ("azure_2024.csv", "azure", 0),
+        ("azure_2025_multimodal.csv", "azure", 1),
+        ("burstgpt.csv", "burstgpt", None),
+        ("mooncake_conversation.jsonl", "mooncake", 0),
+        ("vidur_trace.csv", "vidur", 0),
+        ("llmservingsim_requests.jsonl", "llmservingsim", 0),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*no token on one side")
+def test_rows_of_the_public_formats(shared: Path, file: str, format: TraceFormat, skipped: int | None) -> None:
+    path = shared / "data" / "formats" / file
+    trace = read_trace(path, format)
+    rows = len(path.read_text().strip().splitlines()) - (path.suffix == ".csv")
+    assert len(trace.arrival_ns) + trace.skipped == rows
+    assert trace.arrival_ns[0] == 0
+    if skipped is not None:
+        assert trace.skipped == skipped
+
+
 @pytest.mark.parametrize(
     ("format", "text", "message"),
     [
         ("azure", AZURE.replace("2023-11-16 18:17:04.0319569", "yesterday"), "line 3: TIMESTAMP: got 'yesterday'"),
         ("azure", AZURE.replace("11-16 18:17:04", "13-16 18:17:04"), "line 3: TIMESTAMP: got '2023-13-16"),
-        ("azure", AZURE.replace("3180", "-1"), "line 3: ContextTokens: got '-1'; expected a whole number from 1"),
+        ("azure", AZURE.replace("3180", "-1"), "line 3: ContextTokens: got '-1'; expected a whole number from 0"),
         ("azure", AZURE.replace("3180", "1.5"), "line 3: ContextTokens: got '1.5'"),
         ("azure", AZURE.replace("3180", "nan"), "line 3: ContextTokens: got 'nan'"),
         ("azure", AZURE.replace(",27", ""), "line 4: GeneratedTokens: got nothing"),
@@ -68,11 +138,11 @@ def test_reduced_csv_of_the_public_trace(shared: Path) -> None:
         ("mooncake", MOONCAKE + "[1]", "line 5: got [1]; expected one JSON object per line"),
         ("mooncake", MOONCAKE.replace("3052", "-3"), "line 2: timestamp: got -3"),
         ("mooncake", MOONCAKE.replace("3052", "NaN"), "line 2: timestamp: got nan"),
-        ("mooncake", MOONCAKE.replace("490", "0"), "line 2: output_length: got 0"),
+        ("mooncake", MOONCAKE.replace("490", "-1"), "line 2: output_length: got -1"),
         ("mooncake", MOONCAKE.replace("490", "true"), "line 2: output_length: got True"),
         ("mooncake", MOONCAKE.replace('"output_length": 490, ', ""), "line 2: output_length: got nothing"),
         ("csv", "t_s,in_tokens,out_tokens\n0.5,3,4\ninf,3,4\n", "line 3: t_s: got 'inf'"),
-        ("excel", AZURE, "format: got 'excel'; expected one of azure, csv, mooncake"),
+        ("excel", AZURE, "format: got 'excel'; expected one of azure, burstgpt, csv, llmservingsim, mooncake, vidur"),
     ],
 )
 def test_bad_rows_are_named_in_one_line(tmp_path: Path, format: TraceFormat, text: str, message: str) -> None:
