@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from llmsched_gym._code.parts import BOUND, episode_parts, policy_part
 from llmsched_gym.envs.arguments import read_action
 from llmsched_gym.envs.scheduling_env import SchedulingEnv
 from llmsched_gym.errors import EpisodeLost, InputError, Plain, RunError
+from llmsched_gym.evaluation.growing import Playable, small_tables
 from llmsched_gym.evaluation.metrics import episode_metrics
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.policies.base import PlacementMode, Policy
@@ -80,18 +81,6 @@ def check_served(policy: str, placement: PlacementMode) -> None:
     """
     if placement == "agent":
         raise InputError("policy", policy, Plain("a policy that chooses executors"), "the simulator, no real servers")
-
-
-class Playable(Protocol):
-    """What a policy can play: an environment, or something around one."""
-
-    def reset(self, *, seed: int) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode; return what is seen, and info."""
-        ...
-
-    def step(self, action: int, /) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Carry out a decision; return what is seen then, reward, whether it is over, False, and info."""
-        ...
 
 
 @contained()
@@ -158,7 +147,7 @@ def run_episode(setting: Setting, spec: str, seed: int, serving: Serving | None 
     workload = setting.workload(seed)
     begun = {"policy": spec, "seed": seed, "workload_digest": workload.digest}
     try:
-        result, latencies_ns = play(env, policy, spec, seed)
+        result, latencies_ns = play(small_tables(env) if serving is None else env, policy, spec, seed)
     except EpisodeLost as lost:
         lost.partial = {**begun, **lost.partial}
         raise
