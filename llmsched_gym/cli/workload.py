@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import Positional
 
-from llmsched_gym.cli.console import print_json, print_table, say
+from llmsched_gym.cli.console import note, print_json, print_table, say
 from llmsched_gym.cli.flags import parse_renames
 from llmsched_gym.cli.options import (
     File,
@@ -161,6 +161,7 @@ class Import:
     def run(self) -> int:
         """Read, write and describe the jobs."""
         from llmsched_gym.workloads.importing.workload import Choices, import_workload
+        from llmsched_gym.workloads.template import ANY_MODEL
 
         if self.past is not None and self.past == self.output:
             raise InputError("--past", "", self.past, "another file than --output")
@@ -179,6 +180,8 @@ class Import:
         for line in () if self.as_json else found.assumptions:
             say(f"assumed: {line}")
         _describe(found.workload, self.output, self.as_json, {"assumed": list(found.assumptions)})
+        if named := [model for model in found.workload.models if model != ANY_MODEL]:
+            note(f"asks for {', '.join(named)}: executors must serve these; with --models '*=default' any may")
         return 0
 
 

@@ -54,10 +54,10 @@ def read_runs(spans: Iterable[Span], grouping: Grouping, assumed: Assumptions) -
         InputError: Spans are inside each other in a circle, have no step, or hold what is no number of tokens.
     """
     traces: dict[str, list[Span]] = {}
-    for span in spans:
+    for span in sorted(spans, key=lambda one: (one.start_ns, one.end_ns, one.id)):  # whatever order they stand in
         traces.setdefault(span.trace, []).append(span)
     runs = [run for members in traces.values() for run in _TraceReader(members, assumed).runs(grouping)]
-    return sorted(runs, key=lambda run: run.start_ns or 0)
+    return sorted(runs, key=lambda run: (run.start_ns or 0, run.place))
 
 
 @dataclass(eq=False, slots=True)
@@ -91,7 +91,9 @@ class _TraceReader:
         self._source = spans[0].source
         nodes = self._linked(self._distinct(spans))
         for node in nodes:
-            self._mend_times(node)
+            self._close(node.span)
+        for node in nodes:  # from the outside in
+            self._mend_clocks(node)
         for node in reversed(nodes):  # from the inside out
             self._tell_doubles(node)
         self._tops = [node for node in nodes if node.parent is None]
@@ -190,24 +192,35 @@ class _TraceReader:
             self._assumed.count(f"spans of the operation {str(operation)[:60]!r}, which is not known: {what[kind]}")
         return kind
 
-    def _mend_times(self, node: _Node) -> None:
-        """Close what was left open, and bring spans of another process back into the call that they answer."""
-        span, caller = node.span, node.parent and node.parent.span
+    def _close(self, span: Span) -> None:
         if 0 < span.end_ns < span.start_ns:
             self._assumed.count("spans that end before they start: of unknown length")
             span.end_ns = 0
-        if caller is not None and span.resource != caller.resource and span.start_ns < caller.start_ns:
-            self._assumed.count("calls by another process that start before their caller does (clocks): moved into it")
-            room = max(caller.end_ns - caller.start_ns, 0)
-            length = max(span.end_ns - span.start_ns, 0)
-            shift = caller.start_ns + max(room - length, 0) // 2 - span.start_ns
-            waiting = [node]
+
+    def _mend_clocks(self, caller: _Node) -> None:
+        """Bring calls by other processes that start before their caller does back into it, those of a process alike."""
+        span = caller.span
+        processes: dict[str, list[_Node]] = {}
+        for child in caller.children:
+            if child.span.resource != span.resource:
+                processes.setdefault(repr(sorted(child.span.resource.items())), []).append(child)
+        for children in processes.values():
+            first = min(child.span.start_ns for child in children)
+            if first >= span.start_ns:
+                continue
+            self._assumed.count(
+                "calls by another process that start before their caller (clocks): moved", len(children)
+            )
+            last = max(max(child.span.end_ns, child.span.start_ns) for child in children)
+            room = max(span.end_ns - span.start_ns - (last - first), 0)
+            shift = span.start_ns + room // 2 - first
+            waiting = list(children)
             while waiting:
                 moved = waiting.pop()
-                if moved.span.resource == span.resource:
-                    moved.span.start_ns += shift
-                    moved.span.end_ns += shift if moved.span.end_ns else 0
-                    waiting.extend(moved.children)
+                moved.span.start_ns += shift
+                moved.span.end_ns += shift if moved.span.end_ns else 0
+                same = [child for child in moved.children if child.span.resource == moved.span.resource]
+                waiting.extend(same)
 
     def _tell_doubles(self, node: _Node) -> None:
         """Let a call that two libraries recorded, one inside the other, count once; what is inside comes first."""
@@ -217,7 +230,7 @@ class _TraceReader:
         if node.kind == "llm" and node.calls_llm:
             self._assumed.count("calls of an LLM that hold others: only those inside count")
             node.kind = "caller"
-            inner = [child for child in node.children if child.kind == "llm"]
+            inner = list(_calls_below(node))
             if len(inner) == 1:
                 inner[0].span.attributes = node.span.attributes | inner[0].span.attributes
         if node.kind == "tool":
@@ -297,6 +310,17 @@ class _TraceReader:
         """Name a step: with its agent, unless that is the outermost."""
         agent = node.agent
         return name if agent is None or agent.agent is None else f"{_agent_name(agent.span)}.{name}"
+
+
+def _calls_below(node: _Node) -> Iterator[_Node]:
+    """Yield the LLM calls inside a span with nothing but callers between."""
+    waiting = list(node.children)
+    while waiting:
+        child = waiting.pop()
+        if child.kind == "llm":
+            yield child
+        elif child.kind in ("caller", "setup"):
+            waiting.extend(child.children)
 
 
 def _covered(span: Span, inside: list[Item]) -> int:

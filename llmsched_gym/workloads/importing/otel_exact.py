@@ -83,16 +83,17 @@ def _spans(workload: Workload, job: int, record: JobRecord, times: list[tuple[in
     trace, root = f"{job + 1:032x}", f"{1:016x}"
     arrival = int(workload.jobs["arrival_ns"][job])
     row = workload.jobs[job]
-    kinds = {node.name: node.kind for node in workload.templates[row["app"]].nodes}
+    nodes = {node.name: node for node in workload.templates[row["app"]].nodes}
     spans: list[tuple[str, int, tuple[int, int], Attributes]] = []
     waiting = iter(times)
     for s, stage in enumerate(record.stages):
         own = _prefixed(_STAGE, stage.model_dump(exclude_defaults=True, exclude={"tasks"}))
-        llm = kinds[stage.stage] is StageKind.LLM
+        node = nodes[stage.stage]
+        llm, usual = node.kind is StageKind.LLM, node.model or workload.models[0]
         if not stage.tasks:
             spans.append((stage.stage, _INTERNAL, (arrival, arrival), {**own, _POSITION: [s, 0]}))
         for t, task in enumerate(stage.tasks):
-            attributes = {**own, **(_llm(task, workload, trace) if llm else _tool(stage)), _POSITION: [s, t]}
+            attributes = {**own, **(_llm(task, usual, trace) if llm else _tool(stage)), _POSITION: [s, t]}
             name = f"chat {attributes['gen_ai.request.model']}" if llm else f"execute_tool {stage.stage}"
             spans.append((name, _CLIENT if llm else _INTERNAL, next(waiting), attributes))
     end = max([arrival, *(when[1] for _, _, when, _ in spans)])
@@ -111,11 +112,11 @@ def _spans(workload: Workload, job: int, record: JobRecord, times: list[tuple[in
         yield span | {"attributes": _encoded(attributes)}
 
 
-def _llm(task: TaskRecord, workload: Workload, trace: str) -> Attributes:
+def _llm(task: TaskRecord, usual: str, trace: str) -> Attributes:
     fields = task.model_dump(exclude_defaults=True, exclude={"model"})
     attributes: Attributes = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.request.model": task.model or workload.models[0],
+        "gen_ai.request.model": task.model or usual,
         **{name: fields.pop(field) for field, name in _STANDARD.items()},
     }
     if covered := max(task.app_prefix_tokens, task.job_prefix_tokens or 0):
