@@ -67,3 +67,18 @@ def parse_names(option: str, text: str) -> tuple[str, ...]:
     if "" in names or len(set(names)) < len(names):
         raise InputError(option, "", text, "names separated by commas, every one once")
     return names
+
+
+def parse_renames(option: str, text: str | None) -> dict[str, str]:
+    """Read names and what takes their place: ``a=b,c=d``; none if there is no text.
+
+    Raises:
+        InputError: Not such a text, or a name twice.
+    """
+    renames: dict[str, str] = {}
+    for part in text.split(",") if text is not None else ():
+        old, equals, new = (piece.strip() for piece in part.rpartition("="))
+        if not equals or not old or not new or old in renames:
+            raise InputError(option, "", text, "OLD=NEW, or several with commas between, every OLD once")
+        renames[old] = new
+    return renames

@@ -48,16 +48,29 @@ def read_text(path: str | Path, what: str) -> str:
     Raises:
         InputError: It cannot be read, or is not UTF-8.
     """
-    content = read_bytes(path, what)
+    return decode_text(path, read_bytes(path, what), what)
+
+
+def decode_text(source: object, content: bytes, what: str) -> str:
+    """Return the text that bytes hold.
+
+    Args:
+        source: Where they came from.
+        content: The bytes.
+        what: What it should be, for errors.
+
+    Raises:
+        InputError: It is not UTF-8.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         other = "UTF-16 text" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "bytes that are no UTF-8"
         line = content[: error.start].count(b"\n") + 1
-        raise InputError(path, f"line {line}", Plain(other), f"{what}, in UTF-8") from error
+        raise InputError(source, f"line {line}", Plain(other), f"{what}, in UTF-8") from error
     if "\0" in text:  # UTF-16 without a byte order mark is UTF-8 with nulls
         line = text[: text.index("\0")].count("\n") + 1
-        raise InputError(path, f"line {line}", Plain("a null character"), f"{what}, in UTF-8")
+        raise InputError(source, f"line {line}", Plain("a null character"), f"{what}, in UTF-8")
     return text
 
 

@@ -30,7 +30,7 @@ from llmsched_gym.workloads.template import ApplicationTemplate, StageKind, Temp
 from llmsched_gym.workloads.validate import validate_workload
 from llmsched_gym.workloads.workload import BYTES_PER_TOKEN, HISTORY, JOB, STAGE, TASK, Workload
 
-__all__ = ["read_job_trace", "write_job_trace"]
+__all__ = ["read_job_trace", "workload_of", "write_job_trace"]
 
 _NS: Final = 1_000_000_000
 
@@ -50,18 +50,34 @@ def read_job_trace(path: str | Path, history: str | Path | None = None) -> Workl
         InputError: The first thing that is wrong, with its place in the file.
     """
     trace = _parse(path)
-    provenance = {"kind": "job trace", "source": str(path)}
-    workload = replace(_build(path, trace), provenance=provenance)
-    if history is not None:
-        past = _build(history, _parse(history))
-        tables = [_history_from(history, past, template) for template in workload.templates]
-        provenance["history"] = str(history)
-    else:
-        own = [_history_records(path, i, record, workload.templates[i]) for i, record in enumerate(trace.applications)]
-        tables = [compute_history(workload, i) if table is None else table for i, table in enumerate(own)]
-        provenance["history"] = "self" if any(table is None for table in own) else "file"
-    workload = replace(workload, history=tuple(tables))
+    if history is None:
+        return workload_of(trace, path)
+    workload = _build(path, trace)
+    past = _build(history, _parse(history))
+    tables = tuple(_history_from(history, past, template) for template in workload.templates)
+    provenance = {"kind": "job trace", "source": str(path), "history": str(history)}
+    workload = replace(workload, history=tables, provenance=provenance)
     validate_workload(workload, path)
+    return workload
+
+
+def workload_of(trace: JobTrace, source: str | Path) -> Workload:
+    """Return the workload that a job trace describes; historical means are those of the trace, else of its own jobs.
+
+    Args:
+        trace: The trace.
+        source: Where it came from.
+
+    Raises:
+        InputError: The first thing that is wrong, with its place in the trace.
+    """
+    workload = _build(source, trace)
+    own = [_history_records(source, i, record, workload.templates[i]) for i, record in enumerate(trace.applications)]
+    tables = tuple(compute_history(workload, i) if table is None else table for i, table in enumerate(own))
+    told = "self" if any(table is None for table in own) else "file"
+    provenance = {"kind": "job trace", "source": str(source), "history": told}
+    workload = replace(workload, history=tables, provenance=provenance)
+    validate_workload(workload, source)
     return workload
 
 

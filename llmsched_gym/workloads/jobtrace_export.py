@@ -39,6 +39,22 @@ def write_job_trace(workload: Workload, path: str | Path) -> None:
     Raises:
         InputError: `path` cannot be written, or the last job arrives later than a trace can hold.
     """
+    content = trace_of(workload, path).model_dump(mode="json", exclude_defaults=True)
+    jobs = ",\n".join(f"  {json.dumps(job)}" for job in content.pop("jobs"))  # a line per job: readable, and small
+    head = json.dumps(content, indent=1).removesuffix("\n}")
+    write_atomic(path, f'{head},\n "jobs": [\n{jobs}\n ]\n}}\n'.encode())
+
+
+def trace_of(workload: Workload, path: str | Path) -> JobTrace:
+    """Return the job trace of a workload: one entry per stage that has tasks, and per other that needs to be told of.
+
+    Args:
+        workload: The workload.
+        path: Where the trace will stand, for messages.
+
+    Raises:
+        InputError: The last job arrives later than a trace can hold.
+    """
     latest = int(workload.jobs["arrival_ns"].max(initial=0))
     if latest > MAX_ARRIVAL_S * _NS:
         raise InputError(path, "arrival_s", latest / _NS, f"arrivals up to {MAX_ARRIVAL_S:g} s")
@@ -53,7 +69,7 @@ def write_job_trace(workload: Workload, path: str | Path) -> None:
         )
         for app, template in enumerate(workload.templates)
     )
-    trace = JobTrace(
+    return JobTrace(
         format=FORMAT,
         version=VERSION,
         name=workload.name,
@@ -61,10 +77,6 @@ def write_job_trace(workload: Workload, path: str | Path) -> None:
         applications=applications,
         jobs=_job_records(workload, tuple(name for names in prefix_names for name in names)),
     )
-    content = trace.model_dump(mode="json", exclude_defaults=True)
-    jobs = ",\n".join(f"  {json.dumps(job)}" for job in content.pop("jobs"))  # a line per job: readable, and small
-    head = json.dumps(content, indent=1).removesuffix("\n}")
-    write_atomic(path, f'{head},\n "jobs": [\n{jobs}\n ]\n}}\n'.encode())
 
 
 def _history_records(workload: Workload, app: int) -> tuple[HistoryRecord, ...] | None:

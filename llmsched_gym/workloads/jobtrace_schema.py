@@ -13,6 +13,8 @@ FORMAT: Final = "llmsched-gym/job-trace"
 VERSION: Final = 1
 MAX_ARRIVAL_S: Final = 2e6
 """Latest arrival in a trace (23 days): a float of seconds then still names every nanosecond."""
+MAX_DURATION_S: Final = 1e6
+"""Longest task of a tool in a trace (11 days)."""
 
 _Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 _Share = Annotated[float, Field(ge=0.0, le=1e12)]
@@ -43,7 +45,7 @@ class TaskRecord(BaseModel):
     app_prefix_tokens: int = Field(default=0, ge=0, le=MAX_TOKENS)
     job_prefix: int | None = Field(default=None, ge=0, le=1_000_000)
     job_prefix_tokens: int | None = Field(default=None, ge=0, le=MAX_TOKENS)
-    duration_s: float | None = Field(default=None, ge=0.0, le=1e6)
+    duration_s: float | None = Field(default=None, ge=0.0, le=MAX_DURATION_S)
     output_bytes: int | None = Field(default=None, ge=0, le=MAX_BYTES)
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
+from llmsched_gym.complaints import refused
 from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads.template import ApplicationTemplate, ApplicationType, StageKind, TemplateNode
 
 STRICT: Final = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 """Unknown fields, other JSON types than documented, NaN and infinities are errors."""
+
+MAX_STAGES: Final = 1000
+"""Most stages of an application: tables of every two of its stages are kept while jobs run."""
+
+HOW_TO_SPLIT: Final = (
+    "stages of one kind that follow and precede the same ones can be tasks of one stage, those of a plan any number of "
+    "times one candidate of a dynamic stage, and parts that run one after another applications of their own"
+)
 
 
 class StageRecord(BaseModel):
@@ -57,7 +66,14 @@ class TemplateRecord(BaseModel):
 
     name: str = Field(min_length=1, max_length=200)
     type: ApplicationType = "predefined"
-    stages: tuple[StageRecord, ...] = Field(min_length=1, max_length=1000)
+    stages: tuple[StageRecord, ...] = Field(min_length=1)
+
+    @field_validator("stages")
+    @classmethod
+    def _not_too_many(cls, stages: tuple[StageRecord, ...]) -> tuple[StageRecord, ...]:
+        if len(stages) > MAX_STAGES:
+            raise refused("", Plain(f"{len(stages)} stages"), f"at most {MAX_STAGES} in an application: {HOW_TO_SPLIT}")
+        return stages
 
     def template(self, source: object) -> ApplicationTemplate:
         """Return the validated template.
