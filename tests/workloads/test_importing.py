@@ -486,6 +486,8 @@ def test_workflows_are_jobs(tmp_path: Path) -> None:
     assert workload.tasks["duration_ns"].tolist() == [1.5 * S, 2 * S, 3 * S, 4 * S, 0]
     assert workload.tasks["output_bytes"].tolist() == [1000, 10, 20, 0, 20]
     assert workload.models == ("m",)
+    write_otel(workload, tmp_path / "out.jsonl")
+    assert import_workload([tmp_path / "out.jsonl"]).workload.digest == workload.digest
 
 
 def test_older_workflows(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def _spans(workload: Workload, job: int, record: JobRecord, times: list[tuple[in
         if not stage.tasks:
             spans.append((stage.stage, _INTERNAL, (arrival, arrival), {**own, _POSITION: [s, 0]}))
         for t, task in enumerate(stage.tasks):
-            attributes = {**own, **(_llm(task, usual, trace) if llm else _tool(stage)), _POSITION: [s, t]}
+            attributes = {**own, **(_llm(task, usual, trace) if llm else _tool(stage, task)), _POSITION: [s, t]}
             name = f"chat {attributes['gen_ai.request.model']}" if llm else f"execute_tool {stage.stage}"
             spans.append((name, _CLIENT if llm else _INTERNAL, next(waiting), attributes))
     end = max([arrival, *(when[1] for _, _, when, _ in spans)])
@@ -126,8 +126,13 @@ def _llm(task: TaskRecord, usual: str, trace: str) -> Attributes:
     return attributes | _prefixed(_TASK, fields)
 
 
-def _tool(stage: JobStageRecord) -> Attributes:
-    return {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": stage.stage}
+def _tool(stage: JobStageRecord, task: TaskRecord) -> Attributes:
+    fields = task.model_dump(exclude_defaults=True, exclude={"duration_s"})
+    return {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": stage.stage,
+        **_prefixed(_TASK, fields),
+    }
 
 
 def _prefixed(prefix: str, fields: Mapping[str, Any]) -> Attributes:

@@ -131,11 +131,12 @@ def _value(given: Any) -> Any:
         return None
     for key in ("stringValue", "boolValue", "doubleValue"):
         if key in given:
-            return given[key]
+            return given[key] if isinstance(given[key], str | bool | int | float) else None
     if "intValue" in given:
         value = given["intValue"]
         text = value.strip() if isinstance(value, str) else ""
-        return int(text) if text.removeprefix("-").isdecimal() and len(text) < 25 else value
+        whole_text = text.removeprefix("-").isdecimal() and len(text) < 25
+        return int(text) if whole_text else value if isinstance(value, str | int | float) else None
     listed = given.get("arrayValue")
     values = listed.get("values", []) if isinstance(listed, dict) else None
     if isinstance(values, list):
