@@ -147,7 +147,7 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     # words of the command line
     "no command": (lambda f: [], "expected one of calibrate, compare, compile, engine"),
     "unknown command": (lambda f: ["comapre"], "did you mean 'compare'"),
-    "half a command": (lambda f: ["workload"], "expected one of convert, fit, generate, inspect"),
+    "half a command": (lambda f: ["workload"], "expected one of convert, fit, generate, import, inspect"),
     "unknown half": (lambda f: ["latency", "lits"], "did you mean 'list'"),
     "unknown option": (compare("--polcies", "fcfs"), "'--polcies'; expected one of .*did you mean '--policies'"),
     "beginning of an option": (compare("--sce", "toy"), "'--sce'; .*did you mean '--scenario'"),

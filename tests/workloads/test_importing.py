@@ -544,7 +544,7 @@ r2,llm,2026-03-01T10:01:00Z,1,90,9,,m,
         ("r1", "tool", 1767225602, 2, None, None, "bash", None, ""),
         ("r1", "llm", 1767225605.0, 1, 150, 20, None, "m", ""), ("r2", "llm", 1767225660, 1, 90, 9, None, "m", ""),
     )]  # fmt: skip
-    (tmp_path / "react.jsonl").write_text(lines_of(rows))
+    (tmp_path / "react.jsonl").write_text(lines_of([{str(name): value for name, value in row.items()} for row in rows]))
     assert import_workload([tmp_path / "react.jsonl"]).workload.digest == workload.digest
 
 
