@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from agent_recordings import T0, S, agent, chat, document, lines_of, random_runs, span, tool, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import T0, S, agent, chat, document, lines_of, random_runs, span, tool, write
 
 from llmsched_gym.workloads.importing.ordering import OVERLAP_NS, Item, predecessors
 from llmsched_gym.workloads.importing.otel_exact import write_otel

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recordings import agent, chat, document, span, tool, write
+from agent_recordings import agent, chat, document, span, tool, write
 
 from llmsched_gym.cli import main
 from llmsched_gym.errors import InputError

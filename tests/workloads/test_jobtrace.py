@@ -216,6 +216,15 @@ def test_errors_have_a_place(example: dict[str, Any], tmp_path: Path, place: str
     assert len(line) < 400 + len(str(path))
 
 
+def test_too_many_stages_say_what_to_do(example: dict[str, Any], tmp_path: Path) -> None:
+    example["applications"][0]["stages"] = [{"name": f"s{n}", "kind": "llm"} for n in range(1001)]
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps(example))
+    message = r"applications.0.stages: got 1001 stages; expected at most 1000 in an application: stages of one kind that"
+    with pytest.raises(InputError, match=message):
+        read_job_trace(path)
+
+
 def test_a_stage_asks_for_one_model(example: dict[str, Any], tmp_path: Path) -> None:
     example["models"] = ["small", "large"]
     stage = example["jobs"][0]["stages"][0]

@@ -43,8 +43,7 @@ def build_trace(runs: Sequence[Run], name: str, source: object, assumed: Assumpt
     _fill_gaps(runs, source, assumed)
     arrivals = _arrivals(runs, source, assumed)
     models = sorted({step.model for run in runs for step in run.steps if step.llm and step.model})
-    unnamed = sum(step.llm and not step.model for run in runs for step in run.steps)
-    assumed.count("calls that name no model: any LLM executor serves them", unnamed)
+    unnamed = any(step.llm and not step.model for run in runs for step in run.steps)
     applications: list[ApplicationRecord] = []
     jobs: list[tuple[float, JobRecord]] = []
     for application in sorted({run.application for run in runs}):

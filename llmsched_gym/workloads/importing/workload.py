@@ -92,7 +92,7 @@ def import_workload(paths: Sequence[str | Path], choices: Choices | None = None)
     if not runs:
         allowed = "spans with gen_ai.operation.name such as chat or execute_tool, at least one"
         raise InputError(source, "", Plain("no call of an LLM or a tool"), allowed)
-    _apply(runs, choices)
+    _apply(runs, choices, assumed)
     trace = build_trace(runs, name, source, assumed)
     workload, past = _parted(trace, choices.past_share, str(source))
     return Imported(workload, past, tuple(assumed.lines()))
@@ -109,7 +109,7 @@ def _exact(sources: Sequence[Source], spans: Sequence[Span], choices: Choices) -
     return Imported(workload, past, ())
 
 
-def _apply(runs: list[Run], choices: Choices) -> None:
+def _apply(runs: list[Run], choices: Choices, assumed: Assumptions) -> None:
     """Let what was chosen take the place of what was recorded."""
     runs.sort(key=lambda run: run.start_ns or 0)
     for n, run in enumerate(runs):
@@ -117,10 +117,12 @@ def _apply(runs: list[Run], choices: Choices) -> None:
             run.application = choices.application
         if choices.every_s is not None:
             run.start_ns = round(n * choices.every_s * 1e9)
-        for step in run.steps if choices.models else ():
-            if step.llm:
-                chosen = choices.models.get(step.model, choices.models.get(EVERY_OTHER, step.model))
-                step.model = "" if chosen == ANY_MODEL else chosen
+        for step in run.steps:
+            if not step.llm:
+                continue
+            chosen = choices.models.get(step.model, choices.models.get(EVERY_OTHER, step.model))
+            assumed.count("calls that name no model: any LLM executor serves them", int(not chosen))
+            step.model = "" if chosen == ANY_MODEL else chosen
 
 
 def _parted(trace: JobTrace, past_share: float, source: str) -> tuple[Workload, Workload | None]:

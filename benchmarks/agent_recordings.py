@@ -1,4 +1,4 @@
-"""Made-up recordings of agents, for tests of importing: spans in OTLP/JSON, written by hand or drawn at random."""
+"""Made-up recordings of agents: spans in OTLP/JSON, written by hand or drawn at random (tests, `import_traces.py`)."""
 
 from __future__ import annotations
 
@@ -90,15 +90,18 @@ def write(path: Path, *documents: dict[str, Any]) -> Path:
     return path
 
 
-def random_runs(seed: int, n_runs: int) -> list[dict[str, Any]]:
-    """Draw runs of up to three agents, in one object each, with all that recordings have; spans in any order."""
+def random_runs(seed: int, n_runs: int, agents: Sequence[str] = ("helper", "writer", "coder")) -> list[dict[str, Any]]:
+    """Draw runs of up to three agents, in one object each, with all that recordings have; spans in any order.
+
+    The longer an agent's first answer, the more rounds follow. Some calls lack tokens or a model, some prompts are cut.
+    """
     rng = random.Random(seed)
     documents = []
     for run in range(n_runs):
         spans: list[dict[str, Any]] = []
         clock = _Clock(rng, f"{run + 1:032x}", spans)
         start = run * rng.uniform(0.0, 4.0)
-        name = rng.choice(["helper", "writer", "coder"])
+        name = rng.choice(agents)
         end = clock.agent("", name, start, rng.randrange(1, 6), depth=0)
         assert end > start
         rng.shuffle(spans)
@@ -126,7 +129,7 @@ class _Clock:
         tokens, now = rng.randrange(200, 900), start + 0.01
         cached = rng.choice([0, 0, 128])
         for k in range(rounds):
-            output = rng.randrange(1, 200)
+            output = rng.randrange(1, 200) if k else rng.randrange(20 * rounds, 20 * rounds + 30)
             length = 0.01 * output
             more = {"model": model} if rng.random() < 0.9 else {}
             used = {"input_tokens": tokens, "output_tokens": output} if k == 0 or rng.random() < 0.95 else {}
