@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agent_recordings import T0, S, agent, chat, document, lines_of, random_runs, span, tool, write
+from agent_recordings import S, agent, chat, document, lines_of, random_runs, span, tool, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmsched_gym.cli import main
 from llmsched_gym.workloads.importing.ordering import OVERLAP_NS, Item, predecessors
 from llmsched_gym.workloads.importing.otel_exact import write_otel
 from llmsched_gym.workloads.importing.workload import Choices, Imported, import_workload
 from llmsched_gym.workloads.jobtrace import read_job_trace, write_job_trace
+from llmsched_gym.workloads.store import load
 from llmsched_gym.workloads.workload import Workload
 
 
@@ -539,12 +541,14 @@ r2,llm,2026-03-01T10:01:00Z,1,90,9,,m,
     assert workload.jobs["arrival_ns"].tolist() == [0, 60 * S]
     assert workload.tasks["job_prefix_tokens"].tolist() == [0, 0, 110, 0]
     assert assumed(found, "column that is not read: thought") == 1
-    rows = [dict(zip(header.split(","), line, strict=True)) for line in (
+    lines: list[tuple[Any, ...]] = [
         ("r1", "llm", 1767225600, 1.5, 100, 10, None, "m", ""),
         ("r1", "tool", 1767225602, 2, None, None, "bash", None, ""),
-        ("r1", "llm", 1767225605.0, 1, 150, 20, None, "m", ""), ("r2", "llm", 1767225660, 1, 90, 9, None, "m", ""),
-    )]  # fmt: skip
-    (tmp_path / "react.jsonl").write_text(lines_of([{str(name): value for name, value in row.items()} for row in rows]))
+        ("r1", "llm", 1767225605.0, 1, 150, 20, None, "m", ""),
+        ("r2", "llm", 1767225660, 1, 90, 9, None, "m", ""),
+    ]
+    rows: list[dict[str, Any]] = [dict(zip(header.split(","), line, strict=True)) for line in lines]
+    (tmp_path / "react.jsonl").write_text(lines_of(rows))
     assert import_workload([tmp_path / "react.jsonl"]).workload.digest == workload.digest
 
 
@@ -584,5 +588,45 @@ def test_files_of_several_kinds_are_one_workload(tmp_path: Path) -> None:
     assert workload.jobs["arrival_ns"].tolist() == [0, S, 2 * S]
 
 
-def test_time_zero_of_hand_written_spans_is_a_date() -> None:
-    assert T0 == 1_767_225_600 * S
+# What comes of it
+
+
+def test_a_profile_learns_from_imported_runs(tmp_path: Path) -> None:
+    """The made-up agents' first answers tell how many rounds follow."""
+    pytest.importorskip("pgmpy")
+    from llmsched_gym.profiler.fit import fit_profile
+
+    path = write(tmp_path / "t.jsonl", *random_runs(0, 300, ["helper"]))
+    workload = import_workload([path], Choices(models={"*": "default"})).workload
+    profile = fit_profile("helper", [workload])
+    loss = profile.provenance["log_loss_nats_per_job"]
+    assert loss["network"] < loss["independent"] - 1.0
+    later = {variable.name: parents for variable, parents in zip(profile.variables, profile.parents, strict=True)}
+    first = next(n for n, variable in enumerate(profile.variables) if variable.name == "llm-1")
+    assert any(first in later[name] for name in ("llm-2", "llm-3", "llm-4", "llm-5"))
+
+
+def test_a_hundred_runs_take_seconds(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import import_traces
+
+    monkeypatch.setattr("sys.argv", ["import_traces.py", "--runs", "100", "--json"])
+    import_traces.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["seconds"] < found["target_seconds"] == 10.0
+    assert found["digest"] == found["digest_again"]
+
+
+def test_the_command_says_what_was_assumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, output = write(tmp_path / "t.jsonl", document(LOOP)), tmp_path / "out.workload"
+    assert main(["workload", "import", str(path), "-o", str(output)]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("assumed: 2 steps that follow others by when they ran\n")
+    assert "asks for large: executors must serve these" in told.err
+    assert main(["workload", "import", str(path), "-o", str(output), "--models", "large=default", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["assumed"] == [
+        "2 steps that follow others by when they ran",
+        "1 calls whose prompt is at least as long as the one before with its answer: they repeat both",
+    ]
+    assert told.err == ""
+    assert load(output).models == ("default",)
