@@ -596,14 +596,38 @@ def test_a_profile_learns_from_imported_runs(tmp_path: Path) -> None:
     pytest.importorskip("pgmpy")
     from llmsched_gym.profiler.fit import fit_profile
 
-    path = write(tmp_path / "t.jsonl", *random_runs(0, 300, ["helper"]))
-    workload = import_workload([path], Choices(models={"*": "default"})).workload
-    profile = fit_profile("helper", [workload])
+    rng = random.Random(0)
+    spans = []
+    for run in range(300):
+        rounds, start = rng.randrange(1, 4), 30.0 * run
+        spans.append(agent(f"{run}/a", start, start + 25))
+        for k in range(rounds):
+            output = 50 * rounds + rng.randrange(20) if k == 0 else rng.randrange(10, 200)
+            spans.append(chat(f"{run}/c{k}/a", start + 8 * k, start + 8 * k + 1, (100 + 300 * k, output)))
+            if k < rounds - 1:
+                spans.append(tool(f"{run}/t{k}/a", start + 8 * k + 2, start + 8 * k + 3 + 4 * rng.random()))
+    profile = fit_profile("helper", [imported(tmp_path, spans).workload])
     loss = profile.provenance["log_loss_nats_per_job"]
     assert loss["network"] < loss["independent"] - 1.0
     later = {variable.name: parents for variable, parents in zip(profile.variables, profile.parents, strict=True)}
-    first = next(n for n, variable in enumerate(profile.variables) if variable.name == "llm-1")
-    assert any(first in later[name] for name in ("llm-2", "llm-3", "llm-4", "llm-5"))
+    assert [variable.name for variable in profile.variables] == ["llm-1", "search-1", "llm-2", "search-2", "llm-3"]
+    assert later["llm-2"] + later["search-1"]
+    assert 0 in {parent for name in ("search-1", "llm-2", "search-2", "llm-3") for parent in later[name]}
+
+
+def test_tools_of_large_agents_are_not_told_apart(tmp_path: Path) -> None:
+    spans = []
+    for run in range(2):
+        spans.append(agent(f"{run}/a", 0, 500))
+        for k in range(20):
+            spans += [chat(f"{run}/c{k}/a", 10 * k, 10 * k + 1)]
+            spans += [tool(f"{run}/t{k}{n}/a", 10 * k + 2, 10 * k + 4, f"tool{n + run}") for n in range(2)]
+    found = imported(tmp_path, spans)
+    assert [node.name for node in found.workload.templates[0].nodes[:4]] == ["llm-1", "tools-1", "llm-2", "tools-2"]
+    assert found.workload.stages["n_tasks"][:4].tolist() == [1, 2, 1, 2]
+    assert assumed(found, "not told apart by name") == 1
+    named = imported(tmp_path, [one for one in spans if one["traceId"] == "0"]).workload
+    assert [node.name for node in named.templates[0].nodes[:3]] == ["llm-1", "tool0-1", "tool1-1"]
 
 
 def test_a_hundred_runs_take_seconds(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,10 @@ from llmsched_gym.workloads.jobtrace_schema import (
 from llmsched_gym.workloads.template import ANY_MODEL
 from llmsched_gym.workloads.validate import MAX_BYTES, MAX_TOKENS
 
+MOST_NAMED: Final = 60
+"""Most stages of an application in which tools of different names are told apart: many rounds with many tools each make
+one stage of every tool in every round, which hardly any run has, and of which little is learnt."""
+
 _NS: Final = 1_000_000_000
 
 
@@ -158,6 +162,10 @@ class _Part:
 def _application(runs: Sequence[Run], source: object, assumed: Assumptions) -> _Part:
     staged = [stages_of(run) for run in runs]
     name = runs[0].application
+    positions = {stage.position for stages in staged for stage in stages}
+    if len(runs) > 1 and len(positions) > MOST_NAMED and any(position.llm for position in positions):
+        assumed.count(f"agents of more than {MOST_NAMED} stages: their tools are not told apart by name")
+        staged = [stages_of(run, named=False) for run in runs]
     unrolled = unroll(staged, source, name, assumed)
     models: dict[Position, set[str]] = {}
     for run, stages in zip(runs, staged, strict=True):

@@ -13,6 +13,9 @@ from typing import Final, NamedTuple
 
 from llmsched_gym.workloads.importing.recorded import Run, Step
 
+ANY_TOOL: Final = "tools"
+"""Name of tools where these are not told apart."""
+
 _LONGEST_NAME: Final = 150
 
 
@@ -55,12 +58,14 @@ class Stage:
     steps: list[int] = field(default_factory=list)
 
 
-def stages_of(run: Run) -> list[Stage]:
+def stages_of(run: Run, *, named: bool = True) -> list[Stage]:
     """Return the stages of a run by position.
 
     Args:
         run: The run; its steps stand in an order in which they can run.
+        named: Whether tools of different names are different stages.
     """
+    names = [step.name if named or step.llm else ANY_TOOL for step in run.steps]
     after = _needed(run.steps)
     followed: list[list[int]] = [[] for _ in run.steps]
     for n, listed in enumerate(after):
@@ -68,7 +73,7 @@ def stages_of(run: Run) -> list[Stage]:
             followed[parent].append(n)
     groups: dict[tuple[object, ...], list[int]] = {}
     for n, step in enumerate(run.steps):
-        alike = (step.llm, step.name, step.model, tuple(after[n]), tuple(followed[n]))
+        alike = (step.llm, names[n], step.model, tuple(after[n]), tuple(followed[n]))
         groups.setdefault(alike, []).append(n)
     stages: dict[Position, Stage] = {}
     place: dict[int, Position] = {}
@@ -81,7 +86,7 @@ def stages_of(run: Run) -> list[Stage]:
             rounds, tools = rounds + 1, 0
         else:
             tools = 1 + max((parent.tools for parent in parents if parent.round == rounds), default=0)
-        kind = (rounds, tools, step.name, step.llm)
+        kind = (rounds, tools, names[members[0]], step.llm)
         position = Position(*kind, taken[kind])
         taken[kind] += 1
         stages[position] = Stage(position, parents, members)
