@@ -115,7 +115,7 @@ def normalise(observation: Mapping[str, NDArray[Any]], scales: Scales = SCALES) 
 
 
 _LATER: Final = {"jobs": ("HISTORY_TOOL_S", "POSTERIOR_TOOL_S", "GITTINS_S")}
-"""Columns that weights from before them have no rule for; no such network reads them."""
+"""Columns that weights from before them have no rule for. `candidate_network` reads none of them."""
 
 
 def scales_to_json(scales: Scales = SCALES) -> dict[str, dict[str, list[str | float]]]:

@@ -26,6 +26,9 @@ _NUMBERS: Final = "fiub"
 class Policy(ABC):
     """A scheduler: maps observations to actions.
 
+    Tables have as many rows as are needed, and more rows once more are needed: in evaluations of long episodes their
+    number grows from one decision to the next, and that of actions with it.
+
     Action ``i`` below ``len(action_mask) - 1`` dispatches the next task of candidate row ``i``; the last action waits
     for the next event.
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from llmsched_gym.envs.columns import Candidate, Job
 from llmsched_gym.policies.base import Observation, Policy, job_column
 from llmsched_gym.policies.parameters import choice, real
-from llmsched_gym.policies.scarce_tools import kept_from
+from llmsched_gym.policies.scarce_tools import Sparing
 from llmsched_gym.profiler.features import INTERVAL
 
 SCORES = {
@@ -45,7 +45,7 @@ _LEAST_S: Final = np.float32(1e-3)
 Floats = NDArray[np.floating[Any]]
 
 
-class LLMSched(Policy):
+class LLMSched(Sparing, Policy):
     """ε-greedy over shortest posterior remaining time and largest uncertainty reduction.
 
     Args:
@@ -75,16 +75,13 @@ class LLMSched(Policy):
         tool_weight: float = 1.0,
         reserve_s: float = 0.0,
     ) -> None:
-        real("llmsched", "epsilon", epsilon, 0.0, 1.0)
-        real("llmsched", "sampling_ratio", sampling_ratio, 0.0, 1.0)
-        real("llmsched", "interval", interval, 0.0, INTERVAL)
-        choice("llmsched", "score", score, SCORES)
-        self.epsilon = epsilon
-        self.sampling_ratio = sampling_ratio
+        self.epsilon = real(self.name, "epsilon", epsilon, 0.0, 1.0)
+        self.sampling_ratio = real(self.name, "sampling_ratio", sampling_ratio, 0.0, 1.0)
+        real(self.name, "interval", interval, 0.0, INTERVAL)
+        choice(self.name, "score", score, SCORES)
         self.reduction = SCORES[score]
         self.per_second = score == "rate"
-        self.tool_weight = real("llmsched", "tool_weight", tool_weight, 0.0, 1e6)
-        self.reserve_s = real("llmsched", "reserve_s", reserve_s, 0.0, 1e6)
+        self.spare(tool_weight, reserve_s)
         self.width = np.float32(interval / INTERVAL)
 
     def reset(self, info: Mapping[str, Any]) -> None:
@@ -92,12 +89,12 @@ class LLMSched(Policy):
         self._rng = np.random.default_rng(info["policy_seed"])
 
     def act(self, obs: Observation) -> int:
-        """Toss the coin, and dispatch; wait only when nothing can be dispatched."""
+        """Toss the coin, and dispatch; wait only when nothing can be dispatched, or all is held back."""
         mask = obs["action_mask"]
         rows = np.flatnonzero(mask[:-1])
         explores = self._rng.random() < self.epsilon
-        if self.reserve_s > 0.0 and mask[-1]:
-            rows = rows[~kept_from(obs, rows, self.reserve_s)]
+        if rows.size and mask[-1]:
+            rows = self.may_start(obs, rows)
         if rows.size == 0:
             return len(mask) - 1
         if rows.size == 1:
@@ -120,9 +117,7 @@ class LLMSched(Policy):
 
     def _weighed(self, obs: Observation, rows: NDArray[np.intp], mean: Floats) -> Floats:
         """Return expected remaining times in which tools weigh more."""
-        if self.tool_weight == 1.0:
-            return mean
-        return mean + np.float32(self.tool_weight - 1.0) * job_column(obs, rows, self.tools, 0.0)
+        return self.weigh(mean, job_column(obs, rows, self.tools, 0.0))
 
     def _explore(self, obs: Observation, rows: NDArray[np.intp], mean: Floats) -> int:
         """Return the most informative row of the first group that may be explored; -1 if there is none."""

@@ -3,7 +3,8 @@
 Slot seconds of both kinds of executors are added up where jobs are ranked by their work. Where one pool is the
 bottleneck, its seconds delay others more. And a task that holds one of two tool executors for a minute delays every job
 that needs a tool in this minute, since nothing is preempted: a policy with a reserve may wait though it could start
-something. Both are ours; neither needs to know more than a policy knows already.
+something. Both are ours; neither needs to know more than a policy knows already. What of a job's work is on tools
+stands in the profiler's columns: where an environment has none (``profiler=False``), the weight changes nothing.
 """
 
 from __future__ import annotations
@@ -21,18 +22,17 @@ from llmsched_gym.workloads.template import StageKind
 _MOST: Final = 1e6
 
 
-class SparesTools(PriorityPolicy):
-    """A rank by work that may spare tools.
+class Sparing:
+    """What a policy that may spare tools has, whatever else it is."""
 
-    Args:
-        tool_weight: What a second on a regular executor counts, in seconds on LLM executors.
-        reserve_s: Longest task, in seconds per regular executor, that may take the last free one; 0 keeps none free.
+    name: str
 
-    Raises:
-        InputError: A parameter is out of range.
-    """
+    def spare(self, tool_weight: float, reserve_s: float) -> None:
+        """Set the parameters, which `SparesTools` explains.
 
-    def __init__(self, tool_weight: float = 1.0, reserve_s: float = 0.0) -> None:
+        Raises:
+            InputError: A parameter is out of range.
+        """
         self.tool_weight = real(self.name, "tool_weight", tool_weight, 0.0, _MOST)
         self.reserve_s = real(self.name, "reserve_s", reserve_s, 0.0, _MOST)
 
@@ -45,6 +45,21 @@ class SparesTools(PriorityPolicy):
         if self.tool_weight == 1.0:
             return work_s
         return np.add(work_s, (self.tool_weight - 1.0) * tool_s, dtype=np.float32)
+
+
+class SparesTools(Sparing, PriorityPolicy):
+    """A rank by work that may spare tools.
+
+    Args:
+        tool_weight: What a second on a regular executor counts, in seconds on LLM executors.
+        reserve_s: Longest task, in seconds per regular executor, that may take the last free one; 0 keeps none free.
+
+    Raises:
+        InputError: A parameter is out of range.
+    """
+
+    def __init__(self, tool_weight: float = 1.0, reserve_s: float = 0.0) -> None:
+        self.spare(tool_weight, reserve_s)
 
 
 def kept_from(obs: Observation, rows: NDArray[np.intp], reserve_s: float) -> NDArray[np.bool_]:

@@ -6,14 +6,21 @@ Text is UTF-8, with or without a byte order mark.
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import re
 import secrets
+import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 from llmsched_gym.errors import InputError, Plain
+
+_GZIP: Final = b"\x1f\x8b"
 
 
 def read_bytes(path: str | Path, what: str = "a readable file") -> bytes:
@@ -26,16 +33,59 @@ def read_bytes(path: str | Path, what: str = "a readable file") -> bytes:
     Raises:
         InputError: It cannot be read, or is a device, which might never end.
     """
-    if "\0" in str(path):
-        raise InputError(path, "", Plain("no path"), what)
+    with _open(path, what) as file:
+        return file.read()
+
+
+@contextmanager
+def open_unpacked(path: str | Path, what: str) -> Generator[BinaryIO]:
+    """Open a file that may be packed with gzip, which its first bytes tell, whatever its name.
+
+    Args:
+        path: The file.
+        what: What it should be, for errors.
+
+    Raises:
+        InputError: As `read_bytes`, also while the file is read; or its gzip is cut short or changed.
+    """
+    with _open(path, what) as file:
+        packed = file.peek(len(_GZIP))[: len(_GZIP)] == _GZIP
+        try:
+            with gzip.GzipFile(fileobj=file) if packed else file as unpacked:
+                yield cast(BinaryIO, unpacked)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InputError(path, "", Plain("a gzip file that is cut short or changed"), "a whole one") from error
+
+
+def file_state(path: str | Path, what: str) -> tuple[int, int, int]:
+    """Return numbers that differ once a file has changed.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    _check(path, what)
     try:
-        device = Path(path).is_char_device()
-        content = b"" if device else Path(path).read_bytes()
+        state = Path(path).stat()
     except OSError as error:
         raise InputError(path, "", reason(error), what) from error
-    if device:
-        raise InputError(path, "", Plain("a device"), what)
-    return content
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _check(path: str | Path, what: str) -> None:
+    if "\0" in str(path):
+        raise InputError(path, "", Plain("no path"), what)
+
+
+@contextmanager
+def _open(path: str | Path, what: str) -> Generator[BufferedReader]:
+    _check(path, what)
+    try:
+        if Path(path).is_char_device():
+            raise InputError(path, "", Plain("a device"), what)
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise InputError(path, "", reason(error), what) from error
 
 
 def read_text(path: str | Path, what: str) -> str:

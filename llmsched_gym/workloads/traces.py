@@ -18,25 +18,23 @@ have many of, are left out and counted, and a warning says so.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import math
 import re
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsched_gym.errors import InputError, Plain, suggest
 from llmsched_gym.numbers import real_number
-from llmsched_gym.workloads.files import parse_json, reason
+from llmsched_gym.workloads.files import file_state, open_unpacked, parse_json
 
 TraceFormat = Literal["azure", "burstgpt", "mooncake", "vidur", "llmservingsim", "csv"]
 
@@ -44,7 +42,7 @@ MAX_TOKENS: Final = 2**31 - 1
 _MAX_SECONDS: Final = 4e9  # since 1970, that is in 2096
 _MAX_SPAN_NS: Final = 10**18
 _JSON_LINES: Final = ("mooncake", "llmservingsim")
-_GZIP: Final = b"\x1f\x8b"
+_WHAT: Final = "a readable file"
 _TIMESTAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)?")
 
 
@@ -82,11 +80,7 @@ def read_trace(path: str | Path, format: TraceFormat) -> RequestTrace:
     """
     if format not in get_args(TraceFormat):
         raise InputError(path, "format", format, suggest(str(format), get_args(TraceFormat)))
-    try:
-        state = Path(path).stat()
-    except OSError as error:
-        raise InputError(path, "", reason(error), "a readable file") from error
-    return _parse(str(path), format, (state.st_ino, state.st_size, state.st_mtime_ns))
+    return _parse(str(path), format, file_state(path, _WHAT))
 
 
 @lru_cache(maxsize=8)
@@ -97,7 +91,7 @@ def _parse(path: str, format: TraceFormat, state: tuple[int, ...]) -> RequestTra
     rows: list[tuple[int, int, int]] = []
     skipped = 0
     try:
-        with _open(path) as file:
+        with open_unpacked(path, _WHAT) as content, io.TextIOWrapper(content, "utf-8-sig", newline="") as file:
             lines = _json_lines(path, file) if format in _JSON_LINES else _csv_rows(path, file, names)
             for line, row in lines:
                 where = f"{path}, line {line}"
@@ -108,10 +102,6 @@ def _parse(path: str, format: TraceFormat, state: tuple[int, ...]) -> RequestTra
                     rows.append((arrival_ns, prompt, output))
                 else:
                     skipped += 1
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(path, "", Plain("a gzip file that is cut short or damaged"), "a whole one") from error
-    except OSError as error:
-        raise InputError(path, "", reason(error), "a readable file") from error
     except UnicodeDecodeError as error:
         raise InputError(path, "", Plain("bytes that are no UTF-8"), "text in UTF-8") from error
     except csv.Error as error:
@@ -132,15 +122,6 @@ def _parse(path: str, format: TraceFormat, state: tuple[int, ...]) -> RequestTra
     for column in columns:
         column.flags.writeable = False
     return RequestTrace(*columns, skipped)
-
-
-def _open(path: str) -> TextIO:
-    """Open a text, which may be compressed: told by its first bytes, whatever its name."""
-    with open(path, "rb") as file:
-        compressed = file.read(len(_GZIP)) == _GZIP
-    if compressed:
-        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="")
-    return open(path, encoding="utf-8-sig", newline="")
 
 
 def _csv_rows(path: str | Path, file: Any, names: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -85,7 +85,7 @@ def test_gzip_is_told_by_its_bytes(tmp_path: Path) -> None:
     plain = read_trace(write(tmp_path, AZURE), "azure")
     assert read_trace(path, "azure").arrival_ns.tolist() == plain.arrival_ns.tolist()
     path.write_bytes(gzip.compress(AZURE.encode())[:-12])
-    with pytest.raises(InputError, match=r"requests\.csv: got a gzip file that is cut short or damaged"):
+    with pytest.raises(InputError, match=r"requests\.csv: got a gzip file that is cut short or changed"):
         read_trace(path, "azure")
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from llmsched_gym.errors import InputError, Plain, suggest
-from llmsched_gym.workloads.files import decode_text, parse_json, read_bytes
+from llmsched_gym.workloads.files import decode_text, open_unpacked, parse_json
 
 Format = Literal["otel", "wfcommons", "steps"]
 
@@ -46,7 +44,11 @@ def read_source(path: str | Path, format: Format | None) -> Source:
     Raises:
         InputError: Unreadable, no text in UTF-8, no JSON and no CSV, empty, or of another kind.
     """
-    text = decode_text(path, _unpacked(path, read_bytes(path, _WHAT)), _WHAT)
+    with open_unpacked(path, _WHAT) as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise InputError(path, "", Plain("more than 4 GiB"), "a smaller file: give its parts")
+    text = decode_text(path, content, _WHAT)
     if not text.strip():
         raise InputError(path, "", Plain("nothing"), _WHAT)
     if text.lstrip()[0] in "{[":
@@ -56,19 +58,6 @@ def read_source(path: str | Path, format: Format | None) -> Source:
     if format in ("otel", "wfcommons"):
         parse_json(path, text, "JSON")  # says what is wrong
     return _csv(path, text)
-
-
-def _unpacked(path: str | Path, content: bytes) -> bytes:
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        with gzip.open(io.BytesIO(content)) as file:
-            unpacked = file.read(_MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(path, "", Plain("a gzip file that is cut short or changed"), "a whole one") from error
-    if len(unpacked) > _MOST_BYTES:
-        raise InputError(path, "", Plain("more than 4 GiB unpacked"), "a smaller file: give its parts")
-    return unpacked
 
 
 def _json_rows(path: str | Path, text: str) -> list[tuple[int, dict[str, Any]]]:
