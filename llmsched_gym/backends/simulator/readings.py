@@ -35,21 +35,14 @@ def present_decodes(engine: Engine, now_ns: int) -> tuple[int, int]:
 
     Without asynchronous scheduling they are those of the first iteration of the segment that runs: it begins where
     something is seen. With it, one may begin where a last token is in flight, which nobody knows of real requests; so
-    they are those of the iteration that runs now.
+    they are those of the iteration that runs now. What is scheduled ahead does not count: it may have preempted a
+    sequence that the iteration that runs still decodes.
     """
     row = engine.row[0]
-    if row.async_scheduling == 1:
-        step = row.iterations - row.flying + ended_at(row, now_ns)
-        decodes, context = 0, 0
-        for k in range(row.decoding):
-            sequence = engine.running[k]
-            if sequence.join_step <= step:
-                decodes += 1
-                context += step + sequence.base
-        return decodes, context
-    if row.event_ns != FAR:
-        return row.now.n_decode, row.now.decode_context
-    return row.decoding, row.context_tokens
+    if row.event_ns == FAR:
+        return row.decoding, row.context_tokens
+    ended = ended_at(row, now_ns) if row.async_scheduling == 1 else 0
+    return row.now.n_decode, row.now.decode_context + ended * row.now.n_decode
 
 
 @kernel
