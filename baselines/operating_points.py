@@ -40,6 +40,7 @@ SCENARIOS: Final = (
     "mixed_bursty",
     "planning_heavy",
     "agents",
+    "agents_bursty",
     "memory_bound",
     "probe",
 )

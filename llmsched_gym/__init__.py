@@ -3,8 +3,8 @@
 Importing this package registers the environments ``LLMSched/Mixed-v0``, ``LLMSched/Predefined-v0``,
 ``LLMSched/Chain-v0``, ``LLMSched/Planning-v0``, ``LLMSched/Hetero8-v0``, ``LLMSched/Hetero4-v0``,
 ``LLMSched/RealDag-v0``, ``LLMSched/PrefixReuse-v0``, ``LLMSched/MixedHeavy-v0``, ``LLMSched/MixedBurst-v0``,
-``LLMSched/MixedBursty-v0``, ``LLMSched/PlanningHeavy-v0``, ``LLMSched/Agents-v0``, ``LLMSched/MemoryBound-v0``,
-``LLMSched/Probe-v0``, ``LLMSched/Toy-v0`` and ``LLMSched/TwoJobs-v0``.
+``LLMSched/MixedBursty-v0``, ``LLMSched/PlanningHeavy-v0``, ``LLMSched/Agents-v0``, ``LLMSched/AgentsBursty-v0``,
+``LLMSched/MemoryBound-v0``, ``LLMSched/Probe-v0``, ``LLMSched/Toy-v0`` and ``LLMSched/TwoJobs-v0``.
 """
 
 from __future__ import annotations

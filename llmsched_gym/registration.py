@@ -20,6 +20,7 @@ ENVIRONMENTS: Final = {
     "LLMSched/MixedBursty-v0": "mixed_bursty",
     "LLMSched/PlanningHeavy-v0": "planning_heavy",
     "LLMSched/Agents-v0": "agents",
+    "LLMSched/AgentsBursty-v0": "agents_bursty",
     "LLMSched/MemoryBound-v0": "memory_bound",
     "LLMSched/Probe-v0": "probe",
     "LLMSched/Toy-v0": "toy",

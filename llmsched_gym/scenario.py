@@ -49,6 +49,7 @@ SCENARIOS = (
     "mixed_bursty",
     "planning_heavy",
     "agents",
+    "agents_bursty",
     "memory_bound",
     "probe",
     "toy",

@@ -17,6 +17,7 @@ from llmsched_gym.workloads.arrivals import Gamma
         ("mixed_bursty", "mixed"),
         ("planning_heavy", "planning"),
         ("agents", "chain"),
+        ("agents_bursty", "chain"),
     ],
 )
 def test_jobs_and_executors_are_those_of_the_older_scenario(name: str, like: str) -> None:
@@ -43,10 +44,11 @@ def test_a_burst_is_over_long_before_its_jobs_are() -> None:
     assert max(last_s) < 0.05 * scenario.jobs / load_scenario("mixed").arrival_rate()
 
 
-def test_bursty_arrivals_have_the_mean_of_mixed_and_four_times_the_spread() -> None:
-    scenario = load_scenario("mixed_bursty")
+@pytest.mark.parametrize(("name", "like"), [("mixed_bursty", "mixed"), ("agents_bursty", "chain")])
+def test_bursty_arrivals_have_the_mean_of_steady_ones_and_four_times_the_spread(name: str, like: str) -> None:
+    scenario = load_scenario(name)
     assert scenario.arrivals == Gamma(cv=4.0)
-    assert scenario.load == load_scenario("mixed").load
+    assert scenario.load == load_scenario(like).load
     gaps = np.concatenate([np.diff(scenario.build("eval", seed).jobs["arrival_ns"]) for seed in range(40)]) * 1e-9
     assert gaps.mean() * scenario.arrival_rate() == pytest.approx(1.0, rel=0.15)
     assert gaps.std() / gaps.mean() == pytest.approx(4.0, rel=0.15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -17,6 +18,7 @@ from llmsched_gym.errors import RunError
 
 if TYPE_CHECKING:
     from llmsched_gym.evaluation.statistics import Interval
+    from llmsched_gym.suites.best_known import Quality
     from llmsched_gym.suites.running import SuiteRun
     from llmsched_gym.suites.suite import Suite
 
@@ -63,11 +65,17 @@ class Show:
 
     def run(self) -> int:
         """Print it."""
+        from llmsched_gym.suites.best_known import quality, read_best_known
         from llmsched_gym.suites.suite import load_suite
 
         suite = load_suite(self.suite)
+        found = quality(suite, read_best_known(suite))
         if self.as_json:
-            print_json(_described(suite))
+            told = {
+                name: {field: value and value.as_list() for field, value in one._asdict().items()}
+                for name, one in found.items()
+            }
+            print_json(_described(suite) | {"best_known": told})
             return 0
         first, last = suite.seeds[0], suite.seeds[-1]
         rows = [
@@ -77,6 +85,9 @@ class Show:
         columns = ("name", "scenario", "jobs", "load", "metric", "reference", "frozen")
         print_table(f"{suite.name}: seeds {first} to {last} of the {suite.split} split", columns, rows)
         say(suite.about)
+        if found:
+            say("")
+            _print_quality(found)
         return 0
 
 
@@ -144,6 +155,8 @@ class Run:
 class Verify:
     """Draw the jobs of a suite again, and name the first that are not those it was made with.
 
+    Where best known schedules come with the suite, they are played again, too.
+
     Attributes:
         suite: Suite that comes with the package, or the folder of one.
         as_json: Print one JSON object.
@@ -154,10 +167,12 @@ class Verify:
 
     def run(self) -> int:
         """Draw and compare."""
+        from llmsched_gym.suites.best_known import played_again, read_best_known
         from llmsched_gym.suites.suite import load_suite
         from llmsched_gym.suites.verifying import draw_all
 
         suite = load_suite(self.suite)
+        known = read_best_known(suite)
         total, same = len(suite.scenarios) * len(suite.seeds), 0
         with EpisodeProgress("workloads") as progress:
             progress.begin(total, 0)
@@ -165,12 +180,20 @@ class Verify:
                 if not drawn.same:
                     where = f"suite {suite.name}: scenario {drawn.scenario}, seed {drawn.seed}"
                     raise RunError(f"{where}: workload digest {drawn.digest}; the suite has {drawn.expected}")
+                if known:
+                    best = known[drawn.scenario, drawn.seed]
+                    played_s = played_again(suite, drawn.scenario, drawn.seed, best)
+                    if played_s != best.best_s:
+                        where = f"suite {suite.name}: scenario {drawn.scenario}, seed {drawn.seed}"
+                        raise RunError(f"{where}: the best known schedule takes {played_s} s, not {best.best_s} s")
                 same += 1
                 progress.advance(f"{drawn.scenario}, seed {drawn.seed}: {drawn.digest}")
         if self.as_json:
-            print_json({"suite": suite.name, "workloads": same, "same": True})
+            print_json({"suite": suite.name, "workloads": same, "same": True, "schedules": len(known)})
         else:
             say(f"suite {suite.name}: all {same} workloads are those that it was made with")
+            if known:
+                say(f"all {len(known)} best known schedules are as good as it says")
         return 0
 
 
@@ -195,6 +218,16 @@ def _described(suite: Suite) -> dict[str, Any]:
             for one in suite.scenarios
         ],
     }
+
+
+def _print_quality(found: Mapping[str, Quality]) -> None:
+    rows = [(name, *map(_interval_or_dash, one)) for name, one in found.items()]
+    columns = ("scenario", "reference / best known", "best known / lower bound", "second search / first")
+    print_table("mean JCT, geometric means over the seeds [95\N{NO-BREAK SPACE}%]", columns, rows)
+
+
+def _interval_or_dash(found: Interval | None) -> str:
+    return "-" if found is None else _interval(found)
 
 
 def _print_scores(found: SuiteRun, folder: Path) -> None:

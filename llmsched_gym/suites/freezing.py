@@ -1,4 +1,4 @@
-"""Writing the files of a suite that are made, not written by hand: the digests of its jobs, and its references."""
+"""Writing the files of a suite that are made, not by hand: digests of jobs, references, best known schedules."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from llmsched_gym.evaluation.report import to_csv
-from llmsched_gym.evaluation.runner import compare
+from llmsched_gym.evaluation.runner import Progress, compare
 from llmsched_gym.evaluation.setting import Setting
 from llmsched_gym.evaluation.store import write_text
+from llmsched_gym.suites.best_known import BEST_KNOWN, find_best_known, rows_of
 from llmsched_gym.suites.running import ProgressOf
+from llmsched_gym.suites.searching import ROLLOUTS
 from llmsched_gym.suites.suite import REFERENCE, WORKLOADS, Suite, read_manifest, seeds_of
 
 
@@ -29,6 +31,17 @@ def freeze_workloads(folder: Path) -> int:
         ]
     write_text(folder / WORKLOADS, to_csv(rows))
     return len(rows)
+
+
+def freeze_best_known(suite: Suite, workers: int, progress: Progress, rollouts: int = ROLLOUTS) -> int:
+    """Search all instances and write ``best_known.csv``; return how many there are.
+
+    Raises:
+        InputError: An instance cannot be searched, or the file cannot be written.
+    """
+    known = find_best_known(suite, workers, progress, rollouts)
+    write_text(suite.folder / BEST_KNOWN, to_csv([*rows_of(suite, known)]))
+    return len(known)
 
 
 def freeze_references(suite: Suite, results: Path, workers: int | None, progress: ProgressOf) -> int:

@@ -38,7 +38,7 @@ REFERENCE_COLUMNS: Final = ("scenario", "seed", "workload_digest", "policy", "me
 
 _FOLDER: Final = Path(__file__).parent
 
-SUITES: Final = ("light-v1", "standard-v1", "small-v1")
+SUITES: Final = ("light-v1", "standard-v1", "small-v1", "hetero-v1")
 """Suites that come with the package."""
 
 
@@ -199,8 +199,8 @@ def _scenario(
 
 
 def _read_digests(path: Path, manifest: Manifest) -> dict[tuple[str, int], str]:
-    rows = _read_csv(path, WORKLOAD_COLUMNS)
-    found = {_key(path, row): row["workload_digest"] for row in rows}
+    rows = read_rows(path, WORKLOAD_COLUMNS)
+    found = {key_of(path, row): row["workload_digest"] for row in rows}
     expected = {(entry.name, seed) for entry in manifest.scenarios for seed in seeds_of(manifest)}
     for missing in sorted(expected - found.keys()):
         raise InputError(
@@ -219,8 +219,8 @@ def _read_reference(
         return {}
     entries = {entry.name: entry for entry in manifest.scenarios}
     found: dict[tuple[str, int], float] = {}
-    for row in _read_csv(path, REFERENCE_COLUMNS):
-        name, seed = key = _key(path, row)
+    for row in read_rows(path, REFERENCE_COLUMNS):
+        name, seed = key = key_of(path, row)
         where = f"scenario {name}, seed {seed}"
         if key not in digests:
             raise InputError(path, "scenario, seed", where, f"scenarios and seeds of {MANIFEST} alone")
@@ -229,27 +229,33 @@ def _read_reference(
         for column, value in expected.items():
             if row[column] != value:
                 raise InputError(path, f"{where}: {column}", row[column], f"{value}; freeze the references again")
-        value = _number(row["value"])
+        value = number_of(row["value"])
         if value is None or value <= 0.0:
             raise InputError(path, f"{where}: value", row["value"], "a number > 0")
         found[key] = value
     return found
 
 
-def _key(path: Path, row: Mapping[str, str]) -> tuple[str, int]:
+def key_of(path: Path, row: Mapping[str, str]) -> tuple[str, int]:
+    """Return the scenario and the seed of a row.
+
+    Raises:
+        InputError: The seed is none.
+    """
     if not row["seed"].isdecimal():
         raise InputError(path, "seed", row["seed"], "a whole number >= 0")
     return row["scenario"], int(row["seed"])
 
 
-def _number(text: str) -> float | None:
+def number_of(text: str) -> float | None:
+    """Return the finite number that a field holds, if it holds one."""
     try:
         return real_number(float(text))
     except ValueError:
         return None
 
 
-def _read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Read a CSV file of the given columns.
 
     Raises:

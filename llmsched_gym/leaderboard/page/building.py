@@ -23,7 +23,7 @@ INDEX: Final = "index.html"
 RESULTS: Final = "results.json"
 ENTRIES: Final = "entries"
 
-_ORDER: Final = ("standard-v1", "light-v1", "small-v1")
+_ORDER: Final = ("standard-v1", "hetero-v1", "light-v1", "small-v1")
 """Suites that come first on the page: the one that policies are ranked by before all."""
 
 
