@@ -13,13 +13,18 @@ _PLACE: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOT
 
 
 def fill(page: str, makers: Mapping[str, Callable[[], Iterable[str]]]) -> str:
-    """Return a page with every table made again.
+    """Return a page with tables made again; those that others make stay as they are.
 
     Args:
         page: Markdown with ``<!-- table: NAME -->`` and ``<!-- end -->`` around each table.
         makers: What makes the lines of the table of a name.
     """
-    return _PLACE.sub(lambda found: found[1] + "\n".join(makers[found[2]]()) + "\n" + found[3], page)
+
+    def made(found: re.Match[str]) -> str:
+        lines = makers.get(found[2])
+        return found[0] if lines is None else found[1] + "\n".join(lines()) + "\n" + found[3]
+
+    return _PLACE.sub(made, page)
 
 
 def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:

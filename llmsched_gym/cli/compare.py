@@ -201,6 +201,7 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
     say("")
     print_table(title, ("policy", "rank", "mean JCT s", "below FCFS % [95\N{NO-BREAK SPACE}%]", *_METRICS), table)
     say(f"lower bound of the mean JCT: {content['lower_bound_mean_jct_s']:.2f} s")
+    _print_service(content, best_first(comparison))
     if all(row["relative_to_round_robin"] for row in content["policies"].values()):
         _print_placed(content)
     for contestant in comparison.contestants:
@@ -228,6 +229,22 @@ def _legends(comparison: Comparison, ranks: list[int]) -> Iterator[str]:
     yield "decision µs: time inside the policy, also where it has no choice; P50, P99: of an episode, median over seeds"
 
 
+def _print_service(content: dict[str, Any], labels: list[str]) -> None:
+    """Print what is asked of a cluster beside how long jobs take."""
+    from llmsched_gym.evaluation.metrics import DEADLINE_FACTOR
+
+    table = []
+    for label in labels:
+        row = content["policies"][label]
+        in_time = f"{100 * row['deadline_attainment']:.1f}"
+        table.append((label, in_time, row["goodput_per_h"], row["longest_wait_s"], row["gpu_s"]))
+    say("")
+    columns = ("policy", "in time %", "in time per hour", "longest wait s", "GPU-seconds")
+    print_table("deadlines, waits and cost, means over seeds", columns, table)
+    say(f"in time: within {DEADLINE_FACTOR:g} times the job's own critical path on an idle cluster (assumed)")
+    say("longest wait: of a stage, ready to started; GPU-seconds: while an executor held tasks, times its GPUs")
+
+
 def _print_placed(content: dict[str, Any]) -> None:
     """Print what a comparison of placements is about: each beside round robin, and what became of the executors."""
     table = []
@@ -236,10 +253,10 @@ def _print_placed(content: dict[str, Any]) -> None:
         row = policies[label]
         ratios = [_interval(found, digits=3) for found in row["relative_to_round_robin"].values()]
         moved_gb = row["moved_bytes"] / 1e9
-        placed = (row["loads"], row["load_s"], moved_gb, row["recomputed_tokens"], row["skew"], row["longest_wait_s"])
+        placed = (row["loads"], row["load_s"], moved_gb, row["recomputed_tokens"], row["skew"])
         table.append((label, *ratios, *placed))
     ratios = ("makespan [95\N{NO-BREAK SPACE}%]", "P95 JCT", "mean JCT")
-    placed = ("loads", "loading s", "moved GB", "recomputed tokens", "skew", "longest wait s")
+    placed = ("loads", "loading s", "moved GB", "recomputed tokens", "skew")
     say("")
     print_table("relative to round_robin on the same jobs, and means over seeds", ("policy", *ratios, *placed), table)
     say("recomputed tokens: of prompts, shared but not found cached; skew: busiest LLM executor over the mean one")

@@ -177,6 +177,7 @@ def _executors(cluster: ClusterSpec, models: tuple[str, ...]) -> NDArray[Any]:
             hosts = group.hosts(cluster.models)
             names = [host.model for host in hosts]
             here["kind"] = StageKind.LLM
+            here["gpus"] = group.gpus
             here["slots"] = group.max_num_seqs
             here["n_engines"] = len(hosts)
             here["first_engine"] = engine + len(hosts) * np.arange(group.count)

@@ -147,6 +147,7 @@ EXECUTOR_STATE: Final = np.dtype(
         ("event_ns", "i8"),  # its next event: a regular task's end, an engine segment's end; FAR when idle
         ("busy_ns", "i8"),  # slot time spent on finished tasks
         ("kind", "i4"),  # StageKind.LLM or StageKind.REGULAR
+        ("gpus", "i4"),  # LLM: GPUs that it is made of; 0: regular
         ("slots", "i4"),  # tasks it can hold: max_num_seqs, or 1
         ("running", "i4"),  # tasks it holds
         ("task", "i4"),  # regular: the task it runs; -1 idle

@@ -25,8 +25,8 @@ def outcome(state: ClusterState) -> dict[str, Any]:
         caches), ``loads`` (dispatches that loaded or activated a model), ``load_s`` (seconds of these, over all
         executors), ``moved_bytes`` (inputs that came from another location), ``recomputed_tokens`` (prompt tokens that
         a prefix cache was asked for in vain), ``skew`` (slot time of the busiest LLM executor over that of
-        the mean one), ``longest_wait_s`` (of a stage, ready to started), ``decisions``, ``illegal_actions``,
-        ``hidden_candidates``, ``digest``.
+        the mean one), ``gpu_s`` (GPUs times the seconds in which their executor held a task), ``longest_wait_s`` (of
+        a stage, ready to started), ``decisions``, ``illegal_actions``, ``hidden_candidates``, ``digest``.
     """
     clock, jobs, stages, tasks = state.clock[0], state.jobs, state.stages, state.tasks
     jct_ns = jobs["finish_ns"] - jobs["arrival_ns"]
@@ -55,6 +55,7 @@ def outcome(state: ClusterState) -> dict[str, Any]:
         "moved_bytes": int(tasks["moved_bytes"].sum()),
         "recomputed_tokens": _recomputed_tokens(tasks[started]),
         "skew": _skew(state),
+        "gpu_s": _gpu_ns(state) * _SECONDS,
         "longest_wait_s": int((stages["start_ns"][ran] - stages["ready_ns"][ran]).max(initial=0)) * _SECONDS,
         "decisions": int(clock["decisions"]),
         "illegal_actions": int(clock["illegal_actions"]),
@@ -73,6 +74,20 @@ def _skew(state: ClusterState) -> float:
     """Return the slot time of the busiest LLM executor over that of the mean one; 1 without any."""
     busy_ns = state.executors["busy_ns"][state.executors["kind"] == StageKind.LLM]
     return float(busy_ns.max() / busy_ns.mean()) if len(busy_ns) and busy_ns.any() else 1.0
+
+
+def _gpu_ns(state: ClusterState) -> int:
+    """Return how long executors held tasks, in nanoseconds, times the GPUs of each."""
+    total_ns = 0
+    for executor, gpus in enumerate(state.executors["gpus"]):
+        if gpus > 0:
+            tasks = state.tasks[state.tasks["executor"] == executor]
+            tasks = tasks[np.argsort(tasks["start_ns"], kind="stable")]
+            held_until_ns = np.maximum.accumulate(tasks["finish_ns"])
+            idle_ns = np.maximum(tasks["start_ns"][1:] - held_until_ns[:-1], 0).sum(dtype=np.int64)
+            if len(tasks):
+                total_ns += int(gpus) * int(held_until_ns[-1] - tasks["start_ns"][0] - idle_ns)
+    return total_ns
 
 
 def digest(state: ClusterState) -> str:

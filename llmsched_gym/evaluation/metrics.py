@@ -32,6 +32,8 @@ def episode_metrics(
     slowdown = np.asarray(result["slowdown"], dtype=np.float64)
     p50, p95, p99 = (float(value) for value in np.percentile(jct, [50, 95, 99]))
     decision_p50, decision_p99 = (float(value) for value in np.percentile(latencies_ns, [50, 99]) * 1e-3)
+    in_time = slowdown <= DEADLINE_FACTOR
+    makespan_s = float(result["makespan_s"])
     return {
         "mean_jct_s": mean(jct),
         "p50_jct_s": p50,
@@ -39,10 +41,12 @@ def episode_metrics(
         "p99_jct_s": p99,
         "mean_slowdown": mean(slowdown),
         "jain_fairness": jain_index(slowdown),
-        "makespan_s": float(result["makespan_s"]),
+        "makespan_s": makespan_s,
         "mean_wait_s": mean(result["wait_s"]),
         "longest_wait_s": float(result["longest_wait_s"]),
-        "deadline_attainment": float(np.mean(slowdown <= DEADLINE_FACTOR)),
+        "deadline_attainment": float(np.mean(in_time)),
+        "goodput_per_h": int(in_time.sum()) * 3600.0 / max(makespan_s, 1e-9),  # no time at all: of jobs without work
+        "gpu_s": float(result["gpu_s"]),
         "llm_utilisation": float(result["llm_utilisation"]),
         "regular_utilisation": float(result["regular_utilisation"]),
         "prefix_hit_rate": float(result["prefix_hit_rate"]),

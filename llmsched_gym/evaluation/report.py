@@ -49,12 +49,15 @@ SERVED_MEASURES: Final = ("dispatch_overhead_ms_p50", "dispatch_overhead_ms_p99"
 PLACED: Final = ("loads", "load_s", "moved_bytes", "recomputed_tokens", "skew")
 """What came of the choice of executors."""
 
+SERVICE: Final = ("deadline_attainment", "goodput_per_h", "longest_wait_s", "gpu_s")
+"""What users and owners of a cluster ask beside how long jobs take."""
+
 RELATIVE: Final = ("makespan_s", "p95_jct_s", "mean_jct_s")
 """Metrics that are given relative to round robin, if it is compared."""
 
 _AVERAGED: Final = (
     *("mean_jct_s", "p50_jct_s", "p95_jct_s", "p99_jct_s", "mean_slowdown", "makespan_s"),
-    *("longest_wait_s", "deadline_attainment"),
+    *SERVICE,
     *PLACED,
 )
 

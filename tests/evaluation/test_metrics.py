@@ -35,6 +35,7 @@ def test_row_of_a_small_episode():
         "moved_bytes": 7,
         "recomputed_tokens": 11,
         "skew": 1.5,
+        "gpu_s": 12.5,
         "decisions": 4,
         "illegal_actions": 0,
         "hidden_candidates": 0,
@@ -53,4 +54,6 @@ def test_row_of_a_small_episode():
     assert row["jain_fairness"] == pytest.approx(7.5**2 / (3 * (1 + 9 + 3.5**2)))
     assert row["longest_wait_s"] == 2.5
     assert row["deadline_attainment"] == pytest.approx(2 / 3)  # three times its own path is just in time
+    assert row["goodput_per_h"] == pytest.approx(2 * 3600 / 9)
+    assert row["gpu_s"] == 12.5
     assert row["episode_digest"] == "ab"

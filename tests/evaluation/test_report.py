@@ -44,6 +44,8 @@ def test_summary_has_the_documented_shape(comparison: Comparison):
         "makespan_s",
         "longest_wait_s",
         "deadline_attainment",
+        "goodput_per_h",
+        "gpu_s",
         "decision_us_p50",
         "decision_us_p99",
         "reduction_vs_fcfs_pct",
