@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = suite_folder(arguments.suite)
         note(f"{freeze_workloads(folder)} workloads in {folder / WORKLOADS}")
         if arguments.references:
+            (folder / REFERENCE).unlink(missing_ok=True)  # of other jobs, it would be refused
             suite = load_suite(arguments.suite)
             results = arguments.output / suite.name
             count = freeze_references(suite, results, arguments.workers, lambda name: EpisodeProgress(within=name))

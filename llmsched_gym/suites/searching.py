@@ -23,7 +23,7 @@ RESERVES_S: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 8.0)
 PORTFOLIO: Final = tuple(product(WEIGHTS, RESERVES_S))
 """(tool weight, reserve in seconds) of clairvoyant SRTF."""
 
-ROLLOUTS: Final = 6000
+ROLLOUTS: Final = 4000
 """Schedules that a search plays, by default."""
 
 FURTHEST: Final = 40
