@@ -112,7 +112,7 @@ def make_cells(folder: Path, seeds: int) -> list[Cell]:
 def worth(rows: Rows, policy: str, spread: int, load: float) -> Interval:
     """Return a policy's mean JCT over that of LLMSched that never explores, geometric mean over the seeds."""
     here = [row for row in rows if row["factor"] == str(spread) and row["value"] == f"{load:g}"]
-    return relative(per_seed(here, policy), per_seed(here, BASE))
+    return relative(per_seed(here, policy=policy), per_seed(here, policy=BASE))
 
 
 def phase_table(rows: Rows) -> Iterable[str]:
@@ -125,7 +125,8 @@ def phase_table(rows: Rows) -> Iterable[str]:
     yield from table(("mean JCT over never exploring", "spread", *(f"load {load:g}" for load in LOADS)), body)
     yield ""
     seeds = len({row["seed"] for row in rows})
-    yield f"{JOBS} jobs, {seeds} seeds. *`python baselines/phase_diagram.py`, commit `{commits(FROZEN.parent)[FROZEN.name]}`.*"
+    made = f"*`python baselines/phase_diagram.py`, commit `{commits(FROZEN.parent)[FROZEN.name]}`.*"
+    yield f"{JOBS} jobs, {seeds} seeds. {made}"
 
 
 def _cell(found: Interval) -> str:
