@@ -3,9 +3,9 @@
     python baselines/suite_report.py [--workers N] [-o FOLDER]
     python baselines/suite_report.py --report            # the tables again, and the checks, from the frozen results
 
-It is for telling policies apart: on every scenario the reference has to be a tenth or more below the best online policy,
-and at most three of these may share the first rank. The exit code is 1 where that does not hold. Results are frozen in
-baselines/reference/suite_standard.csv.
+It is for telling policies apart: on every scenario the reference has to be a tenth or more below the best online
+policy, and at most three of these may share the first rank. The exit code is 1 where that does not hold. Results are
+frozen in baselines/reference/suite_standard.csv.
 """
 
 from __future__ import annotations
