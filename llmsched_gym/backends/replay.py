@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -37,7 +37,12 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "prompt": ("prompt_tokens", "prompt", "input_tokens", "num_prefill_tokens"),
     "output": ("output_tokens", "output", "num_decode_tokens"),
 }
-_MAX_SECONDS: Final = 1e6
+MAX_SECONDS: Final = 4e9
+"""Latest time of a log: it may be counted since 1970."""
+
+MAX_SPAN_S: Final = 1_000_000
+"""From the first arrival to the last; the engine counts picoseconds in 64 bits."""
+
 _MAX_TOKENS: Final = 2**24
 
 SEGMENT: Final = np.dtype(
@@ -91,20 +96,47 @@ def read_requests(path: str | Path) -> RequestLog:
         InputError: The file cannot be read, a column is missing, or a row is not usable (file, line, column).
     """
     header, records = read_rows(path, "requests")
+    return requests_of(records, columns_of(path, header))
+
+
+def columns_of(path: str | Path, header: list[str]) -> dict[str, str]:
+    """Return the names that a request log has for arrival, prompt and output.
+
+    Raises:
+        InputError: A column is missing.
+    """
     names: dict[str, str] = {}
     for quantity, known in _NAMES.items():
         present = [name for name in known if name in header]
         if not present:
             raise InputError(path, "header", ",".join(header), f"a column {' or '.join(known)}")
         names[quantity] = present[0]
+    return names
+
+
+def requests_of(records: Sequence[tuple[str, Mapping[str, str | None]]], names: Mapping[str, str]) -> RequestLog:
+    """Return the requests that rows hold.
+
+    Args:
+        records: Rows by `read_rows`, with where they stand; at least one.
+        names: Columns by `columns_of`.
+
+    Raises:
+        InputError: A row is not usable (file, line, column).
+    """
     ids: list[str] = []
     rows: list[tuple[int, int, int]] = []
     for source, row in records:
-        arrival = number(source, names["arrival"], row[names["arrival"]], _MAX_SECONDS)
+        arrival = number(source, names["arrival"], row[names["arrival"]], MAX_SECONDS)
         prompt, output = (_tokens(source, names[key], row[names[key]]) for key in ("prompt", "output"))
         ids.append(row.get("request_id") or str(len(rows)))
         rows.append((round(arrival * 1e9), prompt, output))
     columns = np.array(rows, np.int64)
+    last = int(np.argmax(columns[:, 0]))
+    if columns[last, 0] - columns[:, 0].min() > MAX_SPAN_S * 10**9:
+        source, row = records[last]
+        allowed = f"at most {MAX_SPAN_S} s after the first request"
+        raise InputError(source, names["arrival"], row[names["arrival"]], allowed)
     return RequestLog(ids, columns[:, 0], columns[:, 1], columns[:, 2])
 
 
@@ -162,7 +194,8 @@ def serve(log: RequestLog, config: EngineConfig, source: object = "requests") ->
     """
     n = len(log.ids)
     tasks = np.zeros(n, TASK_STATE)
-    tasks["start_ns"] = log.arrival_ns
+    begin = log.arrival_ns.min()
+    tasks["start_ns"] = log.arrival_ns - begin
     tasks["prompt_tokens"], tasks["output_tokens"] = log.prompt_tokens, log.output_tokens
     tasks["app_prefix"] = tasks["chain"] = -1
     n_contents = 0
@@ -187,6 +220,8 @@ def serve(log: RequestLog, config: EngineConfig, source: object = "requests") ->
     while written == len(record.segments):
         submitted, written = _drive(engines, tasks, order, submitted, record)
         parts.append(record.segments[:written].copy())
+    for name in ("start_ns", "scheduled_ns", "first_token_ns", "finish_ns"):
+        tasks[name] += begin
     return tasks, np.concatenate(parts)
 
 

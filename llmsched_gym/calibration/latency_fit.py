@@ -158,13 +158,7 @@ def _warnings(profile: LatencyProfile, points: Floats, error: float, outside: fl
         )
         if value == 0.0
     ]
-    a, b, c, _ = profile.coefficients_ms
-    if a <= 2 * _LEAST_MS:
-        warnings.append("a = 0: an iteration would take no time of its own, though weights have to be read")
-    if b > a:
-        warnings.append("b > a: one more sequence would cost more than reading the weights")
-    if c > a:
-        warnings.append("c > a: one prompt token would cost more than reading the weights")
+    warnings += implausible(profile)
     if error > 0.1:
         warnings.append(f"the coefficients miss the table by {100 * error:.0f} % on the visited iterations")
     if outside > 0.05:
@@ -175,6 +169,19 @@ def _warnings(profile: LatencyProfile, points: Floats, error: float, outside: fl
     if not (points[:, 1] > 0).any():
         warnings.append("no visited iteration computes prompt tokens")
     return warnings
+
+
+def implausible(profile: LatencyProfile) -> list[str]:
+    """What no GPU does, though the coefficients say so."""
+    a, b, c, _ = profile.coefficients_ms
+    told: list[str] = []
+    if a <= 2 * _LEAST_MS:
+        told.append("a = 0: an iteration would take no time of its own, though weights have to be read")
+    if b > a:
+        told.append("b > a: one more sequence would cost more than reading the weights")
+    if c > a:
+        told.append("c > a: one prompt token would cost more than reading the weights")
+    return told
 
 
 def _quantile(values: Floats, weights: Floats, level: float) -> float:
@@ -198,9 +205,18 @@ def fit_profile(table_csv: str | Path, log_csv: str | Path, config: EngineConfig
     Raises:
         InputError: A file is not usable, or the table cannot tell the coefficients apart.
     """
-    table = read_table(table_csv)
+    source = {"table": Path(table_csv).name, "requests": Path(log_csv).name}
+    return fit_to_table(read_full_table(table_csv), read_requests(log_csv), config, name, source)
+
+
+def read_full_table(path: str | Path) -> IterationTable:
+    """Read a table of iteration times that four coefficients can be fitted to.
+
+    Raises:
+        InputError: The file is not usable, or cannot tell the coefficients apart.
+    """
+    table = read_table(path)
     if np.linalg.matrix_rank(design(table.points) / np.maximum(design(table.points).max(axis=0), 1.0)) < 4:
         allowed = "rows that differ in n_decode, prefill_tokens and decode context: there are four coefficients to tell"
-        raise InputError(table_csv, "", Plain(f"{len(table.points)} usable rows"), allowed)
-    source = {"table": Path(table_csv).name, "requests": Path(log_csv).name}
-    return fit_to_table(table, read_requests(log_csv), config, name, source)
+        raise InputError(path, "", Plain(f"{len(table.points)} usable rows"), allowed)
+    return table

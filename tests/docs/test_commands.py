@@ -51,6 +51,7 @@ NOT_RUN: Final = {
     r"llmsched-gym (calibrate|validate) .*": "needs servers: options are read",
     r"llmsched-gym compare .*--(backend vllm|ray).*": "needs servers: options are read",
     r"llmsched-gym compare .*weights=runs/.*": "needs what the training before it gives: options are read",
+    r"llmsched-gym latency fit llama31_8b.*": "needs measurements, tests/cli runs it where they are: options are read",
     r"llmsched-gym latency show my-server": "needs what calibrate writes: options are read",
 }
 """Commands that only are looked up, and why."""

@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from llmsched_gym.backends import replay
 from llmsched_gym.backends.vllm.launch_spec import LaunchSpec
-from llmsched_gym.calibration import latency_table
+from llmsched_gym.calibration import latency_table, log_reading
 from llmsched_gym.cluster.executors import LLMExecutors, RegularExecutors
 from llmsched_gym.cluster.spec import ClusterSpec
 from llmsched_gym.policies.llmsched import LLMSched
@@ -88,7 +88,8 @@ def test_scenario_files_to_copy_are_valid() -> None:
 
 def test_columns_of_csv_files_are_explained() -> None:
     text = (ROOT / "docs" / "engine.md").read_text()
-    for names in (*latency_table._NAMES.values(), *replay._NAMES.values()):
+    measured = (*log_reading.CLOCK, *log_reading.SINCE_ARRIVAL)
+    for names in (*latency_table._NAMES.values(), *replay._NAMES.values(), *measured):
         assert all(f"`{name}`" in text for name in names), names
 
 
