@@ -34,6 +34,7 @@ _VERBS: Final = {
     "leaderboard key": ("leaderboard_rerun:Key", "make, publish or reveal the key of sealed instances"),
     "leaderboard schema": ("leaderboard:Schema", "write the JSON schema of submissions"),
     "run": ("run:Run", "run one episode: summary, Gantt chart, Perfetto trace"),
+    "dataset": ("dataset:Dataset", "record episodes of a policy as a Minari dataset, for offline learning"),
     "workload generate": ("workload:Generate", "draw the jobs of a scenario and write them to a file"),
     "workload inspect": ("workload:Inspect", "say what a workload file or job trace holds"),
     "workload convert": ("workload:Convert", "turn a job trace (JSON) into a workload file, or back; export"),

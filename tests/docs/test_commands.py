@@ -14,6 +14,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -30,11 +31,15 @@ from llmsched_gym.workloads.applications import APPLICATIONS
 SMALL: Final[Mapping[str, Mapping[str, str]]] = {
     "compare": {"--jobs": "4", "--seeds": "0:2", "--workers": "1"},
     "run": {"--jobs": "4"},
+    "dataset": {"--jobs": "4", "--seeds": "0"},
     "leaderboard prepare": {"--suite": "tests/leaderboard/tiny", "--workers": "1"},
     "leaderboard validate": {"--suite": "tests/leaderboard/tiny"},
     "profile fit": {"--jobs": "60", "--application": "document_merging"},
 }
 """Options of verbs that make them small."""
+
+OPTIONAL: Final = ("torchrl", "ray.rllib", "minari")
+"""What a piece of Python may need that is not there."""
 
 NOT_RUN: Final = {
     r"\. \.venv/bin/activate": "changes the shell that it is typed in",
@@ -80,10 +85,24 @@ def test_what_a_page_shows_runs(page: Path, checkout: Path) -> None:
         pytest.importorskip("sb3_contrib")
     for block in blocks(page):
         if block.language == "python":
+            if library := next((name for name in OPTIONAL if missing(name, block)), None):
+                warnings.warn(f"{page.name}: a piece is not run, {library} is not installed", stacklevel=1)
+                continue
             run_python(block, checkout)
         elif block.language == "bash":
             for command in block.commands:
                 run(command)
+
+
+def missing(library: str, block: Block) -> bool:
+    """Tell whether a piece of Python imports a library that cannot be imported here."""
+    if re.search(rf"^(from|import) {re.escape(library)}\b", block.text, re.MULTILINE) is None:
+        return False
+    try:
+        importlib.import_module("ray.rllib.algorithms.ppo" if library == "ray.rllib" else library)
+    except ImportError:
+        return True
+    return False
 
 
 def run_python(block: Block, folder: Path) -> None:
