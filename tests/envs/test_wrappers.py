@@ -29,14 +29,14 @@ FIT: dict[str, Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = {
     "RecordEpisodeStatistics": wrappers.RecordEpisodeStatistics,
     "TransformAction": lambda env: wrappers.TransformAction(env, lambda action: action, env.action_space),
     "TransformObservation": lambda env: wrappers.TransformObservation(env, lambda seen: seen, env.observation_space),
-    "TransformReward": lambda env: wrappers.TransformReward(env, lambda reward: reward / 10.0),
+    "TransformReward": lambda env: wrappers.TransformReward(env, lambda reward: float(reward) / 10.0),
 }
 
 REFUSED: dict[str, Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = {
     "ClipAction": wrappers.ClipAction,
     "DtypeObservation": lambda env: wrappers.DtypeObservation(env, np.float64),
     "NormalizeObservation": wrappers.NormalizeObservation,
-    "RescaleAction": lambda env: wrappers.RescaleAction(env, -1.0, 1.0),
+    "RescaleAction": lambda env: wrappers.RescaleAction(env, np.float64(-1), np.float64(1)),
     "RescaleObservation": lambda env: wrappers.RescaleObservation(env, np.float32(0), np.float32(1)),
     "ReshapeObservation": lambda env: wrappers.ReshapeObservation(env, (3,)),
 }
