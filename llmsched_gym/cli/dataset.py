@@ -48,8 +48,8 @@ class Dataset:
 
     def run(self) -> int:
         """Record the episodes and say where they are."""
+        from llmsched_gym.evaluation.offline import Recording, check_minari, datasets_folder, record
         from llmsched_gym.evaluation.setting import Setting
-        from llmsched_gym.export.offline import Recording, check_minari, datasets_folder, record
         from llmsched_gym.user_code.containment import contained
         from llmsched_gym.user_code.ending import contain_exit
 

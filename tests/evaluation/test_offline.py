@@ -15,9 +15,9 @@ pytest.importorskip("h5py", reason="h5py is not installed: pip install 'llmsched
 from llmsched_gym.cli import main  # noqa: E402
 from llmsched_gym.errors import InputError  # noqa: E402
 from llmsched_gym.evaluation.episode import run_episode  # noqa: E402
+from llmsched_gym.evaluation.offline import Recording, record  # noqa: E402
 from llmsched_gym.evaluation.runner import Silent  # noqa: E402
 from llmsched_gym.evaluation.setting import Setting  # noqa: E402
-from llmsched_gym.export.offline import Recording, record  # noqa: E402
 
 
 def setting(scenario: str, jobs: int) -> Setting:

@@ -240,15 +240,15 @@ class _Recorder:
         if not 0 <= mine <= last or (mine == last and action != self._waits):
             allowed = "a larger --window: the policy started a stage that the dataset would not show"
             raise InputError("--window", "", self._window, allowed)
-        observation, reward, over, _, _ = self._shown.step(mine)
+        observation, shown_reward, over, _, _ = self._shown.step(mine)
         self._observations.append(observation)
         self._actions.append(mine)
-        self._rewards.append(float(reward))
-        *rest, info = self._seen.step(action)
-        if rest[2] != over:
+        self._rewards.append(float(shown_reward))
+        seen, reward, over_there, truncated, info = self._seen.step(action)
+        if over_there != over:
             raise RuntimeError("the two episodes went different ways")
-        self._kept(rest[0], info)
-        return rest[0], rest[1], rest[2], rest[3], info
+        self._kept(seen, info)
+        return seen, reward, over_there, truncated, info
 
     def arrays(self) -> dict[str, Any]:
         """Return the episode: observations (n + 1, ...) by name, and the others (n,)."""
