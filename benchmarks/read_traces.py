@@ -3,7 +3,7 @@
     python benchmarks/read_traces.py [--rows 10000000]
 
 Rows are made up, in the format of Azure's traces. Each reading is a process of its own, with a cache that is empty at
-first. What issue wants of ten million rows is stated beside what was measured; the exit code is 1 where it is not met.
+first. What is wanted of ten million rows is stated beside what was measured; the exit code is 1 where it is not met.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ imported = time.perf_counter()
 trace = read_trace(sys.argv[1], "azure")
 seconds = time.perf_counter() - imported
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"seconds": seconds, "gb": peak / 1e9, "rows": len(trace.arrival_ns), "last_ns": int(trace.arrival_ns[-1])}))
+found = {"seconds": seconds, "gb": peak / 1e9, "rows": len(trace.arrival_ns), "last_ns": int(trace.arrival_ns[-1])}
+print(json.dumps(found))
 """
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class Replay:
     """Replay a request log (CSV: arrival_s, prompt_tokens, output_tokens) or a trace on one simulated LLM executor.
 
-    Mooncake's traces say what prompts share, and its ideal and realised share in the prefix cache are printed. Others do
-    not: there, prompts share nothing.
+    Mooncake's traces say what prompts share, and its ideal and realised share in the prefix cache are printed. Others
+    do not: there, prompts share nothing.
 
     Attributes:
         requests: The requests: a log, or a trace of any format that arrivals may have.
