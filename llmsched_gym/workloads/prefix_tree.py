@@ -2,10 +2,10 @@
 
 Some traces name the blocks of every prompt: equal ids are equal tokens behind equal tokens, so that prompts are paths
 in a tree. An engine knows two shared parts of a prompt (`llmsched_gym.workloads.contents`): the application's prefix
-and the chain. So the tree is cut into lines: from each node the line goes on to the child that most prompts pass, and every
-other child begins a line of its own. A prompt's chain is the line that its shared blocks end in, and its first part is
-the line from which that one branches off. Up to two lines this is exact. Deeper down, what lies before the first part's
-own line is taken for a part of it: it is computed once more for every line that others branch off from.
+and the chain. So the tree is cut into lines: from each node the line goes on to the child that most prompts pass, and
+every other child begins a line of its own. A prompt's chain is the line that its shared blocks end in, and its first part is
+an earlier line. Up to two lines this is exact. Deeper down something is computed once more: what lies before the first
+part's own line, or between the place where it is left and the chain's line; `_first_parts` weighs them.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def prefix_tree(blocks: Sequence[NDArray[np.int64]], prompt_tokens: NDArray[np.i
             passing[block] = before + 1
         shared[row] = known * block_tokens
     lines, starts, parents = _lines(blocks, passing)
+    firsts, leaves = _first_parts(starts, parents)
     contents = np.zeros((len(blocks), 5), np.int64)
     for row, ids in enumerate(blocks):
         depth = 0
@@ -56,8 +57,8 @@ def prefix_tree(blocks: Sequence[NDArray[np.int64]], prompt_tokens: NDArray[np.i
         if depth:
             line = lines[int(ids[depth - 1])]
             end = min(depth * block_tokens, int(prompt_tokens[row]))
-            first = min(starts[line] * block_tokens, end)
-            contents[row] = (parents[line], first, line, end, end)
+            first = min(leaves[line] * block_tokens, end)
+            contents[row] = (firsts[line], first, line, end, end)
     return PrefixTree(contents, np.minimum(shared, prompt_tokens))
 
 
@@ -87,3 +88,26 @@ def _lines(blocks: Sequence[NDArray[np.int64]], passing: dict[int, int]) -> tupl
                     parents.append(lines[before] if depth else -1)
             before = block
     return lines, starts, parents
+
+
+def _first_parts(starts: list[int], parents: list[int]) -> tuple[list[int], list[int]]:
+    """Choose the first part of each line: one of the lines before it (-1: none), and the block where it is left.
+
+    The line at the root costs nothing. Another one costs what lies before its own chain, once, and saves blocks of all
+    lines further down that take it; it is chosen where it saves more.
+    """
+    firsts, leaves = [-1] * len(starts), [0] * len(starts)
+    below: list[list[tuple[int, int]]] = [[] for _ in starts]
+    for line in range(len(starts)):
+        before, leave = parents[line], starts[line]
+        while before >= 0:
+            below[before].append((line, leave))
+            firsts[line], leaves[line] = before, leave
+            before, leave = parents[before], starts[before]
+    for line, parent in enumerate(parents):
+        gain = sum(max(0, leave - leaves[other]) for other, leave in below[line])
+        if parent >= 0 and gain > leaves[line]:
+            for other, leave in below[line]:
+                if leave > leaves[other]:
+                    firsts[other], leaves[other] = line, leave
+    return firsts, leaves

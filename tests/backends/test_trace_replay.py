@@ -27,7 +27,7 @@ def write_conversations(path: Path, turns: int) -> float:
         new = [*range(known, known + rng.randint(1, 8))]
         known += len(new)
         blocks += new
-        conversations.append(blocks)
+        conversations.append(blocks[:-1])  # the last block is not full: a longer prompt has another one there
         tokens = 512 * len(blocks) - rng.randint(0, 511)
         hits += 512 * sum(block in seen for block in blocks)
         total += tokens
@@ -59,7 +59,11 @@ def test_every_format_is_replayed(shared: Path) -> None:
     files = [one for one in (shared / "data" / "formats").iterdir() if one.suffix in (".csv", ".jsonl")]
     assert len(files) >= 7
     for file in files:
-        with pytest.warns(UserWarning) if "2025" in file.name or "burst" in file.name else nullcontext():
+        with (
+            pytest.warns(UserWarning, match="left out")
+            if "2025" in file.name or "burst" in file.name
+            else nullcontext()
+        ):
             log = read_requests(file)
         assert (serve(log, CONFIG)[0]["finish_ns"] > 0).all(), file.name
 
