@@ -1,12 +1,12 @@
 """Prompts that begin alike, as a prefix cache sees them: block ids of a trace turned into contents of prompts.
 
-Some traces name the blocks of every prompt: equal ids are equal tokens behind equal tokens, so that prompts are paths
-in a tree. An engine knows two shared parts of a prompt (`llmsched_gym.workloads.contents`): the application's prefix
-and the chain. So the tree is cut into lines: from each node the line goes on to the child that most prompts pass, and
-every other child begins a line of its own. A prompt's chain is the line that its shared blocks end in, and its first part
-is
-an earlier line. Up to two lines this is exact. Deeper down something is computed once more: what lies before the first
-part's own line, or between the place where it is left and the chain's line; `_first_parts` weighs them.
+Some traces name the blocks of every prompt: equal ids are equal tokens behind equal tokens, so that prompts are
+paths in a tree. An engine knows two shared parts of a prompt (`llmsched_gym.workloads.contents`): the
+application's prefix and the chain. So the tree is cut into lines: from each node the line goes on to the child
+that most prompts pass, and every other child begins a line of its own. A prompt's chain is the line that its
+shared blocks end in, and its first part is an earlier line. Up to two lines this is exact. Deeper down something
+is computed once more: what lies before the first part's own line, or between the place where it is left and the
+chain's line; `_first_parts` weighs them.
 """
 
 from __future__ import annotations
