@@ -16,9 +16,11 @@ from llmsched_gym.backends.csv_rows import number, read_rows
 from llmsched_gym.backends.simulator.engine import complete, plan, submit
 from llmsched_gym.backends.simulator.state import EngineConfig, Engines, engine_at, kv_tokens_needed, new_engines
 from llmsched_gym.cluster.state import FAR, TASK_STATE
-from llmsched_gym.errors import InputError
+from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads import contents
 from llmsched_gym.workloads.files import write_atomic
+from llmsched_gym.workloads.prefix_tree import prefix_tree
+from llmsched_gym.workloads.traces import BLOCK_TOKENS, TraceFormat, find_format, read_trace, refuse_turns
 
 COLUMNS: Final = (
     "request_id",
@@ -57,6 +59,18 @@ SEGMENT: Final = np.dtype(
 """What an engine did between two events."""
 
 
+class Turns(NamedTuple):
+    """Requests that arrive some time after another one is over.
+
+    Attributes:
+        next: int64 (n,) The request that waits for this one; -1: none.
+        delay_ns: int64 (n,) How long after it that one arrives.
+    """
+
+    next: NDArray[np.int64]
+    delay_ns: NDArray[np.int64]
+
+
 class RequestLog(NamedTuple):
     """Requests in the order of a file.
 
@@ -66,6 +80,7 @@ class RequestLog(NamedTuple):
         prompt_tokens: int64 (n,), at least 1.
         output_tokens: int64 (n,), at least 1.
         contents: int64 (n, 5), `workloads.contents.COLUMNS`; None: no request shares a prefix with another.
+        shared_tokens: int64 (n,) Leading prompt tokens that a request of before had; None: not known.
     """
 
     ids: list[str]
@@ -73,6 +88,7 @@ class RequestLog(NamedTuple):
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
     contents: NDArray[np.int64] | None = None
+    shared_tokens: NDArray[np.int64] | None = None
 
 
 def _tokens(source: str, field: str, text: str | None) -> int:
@@ -83,20 +99,41 @@ def _tokens(source: str, field: str, text: str | None) -> int:
 
 
 def read_requests(path: str | Path) -> RequestLog:
-    """Read a request log: CSV with columns for arrival (s), prompt and output tokens, and others that are ignored.
+    """Read a request log, or a trace of a format of `workloads.traces`, which its columns tell.
 
     Args:
-        path: File. Columns `arrival_s`, `prompt_tokens` and `output_tokens` (or their usual other names), `request_id`
-            (optional); rows in any order; token counts may be written "260.0".
+        path: File. A log is CSV with columns `arrival_s`, `prompt_tokens` and `output_tokens` (or their usual other
+            names), `request_id` (optional), and others that are ignored; rows in any order; token counts may be
+            written "260.0".
 
     Returns:
-        The requests.
+        The requests; those of a trace by arrival, named by their number.
 
     Raises:
         InputError: The file cannot be read, a column is missing, or a row is not usable (file, line, column).
     """
+    format = find_format(path)
+    if format is not None:
+        return _trace_requests(path, format)
     header, records = read_rows(path, "requests")
     return requests_of(records, columns_of(path, header))
+
+
+def _trace_requests(path: str | Path, format: TraceFormat) -> RequestLog:
+    trace = read_trace(path, format)
+    refuse_turns(path, trace)
+    span_s = float(trace.arrival_ns[-1]) / 1e9
+    if span_s > MAX_SPAN_S:
+        raise InputError(path, "", Plain(f"requests over {span_s:.9g} s"), f"a trace of at most {MAX_SPAN_S} s")
+    prompt, output = trace.prompt_tokens.astype(np.int64), trace.output_tokens.astype(np.int64)
+    most = int(max(prompt.max(), output.max()))
+    if most > _MAX_TOKENS:
+        raise InputError(path, "", Plain(f"a request of {most} tokens"), f"at most {_MAX_TOKENS} on one side")
+    ids = [str(number) for number in range(len(prompt))]
+    if not len(trace.block_ends):
+        return RequestLog(ids, trace.arrival_ns, prompt, output)
+    tree = prefix_tree(trace.blocks, prompt, BLOCK_TOKENS)
+    return RequestLog(ids, trace.arrival_ns, prompt, output, tree.contents, tree.shared_tokens)
 
 
 def columns_of(path: str | Path, header: list[str]) -> dict[str, str]:
@@ -225,14 +262,39 @@ def serve(log: RequestLog, config: EngineConfig, source: object = "requests") ->
     return tasks, np.concatenate(parts)
 
 
-def replay(requests_csv: str | Path, config: EngineConfig) -> list[dict[str, str]]:
+class Reuse(NamedTuple):
+    """Shares of all prompt tokens.
+
+    Attributes:
+        ideal: What a cache finds that serves one request after the other and forgets nothing.
+        realised: What the engine found when it first admitted the requests.
+    """
+
+    ideal: float
+    realised: float
+
+
+def reuse_of(log: RequestLog, tasks: NDArray[Any]) -> Reuse | None:
+    """Return how much of the prompts came from the prefix cache; None if the log does not say what they share.
+
+    Args:
+        log: The requests.
+        tasks: What `serve` returned for them.
+    """
+    if log.shared_tokens is None:
+        return None
+    total = float(log.prompt_tokens.sum())
+    return Reuse(float(log.shared_tokens.sum()) / total, float(tasks["cached_tokens"].sum()) / total)
+
+
+def replay(requests: str | Path, config: EngineConfig) -> list[dict[str, str]]:
     """Serve the requests of a file with one engine.
 
     Where KV blocks run short, results differ from Vidur's vLLM schedulers: those want one block free for every running
     request in every iteration, V1 only when a request starts a block, so V1 preempts an iteration or two later.
 
     Args:
-        requests_csv: See `read_requests`.
+        requests: See `read_requests`.
         config: The engine.
 
     Returns:
@@ -241,8 +303,18 @@ def replay(requests_csv: str | Path, config: EngineConfig) -> list[dict[str, str
     Raises:
         InputError: The file is not usable, or a request can never fit in the KV cache.
     """
-    log = read_requests(requests_csv)
-    tasks, _ = serve(log, config, requests_csv)
+    log = read_requests(requests)
+    tasks, _ = serve(log, config, requests)
+    return result_rows(log, tasks)
+
+
+def result_rows(log: RequestLog, tasks: NDArray[Any]) -> list[dict[str, str]]:
+    """Return what `replay` does, of requests that are served.
+
+    Args:
+        log: The requests.
+        tasks: What `serve` returned for them.
+    """
     rows: list[dict[str, str]] = []
     for name, task in zip(log.ids, tasks, strict=True):
         times = ("start_ns", "scheduled_ns", "first_token_ns", "finish_ns")

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replay:
-    """Replay a request log (CSV: arrival_s, prompt_tokens, output_tokens) on one simulated LLM executor.
+    """Replay a request log (CSV: arrival_s, prompt_tokens, output_tokens) or a trace on one simulated LLM executor.
 
-    A log says how long prompts are, not what they share: nothing is taken from a prefix cache.
+    Mooncake's traces say what prompts share, and its ideal and realised share in the prefix cache are printed. Others
+    do not: there, prompts share nothing.
 
     Attributes:
-        requests: CSV file of the requests.
+        requests: The requests: a log, or a trace of any format that arrivals may have.
         output: CSV file for the results: when each request was scheduled, had its first token and was finished.
         coefficients: A,B,C,D in ms: per iteration, decoding sequence, prompt token, context token.
         profile: Latency profile by name or file, instead of coefficients.
@@ -42,11 +43,12 @@ class Replay:
         max_num_batched_tokens: Most tokens per iteration.
         kv_blocks: KV cache capacity in blocks.
         block_size: Tokens per block.
+        prefix_caching: Take blocks that prompts share from the prefix cache.
         watermark: Share of the blocks that admissions leave free beside running sequences.
         as_json: Print one JSON object.
     """
 
-    requests: Annotated[Positional[Path], tyro.conf.arg(metavar="REQUESTS.csv")]
+    requests: Annotated[Positional[Path], tyro.conf.arg(metavar="REQUESTS")]
     output: RequiredOutput
     coefficients: Text = None
     profile: Text = None
@@ -54,6 +56,7 @@ class Replay:
     max_num_batched_tokens: BatchedTokens = 2048
     kv_blocks: Blocks = 1_048_576
     block_size: BlockSize = 16
+    prefix_caching: bool = True
     watermark: Watermark = 0.0
     as_json: Json = False
 
@@ -61,7 +64,7 @@ class Replay:
         """Serve the requests, write the results, and print their means."""
         import numpy as np
 
-        from llmsched_gym.backends.replay import replay, write_rows
+        from llmsched_gym.backends.replay import read_requests, result_rows, reuse_of, serve, write_rows
         from llmsched_gym.backends.simulator.state import EngineConfig
 
         config = EngineConfig(
@@ -71,8 +74,11 @@ class Replay:
             self.kv_blocks,
             self.block_size,
             self.watermark,
+            prefix_caching=self.prefix_caching,
         )
-        rows = replay(self.requests, config)
+        log = read_requests(self.requests)
+        tasks, _ = serve(log, config, self.requests)
+        rows, reuse = result_rows(log, tasks), reuse_of(log, tasks)
         write_rows(rows, self.output)
         arrival, first, finish = (
             np.array([float(row[name]) for row in rows]) for name in ("arrival_s", "first_token_s", "finish_s")
@@ -85,6 +91,8 @@ class Replay:
             "makespan_s": float(finish.max() - arrival.min()),
             "restarts": sum(int(row["restarts"]) for row in rows),
         }
+        if reuse is not None:
+            result |= {"ideal_prefix_hit_rate": reuse.ideal, "prefix_hit_rate": reuse.realised}
         if self.as_json:
             print_json(result)
         else:
@@ -93,6 +101,8 @@ class Replay:
                 f"{result['mean_e2e_s']:.3f} s, to the first token {result['mean_first_token_s']:.3f} s, "
                 f"{result['restarts']} restarts; wrote {self.output}"
             )
+            if reuse is not None:
+                say(f"{reuse.realised:.1%} of the prompt tokens came from the prefix cache; ideal: {reuse.ideal:.1%}")
         return 0
 
     def _profile(self) -> LatencyProfile:

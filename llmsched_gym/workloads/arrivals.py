@@ -17,7 +17,7 @@ from llmsched_gym.config import Config, Real
 from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.numbers import real_number
 from llmsched_gym.workloads import detmath
-from llmsched_gym.workloads.traces import TraceFormat, read_trace
+from llmsched_gym.workloads.traces import TraceFormat, read_trace, refuse_turns
 from llmsched_gym.workloads.workload import MAX_ARRIVAL_NS
 
 Nanoseconds = NDArray[np.int64]
@@ -146,7 +146,9 @@ class Trace(Config):
         Raises:
             InputError: An unreadable trace, one with fewer than `n` requests, or one without duration.
         """
-        times = read_trace(self.path, self.format).arrival_ns
+        trace = read_trace(self.path, self.format)
+        refuse_turns(self.path, trace)
+        times = trace.arrival_ns
         if n > len(times):
             raise InputError(self.path, "requests", len(times), f"at least {n}, one per job")
         first = int(rng.integers(0, len(times) - n + 1))
