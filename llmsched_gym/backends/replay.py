@@ -20,7 +20,7 @@ from llmsched_gym.errors import InputError, Plain
 from llmsched_gym.workloads import contents
 from llmsched_gym.workloads.files import write_atomic
 from llmsched_gym.workloads.prefix_tree import prefix_tree
-from llmsched_gym.workloads.traces import BLOCK_TOKENS, TraceFormat, find_format, read_trace, refuse_turns
+from llmsched_gym.workloads.traces import BLOCK_TOKENS, RequestTrace, TraceFormat, find_format, read_trace
 
 COLUMNS: Final = (
     "request_id",
@@ -81,6 +81,7 @@ class RequestLog(NamedTuple):
         output_tokens: int64 (n,), at least 1.
         contents: int64 (n, 5), `workloads.contents.COLUMNS`; None: no request shares a prefix with another.
         shared_tokens: int64 (n,) Leading prompt tokens that a request of before had; None: not known.
+        turns: Which requests wait for others; None: none does.
     """
 
     ids: list[str]
@@ -89,6 +90,7 @@ class RequestLog(NamedTuple):
     output_tokens: NDArray[np.int64]
     contents: NDArray[np.int64] | None = None
     shared_tokens: NDArray[np.int64] | None = None
+    turns: Turns | None = None
 
 
 def _tokens(source: str, field: str, text: str | None) -> int:
@@ -121,7 +123,6 @@ def read_requests(path: str | Path) -> RequestLog:
 
 def _trace_requests(path: str | Path, format: TraceFormat) -> RequestLog:
     trace = read_trace(path, format)
-    refuse_turns(path, trace)
     span_s = float(trace.arrival_ns[-1]) / 1e9
     if span_s > MAX_SPAN_S:
         raise InputError(path, "", Plain(f"requests over {span_s:.9g} s"), f"a trace of at most {MAX_SPAN_S} s")
@@ -130,10 +131,22 @@ def _trace_requests(path: str | Path, format: TraceFormat) -> RequestLog:
     if most > _MAX_TOKENS:
         raise InputError(path, "", Plain(f"a request of {most} tokens"), f"at most {_MAX_TOKENS} on one side")
     ids = [str(number) for number in range(len(prompt))]
+    log = RequestLog(ids, trace.arrival_ns, prompt, output, turns=_turns_of(trace))
     if not len(trace.block_ends):
-        return RequestLog(ids, trace.arrival_ns, prompt, output)
+        return log
     tree = prefix_tree(trace.blocks, prompt, BLOCK_TOKENS)
-    return RequestLog(ids, trace.arrival_ns, prompt, output, tree.contents, tree.shared_tokens)
+    return log._replace(contents=tree.contents, shared_tokens=tree.shared_tokens)
+
+
+def _turns_of(trace: RequestTrace) -> Turns | None:
+    if not len(trace.follows):
+        return None
+    n = len(trace.follows)
+    turns = Turns(np.full(n, -1, np.int64), np.zeros(n, np.int64))
+    waiting = np.flatnonzero(trace.follows >= 0)
+    turns.next[trace.follows[waiting]] = waiting
+    turns.delay_ns[trace.follows[waiting]] = trace.delay_ns[waiting]
+    return turns
 
 
 def columns_of(path: str | Path, header: list[str]) -> dict[str, str]:
@@ -184,18 +197,40 @@ class _Record(NamedTuple):
     finished: NDArray[np.int32]
 
 
+class _Queue(NamedTuple):
+    """Requests by arrival: the first ``known[0]`` of `order`; others come when those that they wait for are over."""
+
+    order: NDArray[np.int64]
+    known: NDArray[np.int64]
+
+
 @kernel
-def _drive(engines: Engines, tasks: Any, order: NDArray[np.int64], submitted: int, record: _Record) -> tuple[int, int]:
+def _enqueue(queue: _Queue, tasks: Any, submitted: int, task: Any, arrival_ns: Any) -> None:
+    """Have a request arrive, behind those that arrive at the same time."""
+    order = queue.order
+    place = queue.known[0]
+    while place > submitted and tasks[order[place - 1]].start_ns > arrival_ns:
+        order[place] = order[place - 1]
+        place -= 1
+    order[place] = task
+    tasks[task].start_ns = arrival_ns
+    queue.known[0] += 1
+
+
+@kernel
+def _drive(
+    engines: Engines, tasks: Any, queue: _Queue, turns: Turns, submitted: int, record: _Record
+) -> tuple[int, int]:
     """Run the first engine on `tasks`, which arrive at their start_ns, until all is done or the record is full.
 
     Returns:
         How many requests are submitted and how many segments are written. All is done if the record is not full.
     """
     engine = engine_at(engines, 0)
-    row = engine.row[0]
+    row, order = engine.row[0], queue.order
     written = 0
     while written < len(record.segments):
-        arrival = tasks[order[submitted]].start_ns if submitted < len(order) else FAR
+        arrival = tasks[order[submitted]].start_ns if submitted < queue.known[0] else FAR
         now = min(row.event_ns, arrival)
         if now == FAR:
             break
@@ -207,8 +242,11 @@ def _drive(engines: Engines, tasks: Any, order: NDArray[np.int64], submitted: in
             segment.prefill_context = row.now.prefill_context
             segment.decode_context = row.now.decode_context
             written += 1
-            complete(engine, tasks, record.finished)
-        while submitted < len(order) and tasks[order[submitted]].start_ns == now:
+            for k in range(complete(engine, tasks, record.finished)):
+                finished = record.finished[k]
+                if turns.next[finished] >= 0:
+                    _enqueue(queue, tasks, submitted, turns.next[finished], now + turns.delay_ns[finished])
+        while submitted < queue.known[0] and tasks[order[submitted]].start_ns == now:
             submit(engine, tasks, order[submitted], now, 0)
             submitted += 1
         plan(engine, tasks)
@@ -250,16 +288,26 @@ def serve(log: RequestLog, config: EngineConfig, source: object = "requests") ->
             f"at most {config.kv_tokens}, the engine's KV capacity",
         )
     engines = new_engines([config], n, n_contents)
-    order = np.argsort(log.arrival_ns, kind="stable").astype(np.int64)
+    turns = log.turns or Turns(np.full(n, -1, np.int64), np.zeros(n, np.int64))
+    queue = _queue(log.arrival_ns, turns)
     record = _Record(np.zeros(4 * n + 1024, SEGMENT), np.zeros(config.max_num_seqs, np.int32))
     parts: list[NDArray[Any]] = []
     submitted, written = 0, len(record.segments)
     while written == len(record.segments):
-        submitted, written = _drive(engines, tasks, order, submitted, record)
+        submitted, written = _drive(engines, tasks, queue, turns, submitted, record)
         parts.append(record.segments[:written].copy())
     for name in ("start_ns", "scheduled_ns", "first_token_ns", "finish_ns"):
         tasks[name] += begin
     return tasks, np.concatenate(parts)
+
+
+def _queue(arrival_ns: NDArray[np.int64], turns: Turns) -> _Queue:
+    """Return the requests that wait for no other, by arrival."""
+    waits = np.zeros(len(arrival_ns), np.bool_)
+    waits[turns.next[turns.next >= 0]] = True
+    order = np.argsort(arrival_ns, kind="stable").astype(np.int64)
+    known = np.array([(~waits).sum()], np.int64)
+    return _Queue(np.concatenate([order[~waits[order]], order[waits[order]]]), known)
 
 
 class Reuse(NamedTuple):

@@ -184,7 +184,7 @@ def _default_folder(settings: list[Setting]) -> Path:
 
 
 def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
-    from llmsched_gym.evaluation.report import best_first, caveat, hindsight
+    from llmsched_gym.evaluation.report import best_first, caveat, hindsight, realised
 
     taken = [row["rank"] for row in content["policies"].values() if row["rank"] is not None]
     table = []
@@ -213,7 +213,8 @@ def _print_comparison(comparison: Comparison, content: dict[str, Any]) -> None:
         _print_served(comparison, content)
     for legend in _legends(comparison, taken):
         say(legend)
-    for caution in (hindsight(content["history"]), caveat(comparison)):
+    arrivals = realised(comparison.setting, comparison.seeds)
+    for caution in (hindsight(content["history"]), arrivals, caveat(comparison)):
         if caution:
             say(caution)
 

@@ -11,6 +11,7 @@ from llmsched_gym.cli.options import File, Jobs, Json, Load, Output, Rate, Seed
 
 if TYPE_CHECKING:
     from llmsched_gym.envs.scheduling_env import SchedulingEnv
+    from llmsched_gym.evaluation.setting import Setting
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Run:
 
     def run(self) -> int:
         """Run the episode and show what came of it."""
-        from llmsched_gym.evaluation.report import hindsight
+        from llmsched_gym.evaluation.report import hindsight, realised
         from llmsched_gym.export import render
         from llmsched_gym.user_code.containment import contained
         from llmsched_gym.user_code.ending import contain_exit
@@ -55,7 +56,7 @@ class Run:
         if self.output is not None:
             make_folder(self.output)
         with contained():
-            env, content = self._play()
+            setting, env, content = self._play()
         contain_exit()
         if self.output is not None:
             _write(env, content, self.output)
@@ -65,15 +66,16 @@ class Run:
         for line in render.ansi(env.episode, env.workload).splitlines():
             say(line)
         print_table("", ("metric", "value"), content.items())
-        if caution := hindsight(content["history"]):
-            say(caution)
+        for caution in (hindsight(content["history"]), realised(setting, [self.seed])):
+            if caution:
+                say(caution)
         if self.output is not None:
             written = "summary.json, gantt.png, gantt.pdf and trace.json"
             note(f"wrote {written} to {self.output}; open the trace at ui.perfetto.dev")
         return 0
 
-    def _play(self) -> tuple[SchedulingEnv, dict[str, Any]]:
-        """Return the environment after the episode, and what is told of it."""
+    def _play(self) -> tuple[Setting, SchedulingEnv, dict[str, Any]]:
+        """Return what was played, the environment after the episode, and what is told of it."""
         from llmsched_gym.evaluation.episode import announce_episodes, find_policy, make_env, play, warm_up
         from llmsched_gym.evaluation.metrics import episode_metrics
         from llmsched_gym.evaluation.setting import Setting
@@ -84,17 +86,22 @@ class Run:
         warm_up(self.policy)
         env = make_env(setting, policy, self.seed)
         result, latencies_ns = play(env, policy, self.policy, self.seed)
-        return env, {
-            "scenario": setting.name,
-            "policy": self.policy,
-            "privileged": policy.privileged,
-            "seed": self.seed,
-            "jobs": setting.n_jobs,
-            "load": setting.load,
-            "history": setting.history,
-            "workload_digest": env.workload.digest,
-            **episode_metrics(result, [template.name for template in env.workload.templates], latencies_ns),
-        }
+        return (
+            setting,
+            env,
+            {
+                "scenario": setting.name,
+                "policy": self.policy,
+                "privileged": policy.privileged,
+                "seed": self.seed,
+                "jobs": setting.n_jobs,
+                "load": setting.load,
+                "history": setting.history,
+                "realised_rates": setting.realised_rates([self.seed]),
+                "workload_digest": env.workload.digest,
+                **episode_metrics(result, [template.name for template in env.workload.templates], latencies_ns),
+            },
+        )
 
 
 def _write(env: SchedulingEnv, content: dict[str, Any], folder: Path) -> None:

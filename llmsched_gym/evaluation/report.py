@@ -27,6 +27,7 @@ from llmsched_gym.evaluation.statistics import (
     relative,
 )
 from llmsched_gym.evaluation.store import write_json, write_text
+from llmsched_gym.workloads.arrivals import Trace
 
 SERVED_COUNTS: Final = (
     "accepted_requests",
@@ -65,7 +66,8 @@ _AVERAGED: Final = (
 def summary(comparison: Comparison) -> dict[str, Any]:
     """Return the object of ``compare --json``.
 
-    ``history`` is `Setting.history`: which jobs schedulers know historical means of.
+    ``history`` is `Setting.history`: which jobs schedulers know historical means of. ``realised_rates``, jobs per
+    second by seed, is null unless arrivals are windows of a trace.
     Of several repetitions of an episode the one of the median mean JCT counts; ``repeated_mean_jct_s`` lists all.
 
     Every metric is the mean over seeds; the decision latencies are medians over seeds of each episode's quantile, so
@@ -81,6 +83,7 @@ def summary(comparison: Comparison) -> dict[str, Any]:
         "load": comparison.setting.load,
         **_clockwork(comparison.setting),
         "history": comparison.setting.history,
+        "realised_rates": comparison.setting.realised_rates(comparison.seeds),
         "seeds": list(comparison.seeds),
         "policies": {
             c.label: _policy_summary(comparison, c) | {"rank": ranked.get(c.label)} for c in comparison.contestants
@@ -152,6 +155,24 @@ def hindsight(history: str) -> str:
     return f"historical means come from the very jobs that are scheduled: policies that use them have seen these; {how}"
 
 
+def realised(setting: Setting, seeds: Sequence[int]) -> str:
+    """Say in a line how busy windows of a trace are, beside what was asked for; empty for other arrivals."""
+    rates = setting.realised_rates(seeds)
+    if rates is None:
+        return ""
+    scenario = setting.scenario
+    least, most = f"{min(rates):.3g}", f"{max(rates):.3g}"
+    over = least if least == most else f"{least} to {most}"
+    if isinstance(scenario.arrivals, Trace) and not scenario.arrivals.rescale:
+        return f"windows of a trace, at their recorded times: {over} jobs/s"
+    nominal = scenario.arrival_rate()
+    load = ""
+    if scenario.load is not None:
+        ends = (f"{scenario.load * rate / nominal:.3g}" for rate in (min(rates), max(rates)))
+        load = f", that is load {' to '.join(dict.fromkeys(ends))} where {scenario.load:g} was asked for"
+    return f"windows of a trace: {over} jobs/s, nominal {nominal:.3g}{load}; window: rate takes those near it"
+
+
 def caveat(comparison: Comparison) -> str:
     """Say in a line what the number of seeds does to the intervals; empty if there are enough."""
     n = len(comparison.seeds)
@@ -217,6 +238,7 @@ def manifest(comparison: Comparison, command: Sequence[str]) -> dict[str, Any]:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "setting": comparison.setting.describe(),
         "history": comparison.setting.history,
+        "realised_rates": comparison.setting.realised_rates(comparison.seeds),
         "served_by": comparison.servers,
         "policies": {c.label: _made_of(c) for c in comparison.contestants},
         "seeds": list(comparison.seeds),

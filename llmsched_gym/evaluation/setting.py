@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -131,6 +132,16 @@ class Setting:
         if not self.fixed:
             return "profile"
         return str(self.workload(0).provenance.get("history", "profile"))
+
+    def realised_rates(self, seeds: Sequence[int]) -> list[float] | None:
+        """Return the jobs per second of each seed's window of a trace, from the first arrival to the last.
+
+        None where arrivals are drawn, whose rate is the nominal one but for chance.
+        """
+        if self.workload_file is not None or not isinstance(self.scenario.arrivals, Trace) or self.n_jobs < 2:
+            return None
+        last_ns = [max(int(self.workload(seed).jobs["arrival_ns"].max()), 1) for seed in seeds]
+        return [(self.n_jobs - 1) * 1e9 / each for each in last_ns]
 
     def tool_sources(self) -> dict[str, str]:
         """Return, for each stage that has a tool, the digest of the files that the tool depends on."""

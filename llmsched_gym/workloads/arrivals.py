@@ -27,6 +27,9 @@ _NS: Final = 1e9
 _LEAST_RATE: Final = 1e-12
 """Jobs per second; below it, times could overflow before they are found too late."""
 
+_NEAR: Final = 0.1
+"""How far the rate of a window may be from the one wanted, over that."""
+
 _MOST_VISITS: Final = 1e7
 """Visits of the states of a Markov-modulated process that are drawn at most: some seconds' work."""
 
@@ -133,12 +136,16 @@ class Trace(Config):
         format: As in `workloads.traces`.
         rescale: Stretch time so that the whole trace has the rate asked for; if False, keep the recorded times and
             ignore the rate.
+        window: Which windows there are to choose from. "any": all, whose own rates may be far from that of the trace.
+            "rate": those whose own rate is within a tenth of that of the trace (of the rate asked for, if time is not
+            stretched); if there are none, the closest.
     """
 
     kind: Literal["trace"] = "trace"
     path: str
     format: TraceFormat = "azure"
     rescale: bool = True
+    window: Literal["any", "rate"] = "any"
 
     def sample(self, n: int, rate_per_s: float, rng: np.random.Generator) -> Nanoseconds:
         """Return `n` arrival times, ascending, as int64 ns; the first is 0.
@@ -151,15 +158,27 @@ class Trace(Config):
         times = trace.arrival_ns
         if n > len(times):
             raise InputError(self.path, "requests", len(times), f"at least {n}, one per job")
-        first = int(rng.integers(0, len(times) - n + 1))
+        first = self._first(times, n, rate_per_s, rng)
         window = times[first : first + n] - times[first : first + 1]
         if not self.rescale:
             return window
+        return _to_ns(window.astype(np.float64) * (self._recorded_rate(times) / check_rate(rate_per_s) / _NS))
+
+    def _first(self, times: Nanoseconds, n: int, rate_per_s: float, rng: np.random.Generator) -> int:
+        """Draw the request that a window of `n` begins with."""
+        if self.window == "any" or n < 2:
+            return int(rng.integers(0, len(times) - n + 1))
+        wanted = self._recorded_rate(times) if self.rescale else check_rate(rate_per_s)
+        spans_s = np.maximum(times[n - 1 :] - times[: len(times) - n + 1], 1) / _NS
+        off = np.abs((n - 1) / spans_s / wanted - 1.0)
+        near = np.flatnonzero(off <= max(_NEAR, off.min()))
+        return int(near[rng.integers(0, len(near))])
+
+    def _recorded_rate(self, times: Nanoseconds) -> float:
         span = int(times[-1] - times[0])
         if span <= 0:
             raise InputError(self.path, "timestamps", Plain("equal ones"), "a trace that spans some time")
-        recorded_rate = (len(times) - 1) / (span / _NS)
-        return _to_ns(window.astype(np.float64) * (recorded_rate / check_rate(rate_per_s) / _NS))
+        return (len(times) - 1) / (span / _NS)
 
 
 Arrivals = Annotated[Poisson | Gamma | MarkovModulated | Diurnal | Trace, Field(discriminator="kind")]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,28 +50,29 @@ def kept(key: str) -> dict[str, NDArray[Any]] | None:
     try:
         found = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in folder.glob("*.npy")}
         folder.touch()
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):  # damaged: parsed again, and kept anew
         return None
     return found
 
 
 def keep(key: str, columns: Columns) -> None:
-    """Keep columns under a key, whole or not at all; nothing happens where the folder cannot be written."""
+    """Keep columns under a key, whole or not at all; where the folder cannot be written, a warning says so."""
     root = cache_root()
     if root is None:
         return
     place = root / _FOLDER
-    with suppress(OSError):
+    try:
         place.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=place, prefix=".part-"))
-        try:
+        with tempfile.TemporaryDirectory(dir=place, prefix=".part-") as made:
+            Path(made, "whole").mkdir()
             for name, column in columns.items():
-                np.save(made / f"{name}.npy", column, allow_pickle=False)
+                np.save(Path(made, "whole", f"{name}.npy"), column, allow_pickle=False)
             shutil.rmtree(place / key, ignore_errors=True)
-            made.rename(place / key)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+            Path(made, "whole").rename(place / key)
         _make_room(place)
+    except OSError as error:
+        told = f"parsed traces cannot be kept in {place} ({error.strerror}): every process parses this one again"
+        warnings.warn(told, UserWarning, stacklevel=2)
 
 
 def _make_room(place: Path) -> None:

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple, TextIO
 
 import numpy as np
@@ -22,7 +22,10 @@ from llmsched_gym.numbers import real_number
 
 MAX_TOKENS: Final = 2**31 - 1
 _MAX_SECONDS: Final = 4e9  # since 1970, that is in 2096
-_PIECE: Final = 200_000
+_ROWS: Final = 200_000
+_CHARACTERS: Final = 8_000_000
+"""Sizes of pieces."""
+
 _TIMESTAMP: Final = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)?")
 _FORM: Final = np.frombuffer(b"0000-00-00 00:00:00", np.uint8)
 _FIXED: Final = ord("0") != _FORM
@@ -77,21 +80,37 @@ def csv_pieces(path: str, file: TextIO, columns: Columns) -> Iterator[Ints]:
             found = Plain("two such columns" if name in header else "no such column")
             raise InputError(f"{path}, line 1", name, found, f"a header with {', '.join(columns.names)}")
     places = tuple(map(header.index, columns.names))
-    while True:
-        first = reader.line_num + 1
-        rows = [*islice(reader, _PIECE)]
-        if not rows:
+    number = reader.line_num + 1
+    while lines := file.readlines(_CHARACTERS):
+        text = "".join(lines)
+        if '"' in text:
+            yield from _quoted(path, number, csv.reader(chain(lines, file)), places, columns)
             return
-        piece = _together(rows, places, columns)
-        yield _one_by_one(path, first, rows, places, columns) if piece is None else piece
+        piece = _together(lines, text, places, columns)
+        if piece is None:
+            rows = [line.rstrip("\r\n").split(",") if line.strip("\r\n") else [] for line in lines]
+            piece = _one_by_one(path, number, rows, places, columns)
+        yield piece
+        number += len(lines)
 
 
-def _together(rows: list[list[str]], places: tuple[int, ...], columns: Columns) -> Ints | None:
-    """Convert rows as a whole; None if anything is odd."""
-    width = len(rows[0])
-    if width <= max(places) or any(len(row) != width for row in rows):
+def _quoted(
+    path: str, number: int, reader: Iterator[list[str]], places: tuple[int, ...], columns: Columns
+) -> Iterator[Ints]:
+    """Yield pieces of rows whose values may be in quotes, and then hold commas."""
+    while rows := [*islice(reader, _ROWS)]:
+        yield _one_by_one(path, number, rows, places, columns)
+        number += len(rows)
+
+
+def _together(lines: list[str], text: str, places: tuple[int, ...], columns: Columns) -> Ints | None:
+    """Convert lines as a whole; None if anything is odd. No list is made per row, which would take most of the time."""
+    commas = {line.count(",") for line in lines}
+    width = max(commas) + 1
+    values = text.replace("\r\n", "\n").removesuffix("\n").replace("\n", ",").split(",")
+    if len(commas) > 1 or width <= max(places) or len(values) != width * len(lines):
         return None
-    times, prompts, outputs = ([row[place] for row in rows] for place in places)
+    times, prompts, outputs = (values[place::width] for place in places)
     found = (columns.clock.many(times), _tokens_of(prompts), _tokens_of(outputs))
     return None if any(one is None for one in found) else np.stack(found, axis=1)  # type: ignore[arg-type]
 
@@ -149,7 +168,7 @@ def _number(value: Any) -> float | None:
 
 def _numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
     try:
-        return np.array(texts, dtype=np.str_).astype(np.float64)
+        return np.fromiter(map(float, texts), np.float64, len(texts))
     except ValueError:
         return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -55,22 +54,66 @@ def test_mooncake_rows(shared: Path) -> None:
     assert reuse.realised == pytest.approx(reuse.ideal, abs=0.02)
 
 
+@pytest.mark.filterwarnings("ignore:.*no token on one side")
 def test_every_format_is_replayed(shared: Path) -> None:
     files = [one for one in (shared / "data" / "formats").iterdir() if one.suffix in (".csv", ".jsonl")]
     assert len(files) >= 7
     for file in files:
-        with (
-            pytest.warns(UserWarning, match="left out")
-            if "2025" in file.name or "burst" in file.name
-            else nullcontext()
-        ):
-            log = read_requests(file)
+        log = read_requests(file)
         assert (serve(log, CONFIG)[0]["finish_ns"] > 0).all(), file.name
 
 
-def test_turns_without_times_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "turns.jsonl"
+def write_sessions(path: Path, sessions: int) -> None:
+    """Write sessions whose later turns have a delay after the turn before them."""
+    rng = random.Random(7)
+    rows = []
+    for session in range(sessions):
+        start = {"timestamp": rng.randint(0, 4000)}
+        for turn in range(rng.randint(1, 4)):
+            when = {"delay": rng.choice([0, 5, 900])} if turn else start
+            rows.append({"session_id": f"s{session}", "input_length": rng.randint(9, 900), "output_length": 30, **when})
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+
+def test_turns_arrive_their_delay_after_the_turn_before(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.jsonl"
+    write_sessions(path, 60)
+    log = read_requests(path)
+    tasks, _ = serve(log, CONFIG)
+    assert log.turns is not None
+    followed = [one for one in range(len(log.ids)) if log.turns.next[one] >= 0]
+    assert len(followed) > 50
+    for one in followed:
+        assert tasks["start_ns"][log.turns.next[one]] == tasks["finish_ns"][one] + log.turns.delay_ns[one]
+    # The same requests at the times that came of it, given beforehand, are served alike.
+    again, _ = serve(log._replace(arrival_ns=tasks["start_ns"].copy(), turns=None), CONFIG)
+    assert (again["finish_ns"] == tasks["finish_ns"]).all()
+
+
+def test_a_turn_without_tokens_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.jsonl"
     row = {"input_length": 5, "output_length": 2, "session_id": "a"}
-    path.write_text("\n".join(map(json.dumps, [{**row, "timestamp": 0}, {**row, "delay": 7}])))
-    with pytest.raises(InputError, match="1 turns with a delay"):
+    rows = [{**row, "timestamp": 0}, {**row, "output_length": 0, "delay": 7}, {**row, "delay": 5}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.warns(UserWarning, match="1 of 3 requests"):
+        log = read_requests(path)
+    tasks, _ = serve(log, CONFIG)
+    assert tasks["start_ns"][1] == tasks["finish_ns"][0] + 12_000_000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"session_id": "b"}, "line 2: session_id: got 'b'; expected that of an earlier line"),
+        ({"delay": -1}, "line 2: delay: got -1; expected a number of milliseconds"),
+        ({"delay": "soon"}, "line 2: delay: got 'soon'"),
+        ({"hash_ids": [1.5]}, "line 2: hash_ids: got .*; expected a list of whole numbers"),
+        ({"hash_ids": 3}, "line 2: hash_ids: got 3"),
+    ],
+)
+def test_odd_turns_are_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    path = tmp_path / "turns.jsonl"
+    row: dict[str, object] = {"input_length": 5, "output_length": 2, "session_id": "a"}
+    path.write_text("\n".join(map(json.dumps, [{**row, "timestamp": 0}, {**row, "delay": 7, **change}])))
+    with pytest.raises(InputError, match=message):
         read_requests(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from llmsched_gym.workloads.template import StageKind
 @pytest.mark.parametrize(("scenario", "spec"), [("mixed", "srtf"), ("hetero8", "srtf+mct"), ("planning", "fcfs")])
 def test_gpu_seconds_count_every_moment_in_which_an_executor_holds_something(scenario: str, spec: str) -> None:
     policy = load_policy(spec)
-    env = SchedulingEnv(scenario, jobs=12, placement=policy.placement, max_candidates=None, max_jobs=None)
+    env = SchedulingEnv(scenario, jobs=12, placement=policy.placement)
     observation, info = env.reset(seed=3)
     policy.reset(info)
     over = False
@@ -27,7 +29,7 @@ def test_gpu_seconds_count_every_moment_in_which_an_executor_holds_something(sce
             continue
         mine = state.tasks[state.tasks["executor"] == e]
         moments = np.unique(np.concatenate([mine["start_ns"], mine["finish_ns"]]))
-        for begin, end in zip(moments[:-1], moments[1:], strict=True):
+        for begin, end in pairwise(moments):
             holds = any(task["start_ns"] <= begin and task["finish_ns"] >= end for task in mine)
             expected_ns += int(end - begin) * int(executor["gpus"]) * holds
     assert info["result"]["gpu_s"] == pytest.approx(expected_ns * 1e-9, rel=1e-12)

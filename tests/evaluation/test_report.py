@@ -8,11 +8,21 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llmsched_gym.evaluation.contestants import Contestant
 from llmsched_gym.evaluation.figures import jct_over_load
-from llmsched_gym.evaluation.report import RELATIVE, caveat, hindsight, policy_ranks, spread, summary, write_report
+from llmsched_gym.evaluation.report import (
+    RELATIVE,
+    caveat,
+    hindsight,
+    policy_ranks,
+    realised,
+    spread,
+    summary,
+    write_report,
+)
 from llmsched_gym.evaluation.runner import Comparison, compare
 from llmsched_gym.evaluation.setting import Setting
 
@@ -25,7 +35,9 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 def test_summary_has_the_documented_shape(comparison: Comparison):
     content = summary(comparison)
-    assert set(content) == {"scenario", "jobs", "load", "history", "seeds", "policies", "lower_bound_mean_jct_s"}
+    assert set(content) == {
+        *("scenario", "jobs", "load", "history", "realised_rates", "seeds", "policies", "lower_bound_mean_jct_s")
+    }
     assert content["scenario"] == "toy"
     assert content["seeds"] == [0, 1, 2]
     assert content["jobs"] == 5
@@ -181,3 +193,23 @@ def test_files_of_a_report(comparison: Comparison, tmp_path: Path):
         "manifest.json",
         *pictures,
     }
+
+
+def test_windows_of_a_trace_say_how_busy_they_are(tmp_path: Path):
+    times = np.cumsum(np.repeat([0.05, 5.0], 60))
+    rows = "".join(f"{time:.3f},5,5\n" for time in times)
+    (tmp_path / "times.csv").write_text(f"t_s,in_tokens,out_tokens\n{rows}")
+    text = (
+        "name: busy\napplications: {task_automation: 1}\njobs: 20\nload: 0.5\n"
+        f"arrivals: {{kind: trace, path: {tmp_path / 'times.csv'}, format: csv}}\ncluster: CLUSTER\n"
+    )
+    cluster = "{executors: [{kind: llm, latency: llama-2-7b-h100, kv_tokens: 98304}, {kind: regular}]}"
+    (tmp_path / "busy.yaml").write_text(text.replace("CLUSTER", cluster))
+    setting = Setting.make(tmp_path / "busy.yaml")
+    rates = setting.realised_rates(range(8))
+    assert rates is not None
+    assert max(rates) > 3 * min(rates)
+    told = realised(setting, range(8))
+    assert told.startswith(f"windows of a trace: {min(rates):.3g} to {max(rates):.3g} jobs/s, nominal ")
+    assert f"to {0.5 * max(rates) / setting.scenario.arrival_rate():.3g} where 0.5 was asked for" in told
+    assert realised(Setting.make("mixed"), [0]) == ""

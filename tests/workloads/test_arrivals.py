@@ -137,6 +137,39 @@ def test_trace_window_starts_anywhere(trace_file: Path) -> None:
     assert len(starts) > 1
 
 
+@pytest.mark.parametrize("rescale", [True, False])
+def test_windows_near_the_rate(tmp_path: Path, rescale: bool) -> None:
+    path = tmp_path / "trace.csv"
+    gaps = np.repeat([0.1, 1.0, 10.0], 200)  # busy, as asked for, idle
+    times = np.cumsum(gaps)
+    rows = "".join(f"{time:.3f},5,5\n" for time in times)
+    path.write_text(f"t_s,in_tokens,out_tokens\n{rows}")
+    mean_rate = (len(times) - 1) / (times[-1] - times[0])
+    asked = 3.0 if rescale else 1.0
+    any_window, near = (
+        [
+            Trace(path=str(path), format="csv", rescale=rescale, window=window).sample(
+                50, asked, np.random.default_rng(s)
+            )
+            for s in range(40)
+        ]
+        for window in ("any", "rate")
+    )
+    rates = [[49e9 / (each[-1] - each[0]) / asked for each in found] for found in (any_window, near)]
+    assert min(rates[0]) < 0.5
+    assert max(rates[0]) > 2.0
+    assert all(0.9 <= rate <= 1.1 for rate in rates[1]), mean_rate
+    assert len({round(rate, 6) for rate in rates[1]}) > 1 or not rescale
+
+
+def test_the_closest_window_where_none_is_near(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("t_s,in_tokens,out_tokens\n" + "".join(f"{time},5,5\n" for time in (0, 1, 3, 7, 15)))
+    process = Trace(path=str(path), format="csv", rescale=False, window="rate")
+    found = process.sample(2, 9.0, np.random.default_rng(0))
+    assert found.tolist() == [0, 1_000_000_000], "one job per second is as close as it gets"
+
+
 def test_trace_too_short_or_without_duration_is_refused(trace_file: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(InputError, match=r"trace\.csv: requests: got 400; expected at least 401"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,27 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00\x01" * 10)
     with pytest.raises(InputError, match="no UTF-8"):
         read_trace(binary, "csv")
+
+
+@pytest.mark.parametrize("format", ["azure", "csv"])
+def test_pieces_are_read_as_single_rows_are(tmp_path: Path, format: TraceFormat) -> None:
+    """Values in quotes are read row by row, others many at a time."""
+    rng = random.Random(5)
+    head = {"azure": "TIMESTAMP,ContextTokens,GeneratedTokens", "csv": "t_s,in_tokens,out_tokens"}[format]
+    rows = []
+    for _ in range(2000):
+        digits = "".join(rng.choices("0123456789", k=rng.randint(1, 9)))
+        if format == "azure":
+            day, clock = rng.randint(1, 28), f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.randint(0, 59):02}"
+            fraction, zone = rng.choice(["", f".{digits}"]), rng.choice(["", "Z", "+00:00"])
+            time = f"2024-{rng.randint(1, 12):02}-{day:02}{rng.choice(' T')}{clock}{fraction}{zone}"
+        else:
+            time = rng.choice([f"{rng.randint(0, 10**6)}.{digits}", f"{rng.random():.3e}"])
+        rows.append((time, rng.choice([f"{rng.randint(1, 9000)}", "17.0"]), f"{rng.randint(1, 900)}"))
+    plain, quoted = tmp_path / "plain.csv", tmp_path / "quoted.csv"
+    plain.write_text("\n".join([head, *(",".join(row) for row in rows)]))
+    quoted.write_text("\r\n".join([head, *(",".join(f'"{value}"' for value in row) for row in rows)]))
+    found, expected = read_trace(plain, format), read_trace(quoted, format)
+    for name in ("arrival_ns", "prompt_tokens", "output_tokens"):
+        assert (getattr(found, name) == getattr(expected, name)).all(), name
+    assert len(found.arrival_ns) == 2000
