@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER: Final = ("tests/backends/vllm/", "tests/evaluation/test_ray_tasks.py")
+TOGETHER: Final = ("tests/backends/real_servers/", "tests/evaluation/test_ray_tasks.py")
 """Where tests start servers: once per run, if one worker runs them all."""
 
 

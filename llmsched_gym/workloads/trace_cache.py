@@ -32,13 +32,13 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 def content_digest(path: str) -> str:
-    """Return the digest of a file's bytes.
+    """Return the digest of a file's bytes: SHA-256, which processors have instructions for.
 
     Raises:
         OSError: It cannot be read.
     """
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def kept(key: str) -> dict[str, NDArray[Any]] | None:

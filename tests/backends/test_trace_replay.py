@@ -46,6 +46,28 @@ def test_conversations_reach_the_ideal(tmp_path: Path) -> None:
     assert 0.3 < reuse.ideal - 0.02 <= reuse.realised <= reuse.ideal
 
 
+def test_prompts_that_branch_at_random_come_near_it(tmp_path: Path) -> None:
+    """Five and more branches deep, where the engine's two shared parts do not describe a prompt exactly."""
+    rng = random.Random(1)
+    known, prompts, rows = 1, [[0]], []
+    for turn in range(800):
+        blocks = list(rng.choice(prompts[-200:]))
+        if len(blocks) > 2 and rng.random() < 0.4:
+            blocks = blocks[: rng.randint(1, len(blocks))]
+        new = [*range(known, known + rng.randint(1, 8))]
+        known += len(new)
+        blocks += new
+        prompts.append(blocks[:-1])
+        tokens = 512 * len(blocks) - rng.randint(0, 511)
+        rows.append({"timestamp": 2000 * turn, "input_length": tokens, "output_length": 20, "hash_ids": blocks})
+    path = tmp_path / "branches.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    log = read_requests(path)
+    reuse = reuse_of(log, serve(log, CONFIG)[0])
+    assert reuse is not None
+    assert reuse.ideal - 0.03 <= reuse.realised <= reuse.ideal
+
+
 def test_mooncake_rows(shared: Path) -> None:
     log = read_requests(shared / "data" / "formats" / "mooncake_conversation.jsonl")
     reuse = reuse_of(log, serve(log, CONFIG)[0])

@@ -39,9 +39,9 @@ def targets(page: Path) -> list[str]:
 
 
 def sources() -> Iterator[str]:
-    """The Python files that a reader may be told of."""
+    """The Python files that a reader may be told of, and the scenarios and suites that ship."""
     for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.py")):
+        for path in sorted((*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.yaml"))):
             yield path.read_text(encoding="utf-8")
 
 
