@@ -27,8 +27,22 @@ _POLYGONS: Final[dict[str, tuple[int, float]]] = {
 _RAYS: Final = {"1": 90.0, "2": -90.0, "3": 180.0, "4": 0.0}
 """Direction of the first of three rays."""
 
-_LINES: Final = {"+": (0.0, 90.0), "x": (45.0, 135.0), "|": (90.0,), "P": (0.0, 90.0), "X": (45.0, 135.0)}
+_LINES: Final = {
+    "+": (0.0, 90.0),
+    "x": (45.0, 135.0),
+    "|": (90.0,),
+    "_": (0.0,),
+    "P": (0.0, 90.0),
+    "X": (45.0, 135.0),
+    "$*$": (30.0, 90.0, 150.0),
+}
 """Directions of lines through the centre."""
+
+_STROKES: Final = {
+    "$j$": "M1.5 -4.5V2A3 3 0 0 1 -4.5 2",
+    "$o$": "M4 0A4 4 0 1 1 -4 0A4 4 0 1 1 4 0",
+}
+"""What Matplotlib draws as letters."""
 
 _THICK: Final = ("P", "X")
 
@@ -40,6 +54,10 @@ def marker(name: str) -> tuple[str, str]:
         return _closed([(_R, first + 360.0 * corner / corners) for corner in range(corners)]), "filled"
     if name == "d":
         return _closed([(_R if corner % 2 else 0.6 * _R, 90.0 * corner) for corner in range(4)]), "filled"
+    if name == ".":
+        return _closed([(0.5 * _R, 22.5 * corner) for corner in range(16)]), "filled"
+    if name in _STROKES:
+        return _STROKES[name], "open"
     if name == "*":
         return _closed(
             [(0.45 * _R if corner % 2 else 1.2 * _R, 36.0 * corner - 90.0) for corner in range(10)]
