@@ -145,7 +145,7 @@ LINEAR = ("--coefficients", "6,0.02,0.03,0.0002")
 
 CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
     # words of the command line
-    "no command": (lambda f: [], "expected one of calibrate, compare, compile, engine"),
+    "no command": (lambda f: [], "expected one of calibrate, compare, compile, dataset, engine"),
     "unknown command": (lambda f: ["comapre"], "did you mean 'compare'"),
     "half a command": (lambda f: ["workload"], "expected one of convert, fit, generate, import, inspect"),
     "unknown half": (lambda f: ["latency", "lits"], "did you mean 'list'"),
@@ -165,7 +165,7 @@ CASES: dict[str, tuple[Callable[[Files], list[str]], str]] = {
         "--max-num-seqs: got 'x'; expected a whole number",
     ),
     "missing option": (lambda f: ["workload", "generate"], "--output PATH: got nothing"),
-    "missing word": (lambda f: ["engine", "replay"], "REQUESTS.csv: got nothing"),
+    "missing word": (lambda f: ["engine", "replay"], "REQUESTS: got nothing"),
     "word too many": (compare("fcfs"), "'fcfs'"),
     # values of options
     "seeds that are no numbers": (compare("--seeds", "a:b"), "--seeds: got 'a:b'; expected seeds as 0:10"),
